@@ -1,0 +1,1 @@
+"""Many models trained and evaluated as one module with stacked parameters."""

@@ -1,0 +1,147 @@
+"""The Ensemble: M models of one architecture held as one module."""
+
+import copy
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from klom_bench.ensemble.stacked import forward
+
+Architecture = Callable[[], nn.Module]
+State = Mapping[str, Tensor]
+
+# Building a module draws its weights from torch's global random state: one thread at a time.
+_GLOBAL_RANDOM_STATE = threading.Lock()
+
+
+def new_model(architecture: Architecture, seed: int = 0) -> nn.Module:
+    """One freshly built model, its weights drawn with this seed; safe in threads."""
+    with _GLOBAL_RANDOM_STATE, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return architecture()
+
+
+def initial_state(architecture: Architecture, seed: int) -> dict[str, Tensor]:
+    """The state dict of a freshly built model."""
+    return dict(new_model(architecture, seed).state_dict())
+
+
+class Ensemble(nn.Module):
+    """M models with stacked parameters: input [M, B, ...], logits [M, B, classes].
+
+    Parameters and buffers have the names that one model gives them, with a leading member
+    dimension. torch's optimizers work on it unchanged, since they are elementwise; a loss must be
+    the mean over B *summed* over M (`klom_bench.ensemble.losses`), so that members never mix.
+    `generator(i)` is the random stream of the i-th member held here, `members` their numbers.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        states: Sequence[State],
+        members: Sequence[int] | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.members = tuple(range(len(states)) if members is None else members)
+        self.generators = tuple(
+            (torch.Generator().manual_seed(i) for i in self.members)
+            if generators is None
+            else generators
+        )
+        self.network = new_model(architecture)
+        for name, value in list(self.network.state_dict().items()):
+            home, leaf = _find(self.network, name)
+            stack = torch.stack([state[name] for state in states])
+            if stack.shape[1:] != value.shape:
+                raise ValueError(
+                    f"{name} is {tuple(stack.shape[1:])} in the state dict, "
+                    f"{tuple(value.shape)} in the architecture"
+                )
+            if leaf in home._parameters:
+                home._parameters[leaf] = nn.Parameter(stack)
+            else:
+                home._buffers[leaf] = stack
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [M, B, classes] of x [M, B, ...]."""
+        return forward(self.network, x)
+
+    def generator(self, i: int) -> torch.Generator:
+        """The random stream of the i-th member held here."""
+        return self.generators[i]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """One CPU state dict a member, with the keys of a single model."""
+        whole = {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+        return [{name: v[i].clone() for name, v in whole.items()} for i in range(len(self))]
+
+    @torch.no_grad()
+    def load_states(self, states: Sequence[State]) -> None:
+        """Overwrite all members, in place."""
+        for name, value in self.network.state_dict().items():
+            value.copy_(torch.stack([state[name] for state in states]))
+
+    def clone(self, generators: Sequence[torch.Generator] | None = None) -> "Ensemble":
+        """An independent copy, with random streams of its own where given."""
+        twin = copy.copy(self)
+        twin._modules = {"network": copy.deepcopy(self.network)}
+        if generators is not None:
+            twin.generators = tuple(generators)
+        return twin
+
+    def fingerprints(self) -> list[str]:
+        """One hash a member over its parameters and buffers."""
+        return [
+            hashlib.sha256(b"".join(_bytes(v) for v in state.values())).hexdigest()
+            for state in self.states()
+        ]
+
+    def noise_like(self, stacked: Tensor) -> Tensor:
+        """Standard normal noise [M, ...], each member's from its own stream."""
+        draws = [torch.randn(stacked.shape[1:], generator=g) for g in self.generators]
+        return torch.stack(draws).to(stacked)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; the mode before is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def logits(model: Any, x: Tensor, members: int, batch_size: int = 2000) -> Tensor:
+    """Logits [M, points, classes] of every member on the same points x [points, ...].
+
+    In canonical order and fixed batches: the order of rows changes the last bits.
+    """
+    parts: Iterable[Tensor] = x.split(batch_size)
+    return torch.cat([model(part.expand(members, *part.shape).contiguous()) for part in parts], 1)
+
+
+def _find(network: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return network.get_submodule(path), leaf
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.numpy().tobytes()

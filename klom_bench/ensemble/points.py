@@ -1,0 +1,41 @@
+"""The train points that an ensemble may see, each member in an order of its own."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Points:
+    """Labelled points x [n, ...], y [n], seen by M members.
+
+    `indices` [n] or [M, n] (each member its own points) choose from x and y. `seen` counts the
+    examples that one member has been given so far; costs are reckoned with it.
+    """
+
+    def __init__(
+        self, x: Tensor, y: Tensor, indices: Tensor, generators: Sequence[torch.Generator]
+    ) -> None:
+        self.x, self.y, self.indices, self.generators = x, y, indices.cpu(), generators
+        self.seen = 0
+
+    def __len__(self) -> int:
+        return self.indices.shape[-1]
+
+    def batches(
+        self, batch_size: int, *, drop_last: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch: x [M, B, ...] and y [M, B], shuffled anew by each member's own stream."""
+        n = len(self)
+        order = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
+        chosen = self.indices.expand(len(order), n).gather(1, order).to(self.x.device)
+        end = n - n % batch_size if drop_last and n >= batch_size else n
+        for start in range(0, end, batch_size):
+            batch = chosen[:, start : start + batch_size]
+            self.seen += batch.shape[1]
+            yield self.x[batch], self.y[batch]
+
+    def cycle(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Epoch after epoch without end."""
+        while True:
+            yield from self.batches(batch_size)

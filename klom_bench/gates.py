@@ -1,0 +1,104 @@
+"""Limits on scores, and what to say when a score is held against one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from klom_bench.errors import KlomError, unknown
+from klom_bench.metrics.summary import SPLITS, STATISTICS
+
+Verdict = Literal["pass", "fail", "inconclusive", "none"]
+METRICS = tuple(f"{split}_{statistic}" for split in SPLITS for statistic in STATISTICS)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One limit held against one score; `perfect` is the 95 % quantile of a perfect unlearner."""
+
+    metric: str
+    limit: float
+    value: float
+    perfect: float
+
+    @property
+    def split(self) -> str:
+        """The split of the metric."""
+        return self.metric.rpartition("_")[0]
+
+    @property
+    def statistic(self) -> str:
+        """The statistic of the metric."""
+        return self.metric.rpartition("_")[2]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Inconclusive where even a perfect unlearner may exceed the limit; nan never passes."""
+        if self.limit < self.perfect:
+            return "inconclusive"
+        return "pass" if self.value <= self.limit else "fail"
+
+
+def overall(gates: Iterable[Gate]) -> Verdict:
+    """The worst verdict of all gates."""
+    verdicts: set[str] = {gate.verdict for gate in gates}
+    if "fail" in verdicts:
+        return "fail"
+    if "inconclusive" in verdicts:
+        return "inconclusive"
+    return "pass" if verdicts else "none"
+
+
+def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Limits by metric as floats; KlomError for an unknown metric or something not a number."""
+    for metric, limit in limits.items():
+        if metric not in METRICS:
+            raise KlomError(f"{where}: {unknown('limit', metric, METRICS)}")
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
+            raise KlomError(f"{where}: the limit {metric} must be a number >= 0, got {limit!r}")
+    return {metric: float(limit) for metric, limit in limits.items()}
+
+
+def checked_table(table: Any, where: str) -> None:
+    """Check [tool.klom.gates] as far as it goes without knowing methods and forget sets."""
+    for path, part in _levels(table, where):
+        if len(path) > 2:
+            raise KlomError(f"{where}.{'.'.join(path)}: tables go no deeper than METHOD.FORGET_SET")
+        checked_limits(
+            {k: v for k, v in part.items() if not isinstance(v, dict)},
+            ".".join([where, *path]),
+        )
+
+
+def _levels(
+    table: Any, where: str, path: tuple[str, ...] = ()
+) -> Iterable[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    if not isinstance(table, dict):
+        raise KlomError(f"{where} must be a table, got {table!r}")
+    yield path, table
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _levels(value, where, (*path, key))
+
+
+def check_names(
+    table: Mapping[str, Any], methods: Iterable[str], forget_sets: Iterable[str], where: str
+) -> None:
+    """KlomError where a table is named after no method or no forget set: it would never gate."""
+    methods, forget_sets = list(methods), list(forget_sets)
+    for path, _ in _levels(table, where):
+        if len(path) >= 1 and path[0] not in methods:
+            raise KlomError(f"{where}: {unknown('method', path[0], methods)}")
+        if len(path) == 2 and path[1] not in forget_sets:
+            raise KlomError(f"{where}.{path[0]}: {unknown('forget set', path[1], forget_sets)}")
+
+
+def limits_for(table: Mapping[str, Any], method: str, forget_set: str) -> dict[str, float]:
+    """The limits of one test from [tool.klom.gates]: the most specific table wins."""
+    of_method = table.get(method, {})
+    layers = (table, of_method, of_method.get(forget_set, {}))
+    return {
+        metric: float(limit)
+        for layer in layers
+        for metric, limit in layer.items()
+        if not isinstance(limit, dict)
+    }

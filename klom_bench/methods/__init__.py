@@ -1,0 +1,22 @@
+"""Unlearning methods: each is a short generator function over an ensemble."""
+
+from klom_bench.methods.ascent import ga, gda, neggrad_plus
+from klom_bench.methods.baselines import do_nothing, retrain
+from klom_bench.methods.descent import finetune, noisy_descent
+from klom_bench.methods.distillation import scrub
+from klom_bench.methods.relabelling import random_label
+
+BUILT_IN = {
+    function.__name__: function
+    for function in (
+        do_nothing,
+        retrain,
+        finetune,
+        ga,
+        gda,
+        neggrad_plus,
+        noisy_descent,
+        random_label,
+        scrub,
+    )
+}

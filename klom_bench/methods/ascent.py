@@ -1,0 +1,92 @@
+"""Methods that climb the loss of the forget set."""
+
+from collections.abc import Iterator
+
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.points import Points
+
+
+def ga(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    lr: float = 1e-2,
+    epochs: int = 5,
+    batch_size: int = 64,
+) -> Iterator[None]:
+    """Gradient ascent on the forget set: max L_F (Golatkar 2020; Thudi 2022).
+
+    Defaults: plain SGD, batch 64, lr and epochs from the middle of the published grid
+    lr {1e-5 ... 5e-2} x epochs {1, 3, 5, 7, 10} (data-unlearning-bench).
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    for _ in range(epochs):
+        for x, y in forget.batches(batch_size):
+            optimizer.zero_grad()
+            (-cross_entropy(model(x), y)).backward()
+            optimizer.step()
+        yield
+
+
+def gda(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    lr: float = 1e-3,
+    epochs: int = 5,
+    ascent_epochs: int = 3,
+    forget_batch_size: int = 64,
+    batch_size: int = 64,
+) -> Iterator[None]:
+    """Ascent, then descent: each epoch max L_F (the first k epochs only), then min L_R.
+
+    Source: Georgiev 2024 (arXiv 2410.23232). Defaults: lr, epochs, k = ascent_epochs and forget
+    batch from the published grid lr {5e-3, 1e-3, 5e-4, 5e-5}, epochs {5, 7, 10}, k {3, 5}, forget
+    batch {32, 64}; plain SGD.
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    for epoch in range(epochs):
+        if epoch < ascent_epochs:
+            for x, y in forget.batches(forget_batch_size):
+                optimizer.zero_grad()
+                (-cross_entropy(model(x), y)).backward()
+                optimizer.step()
+        for x, y in retain.batches(batch_size):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+        yield
+
+
+def neggrad_plus(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    alpha: float = 0.95,
+    lr: float = 0.01,
+    epochs: int = 10,
+    batch_size: int = 64,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Iterator[None]:
+    """NegGrad+: min α L_R - (1 - α) L_F, forget batches cycled (Kurmanji 2023, arXiv 2302.09880).
+
+    Defaults: α .95, lr .01, momentum .9, no weight decay, 10 epochs (METHODS notes).
+    """
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+    forget_batches = forget.cycle(batch_size)
+    for _ in range(epochs):
+        for (x_r, y_r), (x_f, y_f) in zip(retain.batches(batch_size), forget_batches, strict=False):
+            loss_r, loss_f = cross_entropy(model(x_r), y_r), cross_entropy(model(x_f), y_f)
+            optimizer.zero_grad()
+            (alpha * loss_r - (1 - alpha) * loss_f).backward()
+            optimizer.step()
+        yield

@@ -1,0 +1,28 @@
+"""The two ends of the scale: leave the model as it is, or train afresh."""
+
+from collections.abc import Iterator
+
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.training import train
+from klom_bench.tasks.task import Task
+
+
+def do_nothing(model: Ensemble, forget: Points, retain: Points) -> Iterator[None]:
+    """The original, unchanged: what a failure to forget scores."""
+    yield
+
+
+do_nothing.changes_nothing = True  # type: ignore[attr-defined]
+
+
+def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> Iterator[None]:
+    """Train afresh on R by the task's recipe: an independent second set of oracles.
+
+    Its scores are what a perfect unlearner gets: they lie at the floor.
+    """
+    seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
+    model.load_states([initial_state(task.architecture, seed) for seed in seeds])
+    yield from train(model, retain, task.recipe)

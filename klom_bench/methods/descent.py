@@ -1,0 +1,65 @@
+"""Methods that only descend on the retain set, and hope that F is forgotten on the way."""
+
+from collections.abc import Iterator
+
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.points import Points
+
+
+def finetune(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    lr: float = 0.01,
+    epochs: int = 10,
+    batch_size: int = 256,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Iterator[None]:
+    """Fine-tuning: min L_R (Warnecke 2021; Golatkar 2020).
+
+    Defaults: as in most public comparisons (METHODS notes: lr .01, 10 epochs, batch 256, momentum
+    .9, weight decay 5e-4).
+    """
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+    for _ in range(epochs):
+        for x, y in retain.batches(batch_size):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+        yield
+
+
+def noisy_descent(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    lr: float = 1e-3,
+    epochs: int = 5,
+    batch_size: int = 256,
+    clip: float = 1.0,
+    sigma: float = 0.01,
+) -> Iterator[None]:
+    """Noisy descent on R: θ ← θ - η (clip(g, C) + σ ε), clipped per model (Chien 2024; Neel 2021).
+
+    The noise is added to the gradient, as in the public code. Defaults: C 1, σ .01, lr 1e-3,
+    5 epochs, batch 256 (the public code).
+    """
+    parameters = list(model.parameters())
+    for _ in range(epochs):
+        for x, y in retain.batches(batch_size):
+            gradients = torch.autograd.grad(cross_entropy(model(x), y), parameters)
+            squares = sum(g.flatten(1).square().sum(1) for g in gradients)
+            scale = (clip / torch.as_tensor(squares).sqrt()).clamp(max=1.0)
+            with torch.no_grad():
+                for p, g in zip(parameters, gradients, strict=True):
+                    clipped = g * scale.view(-1, *[1] * (g.ndim - 1))
+                    p -= lr * (clipped + sigma * model.noise_like(p))
+        yield

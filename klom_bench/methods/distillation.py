@@ -1,0 +1,53 @@
+"""Methods in which the original teaches what to keep."""
+
+from collections.abc import Iterator
+
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.losses import cross_entropy, kl
+from klom_bench.ensemble.points import Points
+
+
+def scrub(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    gamma: float = 0.99,
+    alpha: float = 0.1,
+    temperature: float = 4.0,
+    max_epochs: int = 3,
+    epochs: int = 10,
+    lr: float = 0.01,
+    batch_size: int = 64,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    decay_epochs: tuple[int, ...] = (3, 5, 9),
+    decay: float = 0.1,
+) -> Iterator[None]:
+    """SCRUB: first m epochs max KL(f0 || f) on F; every epoch min γ L_R + α KL(f0 || f) on R.
+
+    KL_T = T² KL(softmax(f0 / T) || softmax(f / T)), f0 the original, frozen; m = max_epochs.
+    Source: Kurmanji 2023 (arXiv 2302.09880), defaults of its code: γ .99, α .1, T 4, m 3, lr .01,
+    momentum .9, weight decay 5e-4, lr x .1 after epochs 3, 5 and 9.
+    """
+    teacher = model.clone().eval().requires_grad_(False)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(decay_epochs), decay)
+    for epoch in range(epochs):
+        if epoch < max_epochs:
+            for x, _ in forget.batches(batch_size):
+                optimizer.zero_grad()
+                (-kl(teacher(x), model(x), temperature)).backward()
+                optimizer.step()
+        for x, y in retain.batches(batch_size):
+            z = model(x)
+            optimizer.zero_grad()
+            loss = gamma * cross_entropy(z, y) + alpha * kl(teacher(x), z, temperature)
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+        yield

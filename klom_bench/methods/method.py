@@ -1,0 +1,77 @@
+"""A method as the harness sees it: a function, its hyperparameters and what else it needs."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from klom_bench.errors import KlomError, unknown
+
+NEEDS = ("task",)
+"""Keyword-only parameters that the harness fills in; all others are hyperparameters."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """hyperparameters: name -> default; inspect.Parameter.empty where a value must be given."""
+
+    name: str
+    function: Callable[..., Iterator[Any]]
+    hyperparameters: Mapping[str, Any]
+    needs: tuple[str, ...]
+    changes_nothing: bool
+
+    def settings(self, given: Mapping[str, Any], task_defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """All hyperparameters: the method's defaults, the task's over them, given ones over both.
+
+        KlomError for one that the method does not have, lacks a value, or is of the wrong type.
+        """
+        values = {**self.hyperparameters, **task_defaults, **given}
+        for name, value in values.items():
+            if name not in self.hyperparameters:
+                raise KlomError(
+                    f"{self.name}: {unknown('hyperparameter', name, self.hyperparameters)}"
+                )
+            if value is inspect.Parameter.empty:
+                raise KlomError(
+                    f"{self.name} needs a value for {name}: --klom-param {self.name}.{name}=VALUE"
+                )
+        return {name: self._fitting(name, value) for name, value in values.items()}
+
+    def _fitting(self, name: str, value: Any) -> Any:
+        default = self.hyperparameters[name]
+        if default is None or default is inspect.Parameter.empty or value is None:
+            return value
+        if isinstance(default, float) and type(value) is int:
+            return float(value)
+        if type(value) is not type(default):
+            raise KlomError(
+                f"{self.name}: {name} must be of type {type(default).__name__} as its default "
+                f"{default!r} is, got {value!r} ({type(value).__name__})"
+            )
+        return value
+
+
+def method_of(name: str, function: Any) -> Method:
+    """The method that a fixture gave; KlomError where it cannot be called as one."""
+    shape = f"def {name}(model, forget, retain, *, lr=0.01, ...)"
+    if not callable(function):
+        raise KlomError(
+            f"the fixture {name!r} gave {function!r}, not an unlearning function: "
+            f"return one of the form {shape}"
+        )
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    if len(positional) != 3 or len(positional) + len(keywords) != len(parameters):
+        raise KlomError(
+            f"the method {name!r} has the parameters {inspect.signature(function)}; it needs three "
+            f"positional ones, hyperparameters by keyword only, and no *args or **kwargs: {shape}"
+        )
+    return Method(
+        name=name,
+        function=function,
+        hyperparameters={p.name: p.default for p in keywords if p.name not in NEEDS},
+        needs=tuple(p.name for p in keywords if p.name in NEEDS),
+        changes_nothing=bool(getattr(function, "changes_nothing", False)),
+    )

@@ -1,0 +1,88 @@
+"""Methods that were written for one model at a time."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from klom_bench.ensemble.ensemble import Ensemble, new_model
+from klom_bench.ensemble.points import Points
+from klom_bench.errors import KlomError
+
+
+class OneMembersPoints:
+    """Points as a single model sees them: batches x [B, ...], y [B]."""
+
+    def __init__(self, points: Points, i: int) -> None:
+        indices = points.indices if points.indices.ndim == 1 else points.indices[i]
+        self.points = Points(points.x, points.y, indices, [points.generators[i]])
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def batches(
+        self, batch_size: int, *, drop_last: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch, shuffled anew."""
+        for x, y in self.points.batches(batch_size, drop_last=drop_last):
+            yield x[0], y[0]
+
+
+def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
+    """Make a method of a function for one model: function(model, forget, retain, *, ...).
+
+    `model` is a plain module of the task's architecture, in train mode; it is changed in place.
+    A plain function counts as one epoch; a generator function may yield after every epoch. All
+    members run the same number of epochs. Slower than a method written for the ensemble.
+    """
+
+    @functools.wraps(function)
+    def method(model: Ensemble, forget: Points, retain: Points, **settings: Any) -> Iterator[None]:
+        singles = [_single(model, i) for i in range(len(model))]
+        seen = [(OneMembersPoints(forget, i), OneMembersPoints(retain, i)) for i in range(len(model))]
+        runs = [
+            _epochs(function, single, f, r, settings)
+            for single, (f, r) in zip(singles, seen, strict=True)
+        ]
+        for ended in zip(*(_with_end(run) for run in runs), strict=False):
+            if len(set(ended)) > 1:
+                raise KlomError(
+                    f"{function.__name__} gave some members more epochs than others: "
+                    "all must yield equally often"
+                )
+            if ended[0]:
+                return
+            model.load_states([dict(single.state_dict()) for single in singles])
+            forget.seen, retain.seen = seen[0][0].points.seen, seen[0][1].points.seen
+            yield
+
+    return method
+
+
+def _single(model: Ensemble, i: int) -> nn.Module:
+    single = new_model(model.architecture)
+    single.load_state_dict(model.states()[i])
+    return single.to(model.device).train(model.training)
+
+
+def _epochs(
+    function: Callable[..., Any], single: nn.Module, forget: Any, retain: Any, settings: Any
+) -> Iterator[None]:
+    result = function(single, forget, retain, **settings)
+    if isinstance(result, Iterator):
+        yield from result
+    elif result is None:
+        yield
+    else:
+        raise KlomError(
+            f"{function.__name__} returned {type(result).__name__}: a method for one model changes "
+            "it in place and returns nothing"
+        )
+
+
+def _with_end(run: Iterator[None]) -> Iterator[bool]:
+    for _ in run:
+        yield False
+    while True:
+        yield True

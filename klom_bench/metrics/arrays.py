@@ -1,0 +1,24 @@
+"""One code for NumPy arrays and torch tensors: both libraries share the names that we use."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def namespace(*arrays: Any) -> Any:
+    """The module (numpy or torch) whose functions take these arrays; torch is never imported."""
+    torch = sys.modules.get("torch")
+    tensors = [torch is not None and isinstance(array, torch.Tensor) for array in arrays]
+    if not any(tensors):
+        return np
+    if not all(tensors):
+        raise TypeError("give NumPy arrays or torch tensors, not one of each")
+    if len({str(array.device) for array in arrays}) > 1:
+        raise TypeError(f"tensors lie on different devices: {[str(a.device) for a in arrays]}")
+    return torch
+
+
+def arange(xp: Any, n: int, like: Any) -> Any:
+    """0..n-1 on the device of `like`."""
+    return np.arange(n) if xp is np else xp.arange(n, device=like.device)

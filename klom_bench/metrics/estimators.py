@@ -1,0 +1,63 @@
+"""The settings of the KLOM estimator, and the published ones by name."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Everything that decides a KLOM number, apart from the margins.
+
+    direction: p || q, the divergence KL(p || q) in nats.
+    bins: equal bins between the ends of the range, in float64 (`oracle`) or float32 (`joint`).
+    span: `oracle`: the range of the oracles' margins, the last bin closed, and an open bin on
+      either side, so that a stray unlearned member cannot stretch the bins. `joint`: the range of
+      both samples; samples equal to its end are dropped, as in all published codes.
+    clip: margins are cut to [-clip, clip] first; `clip_q` says whether q's are, too.
+    eps: q is at least this, `where p > 0` or in `every bin` (there counting an empty bin below
+      the range, as the 2024 code does).
+    renormalise: p and q are scaled to sum to 1 after the floor.
+    Sources: RoyRin/data-unlearning-bench, easydub/EasyDUB-code and the code of arXiv 2410.23232;
+    `default`: measured (see README, "How to read the table").
+    """
+
+    name: str
+    direction: Literal["oracle || unlearned", "unlearned || oracle"]
+    bins: int
+    span: Literal["oracle", "joint"]
+    clip: float | None
+    clip_q: bool
+    eps: float
+    floor: Literal["where p > 0", "every bin"]
+    renormalise: bool
+
+
+ESTIMATORS = {
+    preset.name: preset
+    for preset in (
+        Estimator(
+            "default", "oracle || unlearned", 18, "oracle", None, False, 1e-5, "where p > 0", False
+        ),
+        Estimator(
+            "data_unlearning_bench",
+            "oracle || unlearned", 20, "joint", 100.0, True, 1e-5, "where p > 0", True,
+        ),
+        Estimator(
+            "easydub", "unlearned || oracle", 20, "joint", 100.0, True, 1e-5, "where p > 0", False
+        ),
+        Estimator(
+            "attribute_to_delete",
+            "unlearned || oracle", 19, "joint", 100.0, False, 1e-5, "every bin", True,
+        ),
+    )
+}  # fmt: skip
+
+
+def estimator_named(name: str) -> Estimator:
+    """The preset of this name; ValueError with the nearest name otherwise."""
+    if name not in ESTIMATORS:
+        near = get_close_matches(name, ESTIMATORS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown estimator {name!r}: {hint}known are {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name]

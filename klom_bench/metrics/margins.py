@@ -1,0 +1,38 @@
+"""Margins: how sure a model is of the right class."""
+
+from typing import Any
+
+import numpy as np
+
+from klom_bench.metrics.arrays import arange, namespace
+
+
+def margins(logits: Any, labels: Any) -> Any:
+    """Log-odds of the true class: m = z_y - logsumexp(z_j for j != y).
+
+    logits: [..., points, classes], NumPy array or torch tensor of any device; half precision is
+    computed in float32. labels: integers [points]. Returns [..., points] of the same kind, in the
+    precision of the logits (at least float32).
+    Raises ValueError where shapes do not fit, labels are out of range, or there is one class only.
+    Source: KLOM papers (arXiv 2410.23232, 2602.16400).
+    """
+    xp = namespace(logits, labels)
+    points, classes = logits.shape[-2:]
+    if tuple(labels.shape) != (points,):
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}, logits have {points} points "
+            f"(logits [..., points, classes] are {tuple(logits.shape)})"
+        )
+    if classes < 2:
+        raise ValueError("a margin needs at least 2 classes, the logits have 1")
+    if points and not (0 <= int(labels.min()) and int(labels.max()) < classes):
+        raise ValueError(f"labels must lie in 0..{classes - 1}, the number of logits of a point")
+    wide = logits.dtype if logits.dtype == xp.float64 else xp.float32
+    z = xp.asarray(logits, dtype=wide)
+    true = arange(xp, classes, labels)[None, :] == labels[:, None]
+    z_true = xp.where(true, z, 0.0).sum(-1)
+    others = xp.where(true, -np.inf, z)
+    top = xp.amax(others, -1)
+    finite_top = xp.where(xp.isfinite(top), top, 0.0)
+    return z_true - (finite_top + xp.log(xp.exp(others - finite_top[..., None]).sum(-1)))
+

@@ -1,0 +1,1 @@
+"""Architectures, as plain torch modules of one model each."""

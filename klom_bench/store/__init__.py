@@ -1,0 +1,1 @@
+"""The folder that holds ensembles and their margins, in the published layout."""

@@ -1,0 +1,70 @@
+"""Whole files or none, and never one that was altered."""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from klom_bench.errors import KlomError
+
+
+def write(path: Path, content: bytes) -> str:
+    """Write beside and rename, so that a killed run leaves no half file; returns the checksum."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise KlomError(
+            f"cannot write {path}: {error.strerror}. Make room or choose another folder with "
+            "--klom-store; members that were finished before are kept"
+        ) from error
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(path: Path, sha256: str) -> bytes:
+    """The content of a file; KlomError where it is missing, truncated or altered."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise KlomError(
+            f"{path} is listed in manifest.json but cannot be read ({error.strerror}): "
+            f"restore it, or remove the folder {path.parent} to have it trained again"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise KlomError(
+            f"{path} is not the file that was written ({len(content)} bytes, its checksum differs "
+            f"from manifest.json): restore it, or remove the folder {path.parent} to have it "
+            "trained again"
+        )
+    return content
+
+
+def array_bytes(array: np.ndarray) -> bytes:
+    """An array as the content of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def array_from(content: bytes) -> np.ndarray:
+    """The array in a .npy file's content."""
+    return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+
+
+def state_bytes(state: dict[str, torch.Tensor]) -> bytes:
+    """A state dict as the content of a .pt file."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def state_from(content: bytes) -> dict[str, Any]:
+    """The state dict in a .pt file's content."""
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state

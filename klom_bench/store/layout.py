@@ -1,0 +1,48 @@
+"""Where things lie in a store: the published layout, so that our ensembles can be published."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from klom_bench.ensemble.seeds import member_seed
+from klom_bench.tasks.task import ForgetSet, Task
+
+Role = Literal["original", "oracle"]
+
+
+@dataclass(frozen=True)
+class EnsembleId:
+    """Which ensemble: its members are numbered, and how many there are is not part of it."""
+
+    task: Task
+    role: Role
+    seed: int
+    forget_set: ForgetSet | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Relative to the store."""
+        root = Path(f"seed_{self.seed}") if self.seed else Path()
+        if self.forget_set is None:
+            return root / "full_models" / self.task.folder
+        return root / "oracles" / self.task.folder / self.forget_set.name
+
+    @property
+    def label(self) -> str:
+        """In words, for messages and progress."""
+        if self.forget_set is None:
+            return f"originals of {self.task.name}"
+        return f"oracles of {self.forget_set.name}"
+
+    def member_seed(self, member: int, purpose: str) -> int:
+        """The seed of one member's initialisation or data order."""
+        name = self.forget_set.name if self.forget_set else ""
+        return member_seed(self.task.name, self.role, name, self.seed, member, purpose)
+
+    def checkpoint(self, member: int) -> str:
+        """Name of a member's state dict; epochs count from 0."""
+        return f"sd_{member}____epoch_{self.task.recipe.epochs - 1}.pt"
+
+    def margins(self, member: int, part: Literal["train", "val"]) -> str:
+        """Name of a member's margins on the train or val points."""
+        return f"{member}__{part}_margins_{self.task.recipe.epochs - 1}.npy"

@@ -1,0 +1,172 @@
+"""The store: ensembles trained once, found again, and read with their checksums."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from klom_bench.ensemble.threads import side_by_side, thread_count
+from klom_bench.errors import KlomError
+from klom_bench.progress import Announce, Tick, silent
+from klom_bench.store import files
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import Manifest, Member, identity, load, save
+from klom_bench.store.members import Trained, train_pack
+
+POLL_SECONDS = 0.1
+
+
+def packs(members: Iterable[int], size: int) -> list[list[int]]:
+    """Member numbers grouped by fixed ranges: 0..size-1, size..2 size-1, and so on."""
+    found: dict[int, list[int]] = {}
+    for i in sorted(members):
+        found.setdefault(i // size, []).append(i)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Store:
+    """One folder; `missing` says what to do about ensembles that are not in it."""
+
+    root: Path
+    missing: Literal["train", "error"] = "train"
+
+    def folder(self, ensemble: EnsembleId) -> Path:
+        """Where an ensemble lies."""
+        return self.root / ensemble.folder
+
+    def manifest(self, ensemble: EnsembleId) -> Manifest:
+        """What is there of an ensemble; no members where nothing is."""
+        return load(self.folder(ensemble), ensemble) or Manifest(identity(ensemble), {})
+
+    def complete(
+        self,
+        ensemble: EnsembleId,
+        members: int,
+        device: torch.device,
+        announce: Announce = silent,
+    ) -> Manifest:
+        """Train members 0..members-1 as far as they are missing; returns the manifest.
+
+        Any number of threads, processes and machines may do this together: each claims a pack
+        through a file lock, which falls with the process that holds it.
+        """
+        wanted = range(members)
+        lacking = self.manifest(ensemble).missing(wanted)
+        if not lacking:
+            return self.manifest(ensemble)
+        if self.missing == "error":
+            raise KlomError(
+                f"{len(lacking)} of {members} {ensemble.label} are not in the store {self.root}: "
+                "run once with --klom-missing=train, or name the store that holds them "
+                "with --klom-store"
+            )
+        folder = self._claimed_folder(ensemble)
+
+        def work(check: Callable[[], None]) -> None:
+            while open_packs := packs(
+                self.manifest(ensemble).missing(wanted), ensemble.task.pack
+            ):
+                if not any([self._claim(ensemble, p, device, check, tick) for p in open_packs[:]]):
+                    check()
+                    time.sleep(POLL_SECONDS)  # others hold all that is left
+
+        with announce(f"training {ensemble.label}", len(lacking)) as tick:
+            count = min(thread_count(device), len(packs(lacking, ensemble.task.pack)))
+            side_by_side(work, count, device)
+        return self.manifest(ensemble)
+
+    def _claimed_folder(self, ensemble: EnsembleId) -> Path:
+        """The folder, made, with a manifest and room for locks: it is ours from now on."""
+        folder = self.folder(ensemble)
+        try:
+            (folder / ".locks").mkdir(parents=True, exist_ok=True)
+            with self._lock(ensemble, "manifest"):
+                if load(folder, ensemble) is None:
+                    save(folder, Manifest(identity(ensemble), {}))
+        except OSError as error:
+            raise KlomError(
+                f"the store {self.root} cannot be written ({error.strerror}): choose another "
+                "folder with --klom-store"
+            ) from error
+        return folder
+
+    def _lock(self, ensemble: EnsembleId, name: str) -> FileLock:
+        return FileLock(self.folder(ensemble) / ".locks" / f"{name}.lock", thread_local=False)
+
+    def _claim(
+        self,
+        ensemble: EnsembleId,
+        pack: list[int],
+        device: torch.device,
+        check: Callable[[], None],
+        tick: Tick,
+    ) -> bool:
+        """Train what is missing of a pack unless somebody else is at it; whether this one was."""
+        check()
+        number = pack[0] // ensemble.task.pack
+        try:
+            with self._lock(ensemble, f"pack_{number}").acquire(blocking=False):
+                todo = self.manifest(ensemble).missing(range(pack[0], pack[-1] + 1))
+                todo = [i for i in pack if i in todo]
+                if todo:
+                    trained = train_pack(ensemble, todo, device, check, tick)
+                    self._write(ensemble, trained)
+                return True
+        except Timeout:
+            return False
+
+    def _write(self, ensemble: EnsembleId, trained: list[Trained]) -> None:
+        folder = self.folder(ensemble)
+        new: dict[int, Member] = {}
+        for t in trained:
+            content = {
+                ensemble.checkpoint(t.member): files.state_bytes(t.state),
+                ensemble.margins(t.member, "train"): files.array_bytes(t.train_margins),
+                ensemble.margins(t.member, "val"): files.array_bytes(t.val_margins),
+            }
+            sums = {name: files.write(folder / name, data) for name, data in content.items()}
+            new[t.member] = Member(sums, t.accuracy, t.seconds, t.made_with)
+        with self._lock(ensemble, "manifest"):
+            now = self.manifest(ensemble)
+            save(folder, replace(now, members={**now.members, **new}))
+
+    def states(self, ensemble: EnsembleId, members: int) -> list[dict[str, Any]]:
+        """The state dicts of members 0..members-1."""
+        return [
+            files.state_from(content)
+            for content in self._read(ensemble, members, ensemble.checkpoint)
+        ]
+
+    def margins(self, ensemble: EnsembleId, members: int) -> np.ndarray:
+        """float32 [members, points], train points first."""
+        parts = [
+            [
+                files.array_from(content)
+                for content in self._read(
+                    ensemble, members, lambda i, part=part: ensemble.margins(i, part)
+                )
+            ]
+            for part in ("train", "val")
+        ]
+        return np.concatenate([np.stack(part) for part in parts], axis=1)
+
+    def _read(
+        self, ensemble: EnsembleId, members: int, name: Callable[[int], str]
+    ) -> Iterable[bytes]:
+        manifest, folder = self.manifest(ensemble), self.folder(ensemble)
+        for i in range(members):
+            yield files.read(folder / name(i), manifest.members[i].files[name(i)])
+
+    def checkpoint_stats(self, ensemble: EnsembleId, members: int) -> list[tuple[int, int, int]]:
+        """What changes when a checkpoint is written to: (inode, size, time of change) a member."""
+        stats = [
+            (self.folder(ensemble) / ensemble.checkpoint(i)).stat() for i in range(members)
+        ]
+        return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]
