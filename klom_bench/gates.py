@@ -1,6 +1,6 @@
 """Limits on scores, and what to say when a score is held against one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ from klom_bench.errors import KlomError, unknown
 from klom_bench.metrics.summary import SPLITS, STATISTICS
 
 Verdict = Literal["pass", "fail", "inconclusive", "none"]
+TABLE = "tool.klom.gates"
 METRICS = tuple(f"{split}_{statistic}" for split in SPLITS for statistic in STATISTICS)
 
 
@@ -58,38 +59,36 @@ def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
     return {metric: float(limit) for metric, limit in limits.items()}
 
 
-def checked_table(table: Any, where: str) -> None:
+def checked_table(table: Any) -> None:
     """Check [tool.klom.gates] as far as it goes without knowing methods and forget sets."""
-    for path, part in _levels(table, where):
+    for path, part in _levels(table):
+        where = ".".join((TABLE, *path))
         if len(path) > 2:
-            raise KlomError(f"{where}.{'.'.join(path)}: tables go no deeper than METHOD.FORGET_SET")
-        checked_limits(
-            {k: v for k, v in part.items() if not isinstance(v, dict)},
-            ".".join([where, *path]),
-        )
+            raise KlomError(f"[{where}]: tables go no deeper than METHOD.FORGET_SET")
+        checked_limits({k: v for k, v in part.items() if not isinstance(v, dict)}, f"[{where}]")
 
 
 def _levels(
-    table: Any, where: str, path: tuple[str, ...] = ()
-) -> Iterable[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    table: Any, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     if not isinstance(table, dict):
-        raise KlomError(f"{where} must be a table, got {table!r}")
+        raise KlomError(f"[{'.'.join((TABLE, *path))}] must be a table, got {table!r}")
     yield path, table
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _levels(value, where, (*path, key))
+            yield from _levels(value, (*path, key))
 
 
 def check_names(
-    table: Mapping[str, Any], methods: Iterable[str], forget_sets: Iterable[str], where: str
+    table: Mapping[str, Any], methods: Iterable[str], forget_sets: Iterable[str]
 ) -> None:
     """KlomError where a table is named after no method or no forget set: it would never gate."""
-    methods, forget_sets = list(methods), list(forget_sets)
-    for path, _ in _levels(table, where):
-        if len(path) >= 1 and path[0] not in methods:
+    for path, _ in _levels(table):
+        where = f"[{'.'.join((TABLE, *path))}]"
+        if path and path[0] not in methods:
             raise KlomError(f"{where}: {unknown('method', path[0], methods)}")
-        if len(path) == 2 and path[1] not in forget_sets:
-            raise KlomError(f"{where}.{path[0]}: {unknown('forget set', path[1], forget_sets)}")
+        if path[1:] and path[1] not in forget_sets:
+            raise KlomError(f"{where}: {unknown('forget set', path[1], forget_sets)}")
 
 
 def limits_for(table: Mapping[str, Any], method: str, forget_set: str) -> dict[str, float]:

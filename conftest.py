@@ -1,0 +1,3 @@
+"""For this repository's own tests: pytester runs the plugin in folders of its own."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,157 @@
+"""The pytest plugin: hooks only. Every pytest run of an environment imports this module."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from klom_bench.plugin import hookspec
+from klom_bench.plugin.fixtures import klom as klom
+from klom_bench.plugin.fixtures import klom_cell as klom_cell
+from klom_bench.plugin.keys import RECORD, SETTINGS, TERMINAL
+from klom_bench.plugin.options import add_options, read_options
+
+if TYPE_CHECKING:
+    from klom_bench.plugin.settings import Settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options and ini values."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Hooks for tasks and forget sets."""
+    pluginmanager.add_hookspecs(hookspec)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check every option before anything is collected, and act only with --klom-method."""
+    config.addinivalue_line(
+        "markers", "klom(forget_p95=2.0, ...): limits of KLOM tests; --klom-max wins over them"
+    )
+    options = read_options(config)
+    if not options.methods:
+        if config.getoption("klom_plan"):
+            raise pytest.UsageError("--klom-plan needs --klom-method: see --klom-list")
+        return
+    from klom_bench.errors import KlomError
+    from klom_bench.plugin.fixtures import built_in_methods
+    from klom_bench.plugin.progress import open_terminal
+    from klom_bench.plugin.settings import resolve
+    from klom_bench.plugin.summary import Summary
+
+    try:
+        settings = resolve(options, config)
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[SETTINGS] = settings
+    config.pluginmanager.register(built_in_methods(), "klom-methods")
+    if not hasattr(config, "workerinput"):
+        config.stash[TERMINAL] = open_terminal()
+        config.pluginmanager.register(Summary(), "klom-summary")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close what pytest_configure opened."""
+    if terminal := config.stash.get(TERMINAL, None):
+        terminal.close()
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """--klom-list."""
+    if not config.getoption("klom_list"):
+        return None
+    from klom_bench.plugin.listing import listing
+    from klom_bench.plugin.settings import tasks_of
+
+    config.get_terminal_writer().write(listing(tasks_of(config)))
+    return 0
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a forget set and method."""
+    if "klom_cell" not in metafunc.fixturenames:
+        return
+    settings = metafunc.config.stash.get(SETTINGS, None)
+    if settings is None:
+        metafunc.parametrize("klom_cell", [None], ids=["no-method"], indirect=True)
+        return
+    cells = [(f, m) for f in settings.forget_sets for m in settings.options.methods]
+    ids = [f"{settings.task.name}-{f.name}-{method}" for f, method in cells]
+    metafunc.parametrize("klom_cell", cells, ids=ids, indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """With --klom-method only KLOM tests run; without it, all others."""
+    settings = config.stash.get(SETTINGS, None)
+    chosen = [i for i in items if ("klom_cell" in getattr(i, "fixturenames", ())) == bool(settings)]
+    dropped = [i for i in items if i not in set(chosen)]
+    if dropped:
+        items[:] = chosen
+        config.hook.pytest_deselected(items=dropped)
+    if settings is not None and not hasattr(config, "workerinput"):
+        _check_collected(session, settings, chosen)
+
+
+def _check_collected(
+    session: pytest.Session, settings: "Settings", items: list[pytest.Item]
+) -> None:
+    """UsageError for what is known only now: no KLOM test, or a method that is no fixture."""
+    from klom_bench.errors import KlomError
+    from klom_bench.plugin.collected import check_methods
+
+    if session.testsfailed and not items:
+        return  # the collection errors are the story
+    if not items:
+        raise pytest.UsageError(
+            "--klom-method was given, but no KLOM test was collected: put\n"
+            "    from klom_bench.suite import test_klom\n"
+            "into a test file, and name that file or its folder"
+        )
+    try:
+        check_methods(session, settings, items)
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """--klom-plan."""
+    if not session.config.getoption("klom_plan"):
+        return None
+    from klom_bench.errors import KlomError
+    from klom_bench.plugin.listing import plan
+
+    try:
+        text = plan(session.config.stash[SETTINGS], [i.name for i in session.items])
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
+    session.config.get_terminal_writer().write(text)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Put the record on the report: it travels from xdist's workers, too."""
+    report = yield
+    # The teardown report comes once a test, whereas every subtest makes a call report.
+    if report.when == "teardown" and RECORD in item.stash:
+        report.klom = item.stash[RECORD]
+    return report
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """One line: what is measured, on what."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings is None:
+        return None
+    options = settings.options
+    return (
+        f"klom: {', '.join(options.methods)} on {settings.task.name} "
+        f"({len(settings.forget_sets)} forget sets), {options.models} models against "
+        f"{options.oracles} oracles, seed {options.seed}, estimator {settings.estimator.name}, "
+        f"{settings.device}, store {settings.store.root}"
+    )

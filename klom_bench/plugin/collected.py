@@ -1,0 +1,35 @@
+"""What can be checked only when tests are collected: methods may be fixtures of the user's."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from klom_bench.errors import KlomError, unknown
+from klom_bench.gates import check_names, checked_limits
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.plugin.settings import Settings
+
+
+def check_methods(
+    session: pytest.Session, settings: Settings, items: Sequence[pytest.Item]
+) -> None:
+    """KlomError where a method is no fixture, or a name or value given for it does not fit."""
+
+    def fixtures(name: str) -> int:
+        # pytest has no public way to ask whether a fixture exists without setting it up.
+        return len(session._fixturemanager.getfixturedefs(name, items[0]) or ())
+
+    for name in settings.options.methods:
+        if not fixtures(name):
+            raise KlomError(
+                f"{unknown('method', name, BUILT_IN)}; or write a fixture {name!r} that returns "
+                "your method (README, 'A method of your own')"
+            )
+        if fixtures(name) == 1 and name in BUILT_IN:  # with two, the user's takes its place
+            settings.hyperparameters(method_of(name, BUILT_IN[name]))
+    others = [name for name in settings.gates if fixtures(name)]
+    check_names(settings.gates, {**BUILT_IN, **dict.fromkeys(others)}, settings.known_forget_sets)
+    for item in items:
+        for marker in item.iter_markers("klom"):
+            checked_limits(marker.kwargs, f"@pytest.mark.klom of {item.nodeid}")

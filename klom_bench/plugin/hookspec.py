@@ -1,0 +1,27 @@
+"""Hooks by which a conftest.py adds tasks and forget sets."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from klom_bench.tasks.task import Task
+
+
+def pytest_klom_tasks(config: pytest.Config) -> "Iterable[Task]":  # type: ignore[empty-body]
+    """Tasks beside the built-in ones; one of the same name takes its place.
+
+    Implement it in the conftest.py of the root folder (or a plugin): it is asked before collection.
+    """
+
+
+def pytest_klom_forget_sets(  # type: ignore[empty-body]
+    config: pytest.Config, task: "Task"
+) -> Mapping[str, Any]:
+    """Forget sets of a task beside its own: name -> indices into its train points.
+
+    def pytest_klom_forget_sets(config, task):
+        if task.name == "digits":
+            return {"sevens": [1, 5, 9]}
+    """

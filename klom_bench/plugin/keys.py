@@ -1,0 +1,12 @@
+"""Where the plugin keeps what belongs to a run and to a test."""
+
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from klom_bench.plugin.settings import Settings
+
+SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
+RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()

@@ -1,0 +1,92 @@
+"""--klom-list and --klom-plan."""
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.threads import side_by_side, thread_count
+from klom_bench.ensemble.training import train
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.plugin.settings import Settings
+from klom_bench.report.table import aligned
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.members import new_members
+from klom_bench.tasks.task import Task
+
+TRIAL_STEPS = 5
+
+
+def listing(tasks: Mapping[str, Task]) -> str:
+    """Tasks with their forget sets, methods with their hyperparameters and defaults."""
+    lines = ["tasks (--klom-task) and their forget sets (--klom-forget-set)"]
+    for task in tasks.values():
+        lines.append(f"  {task.name}: {task.train_points} train points, {task.recipe}")
+        for name in task.forget_sets:
+            lines.append(f"    {name}: {len(task.forget_set(name))} points")
+    lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
+    for name, function in BUILT_IN.items():
+        method = method_of(name, function)
+        lines.append(f"  {name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
+        for key, value in method.hyperparameters.items():
+            own = [
+                f"{task.name} {task.hyperparameters[name][key]}"
+                for task in tasks.values()
+                if key in task.hyperparameters.get(name, {})
+            ]
+            lines.append(f"    {key} = {value}" + (f" ({', '.join(own)})" if own else ""))
+    lines.append("A fixture of your own that returns a method is one, too, under its own name.")
+    return "\n".join(lines) + "\n"
+
+
+def plan(settings: Settings, tests: Sequence[str]) -> str:
+    """What is in the store, what would be trained, and for about how long."""
+    options, task = settings.options, settings.task
+    ensembles = [(EnsembleId(task, "original", options.seed), options.models)] + [
+        (EnsembleId(task, "oracle", options.seed, forget_set), options.oracles)
+        for forget_set in settings.forget_sets
+        if any(f"-{forget_set.name}-" in test for test in tests)
+    ]
+    rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
+    for ensemble, wanted in ensembles:
+        manifest = settings.store.manifest(ensemble)
+        missing = len(manifest.missing(range(wanted)))
+        lacking += missing
+        known += [member.seconds for member in manifest.members.values()]
+        rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
+    lines = ["", *aligned(rows, left=1), f"store: {settings.store.root}"]
+    if not lacking:
+        lines.append("nothing to train")
+    elif settings.store.missing == "error":
+        lines.append(f"{lacking} members are missing: the tests would fail (--klom-missing=error)")
+    else:
+        seconds = sum(known) / len(known) if known else trial(settings)
+        source = "from those in the store" if known else f"from {TRIAL_STEPS} steps on this machine"
+        total = lacking * seconds / thread_count(settings.device)
+        lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
+    lines.append(f"{len(tests)} tests; nothing was run")
+    return "\n".join(lines) + "\n"
+
+
+def trial(settings: Settings) -> float:
+    """Seconds of training a member, from a few steps of one pack that are thrown away."""
+    task, device = settings.task, settings.device
+    members = list(range(min(task.pack, settings.options.models)))
+    size = min(TRIAL_STEPS * task.recipe.batch_size, task.train_points)
+    data, short = task.data.to(device), replace(task.recipe, epochs=1)
+    model = new_members(EnsembleId(task, "original", settings.options.seed), members).to(device)
+    points = Points(data.x_train, data.y_train, torch.arange(size), model.generators)
+
+    def epoch(check: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        for _ in train(model, points, short):
+            check()
+        return time.perf_counter() - start
+
+    side_by_side(epoch, 1, device)  # warms up
+    (seconds,) = side_by_side(epoch, 1, device)
+    return seconds / size * task.train_points * task.recipe.epochs / len(members)

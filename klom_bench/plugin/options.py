@@ -1,0 +1,152 @@
+"""The options of the command line and their ini values, parsed once; imports nothing heavy."""
+
+import ast
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_HELP = {
+    "method": "unlearning method: a built-in one (see --klom-list) or a fixture of your own that "
+    "returns a method; repeatable. Only KLOM tests run then",
+    "param": "hyperparameter of the selected methods, or of one: lr=1e-3, ga.lr=1e-3; repeatable",
+    "task": "task to run (default: digits)",
+    "forget_set": "forget sets by name, number or range: forget_set_3, 3, 1-3, or 1-3,7; "
+    "repeatable (default: all of the task)",
+    "models": "N, the originals that are unlearned (default: 100)",
+    "oracles": "oracles to compare with; more of them lower the noise floor (default: as models)",
+    "device": "auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)",
+    "seed": "seed of all members; another seed is another set of ensembles (default: 0)",
+    "store": "folder of ensembles (default: $KLOM_STORE, else your cache folder)",
+    "estimator": "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete",
+    "missing": "what to do about ensembles that are not in the store: train or error "
+    "(default: train)",
+    "max": "gate: fail above this score, as forget_p95=2.0; SPLIT_STATISTIC with forget, retain, "
+    "val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
+}
+_LISTS = ("method", "param", "forget_set", "max")
+_INTEGERS = ("models", "oracles", "seed")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for, before it is known whether it exists."""
+
+    methods: tuple[str, ...]
+    params: tuple[tuple[str | None, str, Any], ...]
+    task: str
+    forget_sets: tuple[str, ...]
+    models: int
+    oracles: int
+    device: str
+    seed: int
+    store: Path
+    estimator: str
+    missing: str
+    limits: tuple[tuple[str, Any], ...]
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register --klom-* and klom_*."""
+    group = parser.getgroup("klom", "KLOM unlearning benchmark")
+    for name, text in _HELP.items():
+        flag = f"--klom-{name.replace('_', '-')}"
+        if name in _LISTS:
+            pairs = {"param": "[METHOD.]NAME=VALUE", "max": "METRIC=LIMIT"}
+            metavar = pairs.get(name, name.upper())
+            group.addoption(flag, action="append", default=None, metavar=metavar, help=text)
+            parser.addini(f"klom_{name}", text, type="args", default=[])
+        else:
+            kind = int if name in _INTEGERS else str
+            group.addoption(flag, type=kind, default=None, metavar=name.upper(), help=text)
+            parser.addini(
+                f"klom_{name}", text, type="int" if kind is int else "string", default=None
+            )
+    group.addoption(
+        "--klom-list",
+        action="store_true",
+        help="list tasks, forget sets and methods with their hyperparameters, and exit",
+    )
+    group.addoption(
+        "--klom-plan",
+        action="store_true",
+        help="show what is in the store, what would be trained and for how long; run nothing",
+    )
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Command line over ini over defaults; UsageError for a value that cannot be read."""
+
+    def value(name: str, default: Any) -> Any:
+        given = config.getoption(f"klom_{name}")
+        if given is None:
+            given = config.getini(f"klom_{name}")
+        return default if given is None else given
+
+    def many(name: str) -> list[str]:
+        return [str(v) for v in value(name, [])]
+
+    models = value("models", 100)
+    oracles = value("oracles", models)
+    for name, number in (("models", models), ("oracles", oracles)):
+        if number < 2:
+            raise pytest.UsageError(
+                f"--klom-{name} is {number}: KLOM compares distributions over models, it needs at "
+                "least 2 (and at 10 the noise floor is 5.6 still; the published value is 100)"
+            )
+    missing = value("missing", "train")
+    if missing not in ("train", "error"):
+        raise pytest.UsageError(f"--klom-missing must be train or error, got {missing!r}")
+    return Options(
+        methods=tuple(dict.fromkeys(many("method"))),
+        params=tuple(_param(text) for text in many("param")),
+        task=value("task", "digits"),
+        forget_sets=tuple(part for text in many("forget_set") for part in text.split(",")),
+        models=models,
+        oracles=oracles,
+        device=value("device", "auto"),
+        seed=value("seed", 0),
+        store=_store(config),
+        estimator=value("estimator", "default"),
+        missing=missing,
+        limits=tuple(_limit(text) for text in many("max")),
+    )
+
+
+def _param(text: str) -> tuple[str | None, str, Any]:
+    path, equals, value = text.partition("=")
+    method, _, name = path.rpartition(".")
+    if not equals or not name.isidentifier() or not value:
+        raise pytest.UsageError(f"--klom-param must be [METHOD.]NAME=VALUE, got {text!r}")
+    return (method or None), name, _literal(value)
+
+
+def _literal(value: str) -> Any:
+    """A Python literal (1e-3, 5, True, (3, 5, 9)), else the text itself."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    metric, equals, value = text.partition("=")
+    if not equals:
+        raise pytest.UsageError(f"--klom-max must be METRIC=LIMIT, as forget_p95=2.0, got {text!r}")
+    return metric.strip(), _literal(value.strip())
+
+
+def _store(config: pytest.Config) -> Path:
+    given = config.getoption("klom_store")
+    if given is not None:
+        return config.invocation_params.dir / Path(given).expanduser()
+    ini = config.getini("klom_store")
+    if ini is not None:
+        return config.rootpath / Path(ini).expanduser()
+    if variable := os.environ.get("KLOM_STORE"):
+        return Path(variable).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("klom-bench")

@@ -1,0 +1,172 @@
+"""What a run is: the options, resolved to things that exist. Imports torch; only when asked to."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+
+from klom_bench.errors import KlomError, unknown
+from klom_bench.gates import checked_limits, checked_table, limits_for
+from klom_bench.harness import Cell
+from klom_bench.methods.method import Method
+from klom_bench.metrics.estimators import Estimator, estimator_named
+from klom_bench.plugin.options import Options
+from klom_bench.store.store import Store
+from klom_bench.tasks import BUILT_IN
+from klom_bench.tasks.task import ForgetSet, Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run: everything that its cells share."""
+
+    options: Options
+    task: Task
+    forget_sets: tuple[ForgetSet, ...]
+    estimator: Estimator
+    device: torch.device
+    store: Store
+    gates: Mapping[str, Any]
+    known_forget_sets: tuple[str, ...]
+
+    def hyperparameters(self, method: Method) -> dict[str, Any]:
+        """The settings of a method: its defaults, the task's, --klom-param."""
+        given = {
+            name: value
+            for owner, name, value in self.options.params
+            if owner in (None, method.name)
+        }
+        return method.settings(given, self.task.hyperparameters.get(method.name, {}))
+
+    def cell(self, method: Method, forget_set: ForgetSet) -> Cell:
+        """One test."""
+        return Cell(
+            task=self.task,
+            method=method,
+            settings=self.hyperparameters(method),
+            forget_set=forget_set,
+            members=self.options.models,
+            oracles=self.options.oracles,
+            seed=self.options.seed,
+            estimator=self.estimator,
+            device=self.device,
+        )
+
+    def limits(self, method: str, forget_set: str, marker: Mapping[str, Any]) -> dict[str, float]:
+        """The limits of one test: command line over marker over pyproject.toml."""
+        return {
+            **limits_for(self.gates, method, forget_set),
+            **checked_limits(marker, "@pytest.mark.klom"),
+            **checked_limits(dict(self.options.limits), "--klom-max"),
+        }
+
+
+def tasks_of(config: pytest.Config) -> dict[str, Task]:
+    """Built-in tasks and those of hooks, with the forget sets of hooks added."""
+    tasks = dict(BUILT_IN)
+    for added in config.hook.pytest_klom_tasks(config=config):
+        tasks |= {task.name: task for task in added or ()}
+    return {name: _with_forget_sets(config, task) for name, task in tasks.items()}
+
+
+def _with_forget_sets(config: pytest.Config, task: Task) -> Task:
+    added = {
+        name: lambda indices=indices: indices
+        for sets in config.hook.pytest_klom_forget_sets(config=config, task=task)
+        for name, indices in (sets or {}).items()
+    }
+    return replace(task, forget_sets={**task.forget_sets, **added}) if added else task
+
+
+def resolve(options: Options, config: pytest.Config) -> Settings:
+    """Settings; KlomError for a name that is not known or a thing that is not there."""
+    tasks = tasks_of(config)
+    if options.task not in tasks:
+        raise KlomError(unknown("task", options.task, tasks))
+    task = tasks[options.task]
+    names = _selected(options.forget_sets, tuple(task.forget_sets))
+    for owner, name, value in options.params:
+        if owner not in (None, *options.methods):
+            raise KlomError(
+                f"--klom-param {owner}.{name}={value}: {unknown('method', str(owner), options.methods)}"
+            )
+    gates = _gates(config)
+    checked_limits(dict(options.limits), "--klom-max")
+    try:
+        estimator = estimator_named(options.estimator)
+        forget_sets = tuple(task.forget_set(name) for name in names)
+    except ValueError as error:
+        raise KlomError(str(error)) from error
+    return Settings(
+        options=options,
+        task=task,
+        forget_sets=forget_sets,
+        estimator=estimator,
+        device=_device(options.device),
+        store=_store(options),
+        gates=gates,
+        known_forget_sets=tuple(dict.fromkeys(n for t in tasks.values() for n in t.forget_sets)),
+    )
+
+
+def _selected(asked: Iterable[str], known: tuple[str, ...]) -> list[str]:
+    """Names of forget sets for names, numbers and ranges; all where nothing is asked for."""
+    found: list[str] = []
+    for text in asked:
+        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip()):
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                raise KlomError(f"--klom-forget-set={text}: the range ends before it begins")
+            found += [f"forget_set_{i}" for i in range(first, last + 1)]
+        else:
+            found.append(text.strip())
+    for name in found:
+        if name not in known:
+            raise KlomError(unknown("forget set", name, known))
+    return list(dict.fromkeys(found)) or list(known)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise KlomError(f"--klom-device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    device = torch.device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise KlomError(
+            f"--klom-device={name}: torch {torch.__version__} sees {count} CUDA devices here; "
+            "use --klom-device=cpu, or install a torch build and a driver that fit your GPU"
+        )
+    return device
+
+
+def _store(options: Options) -> Store:
+    try:
+        options.store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KlomError(
+            f"the store {options.store} cannot be made ({error.strerror}): "
+            "choose another folder with --klom-store"
+        ) from error
+    return Store(options.store, "error" if options.missing == "error" else "train")
+
+
+def _gates(config: pytest.Config) -> dict[str, Any]:
+    path = config.rootpath / "pyproject.toml"
+    if not path.exists():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("klom", {})
+    except tomllib.TOMLDecodeError as error:
+        raise KlomError(f"{path}: {error}") from error
+    for key in table:
+        if key != "gates":
+            raise KlomError(f"{path} [tool.klom]: {unknown('table', key, ['gates'])}")
+    gates = table.get("gates", {})
+    checked_table(gates)
+    return dict(gates)

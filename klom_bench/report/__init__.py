@@ -1,0 +1,1 @@
+"""Records in words: the summary table and what a failing test says."""

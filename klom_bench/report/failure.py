@@ -1,0 +1,62 @@
+"""What a failing KLOM test says."""
+
+import numpy as np
+
+from klom_bench.gates import Gate
+from klom_bench.harness import Record
+
+
+def failure(record: Record) -> str | None:
+    """The message, None where there is nothing to complain of."""
+    if np.isnan(record.points).any():
+        return _no_score(record)
+    if record.verdict in ("pass", "none"):
+        return None
+    cell = record.cell
+    lines = [
+        f"{cell.method.name} on {cell.forget_set.name} of {cell.task.name}: {record.verdict} "
+        f"({cell.members} unlearned against {cell.oracles} oracles)"
+    ]
+    for gate in record.gates:
+        lines += _judged(record, gate)
+    return "\n".join(lines)
+
+
+def _no_score(record: Record) -> str:
+    bad = np.flatnonzero(np.isnan(record.points))
+    name = record.cell.estimator.name
+    return (
+        f"the estimator {name!r} gives nan at {len(bad)} points (the first is point {bad[0]}), as "
+        "the published code does: there is no score to hold against a gate. "
+        "Use --klom-estimator=default"
+    )
+
+
+def _judged(record: Record, gate: Gate) -> list[str]:
+    cell, points = record.cell, len(record.cell.splits[gate.split])
+    expected = getattr(record.floor[gate.split], gate.statistic)
+    nothing = getattr(record.do_nothing[gate.split], gate.statistic)
+    noise = (
+        f"floor {expected:.2f}; a perfect unlearner stays below {gate.perfect:.2f} in 95 % of "
+        f"runs at this N and {points} points"
+    )
+    if gate.verdict == "pass":
+        return [f"  {gate.metric}: {gate.value:.2f} is within the limit {gate.limit:g}: pass"]
+    if gate.verdict == "inconclusive":
+        needed = record.needed(gate)
+        enough = (
+            f"--klom-models={needed} --klom-oracles={needed} would decide it"
+            if needed
+            else "no N that can be simulated would decide it"
+        )
+        return [
+            f"  {gate.metric}: the limit {gate.limit:g} is inconclusive, it lies in the noise "
+            f"({noise}); score {gate.value:.2f}",
+            f"    {enough}; or raise the limit above {gate.perfect:.2f}",
+        ]
+    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(gate.split))
+    return [
+        f"  {gate.metric}: {gate.value:.2f} exceeds the limit {gate.limit:g}: fail",
+        f"    {noise}; doing nothing scores {nothing:.2f}",
+        f"    worst {gate.split} points (their KLOM): {worst}",
+    ]

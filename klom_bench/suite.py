@@ -1,0 +1,13 @@
+"""The tests themselves: `from klom_bench.suite import test_klom` in a test file of your own."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from klom_bench.harness import Cell
+    from klom_bench.plugin.fixtures import KlomTest
+
+
+def test_klom(klom_cell: "Cell", klom: "KlomTest") -> None:
+    """Unlearn one forget set from N models, score them with KLOM, hold the scores to the gates."""
+    record = klom.measure(klom_cell)
+    klom.check(record)
