@@ -18,7 +18,7 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
-from klom_bench.ensemble.threads import side_by_side, thread_count
+from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
 from klom_bench.gates import Gate, Verdict, overall
 from klom_bench.methods.method import Method
@@ -195,17 +195,13 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # a process's first one imports for 1.3 s
     with announce(f"{cell.method.name} on {cell.forget_set.name}", cell.members) as tick:
 
+        def one(run: Run, check: Check) -> None:
+            for _ in run.epochs():
+                check()
+            tick(len(run.pack))
+
         def unlearn() -> None:
-            waiting = list(runs)
-
-            def work(check: Callable[[], None]) -> None:
-                while waiting:
-                    run = waiting.pop(0)
-                    for _ in run.epochs():
-                        check()
-                    tick(len(run.pack))
-
-            side_by_side(work, min(thread_count(cell.device), len(runs)), cell.device)
+            each(runs, one, cell.device)
 
         seconds = timed(unlearn)
 
@@ -215,7 +211,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
             f"{store.folder(cell.original_id)}: a method must only change the model it is given. "
             "Remove that folder to have the originals trained again"
         )
-    outputs = torch.cat([run.logits().cpu() for run in runs])
+    outputs = torch.cat(each(runs, lambda run, _: run.logits().cpu(), cell.device))
     unlearned = margins(outputs, cell.task.data.y()).numpy()
     _refuse_non_finite(cell, unlearned)
     _refuse_unchanged(cell, runs, unlearned, originals.margins)
@@ -265,12 +261,14 @@ def load_originals(
     """The originals of a store."""
     states = store.states(ensemble, members)
     data = ensemble.task.data.to(device)
-    right = []
-    for pack in packs(range(members), ensemble.task.pack):
+
+    def right(pack: list[int], _: Check) -> np.ndarray:
         model = Ensemble(ensemble.task.architecture, [states[i] for i in pack]).to(device)
         with evaluating(model):
-            right.append(logits(model, data.x(), len(pack)).argmax(-1).eq(data.y()).cpu().numpy())
-    return Originals(states, store.margins(ensemble, members), np.concatenate(right))
+            return logits(model, data.x(), len(pack)).argmax(-1).eq(data.y()).cpu().numpy()
+
+    answers = each(packs(range(members), ensemble.task.pack), right, device)
+    return Originals(states, store.margins(ensemble, members), np.concatenate(answers))
 
 
 class Run:

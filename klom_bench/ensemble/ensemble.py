@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,13 +129,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def logits(model: Any, x: Tensor, members: int, batch_size: int = 2000) -> Tensor:
+def logits(model: Any, x: Tensor, members: int, batch_size: int = 512) -> Tensor:
     """Logits [M, points, classes] of every member on the same points x [points, ...].
 
-    In canonical order and fixed batches: the order of rows changes the last bits.
+    In canonical order and fixed, even batches: both change the last bits.
     """
-    parts: Iterable[Tensor] = x.split(batch_size)
-    return torch.cat([model(part.expand(members, *part.shape).contiguous()) for part in parts], 1)
+    points = len(x)
+    if points % 2:
+        x = torch.cat([x, x[-1:]])
+    parts = [model(part.expand(members, *part.shape).contiguous()) for part in x.split(batch_size)]
+    return torch.cat(parts, 1)[:, :points]
 
 
 def _find(network: nn.Module, name: str) -> tuple[nn.Module, str]:

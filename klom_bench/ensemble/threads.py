@@ -1,12 +1,13 @@
 """Packs side by side: one thread a core on the CPU, one thread on a GPU."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -19,9 +20,28 @@ def thread_count(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
-def side_by_side(
-    work: Callable[[Callable[[], None]], T], count: int, device: torch.device
-) -> list[T]:
+Check = Callable[[], None]
+
+
+def each(items: Sequence[S], work: Callable[[S, Check], T], device: torch.device) -> list[T]:
+    """work(item, check) for every item, side by side; results in the order of the items."""
+    waiting = list(enumerate(items))
+    results: dict[int, T] = {}
+
+    def take(check: Check) -> None:
+        while waiting:
+            check()
+            try:
+                i, item = waiting.pop(0)
+            except IndexError:  # another thread took the last one
+                return
+            results[i] = work(item, check)
+
+    side_by_side(take, min(thread_count(device), len(items)), device)
+    return [results[i] for i in range(len(items))]
+
+
+def side_by_side(work: Callable[[Check], T], count: int, device: torch.device) -> list[T]:
     """Run work(check) in `count` threads and return what each returned.
 
     `check` raises Stopped once another thread has failed or the caller was interrupted: call it
