@@ -17,8 +17,9 @@ LARGEST_N = 6400
 def floor_scores(estimator: Estimator, oracles: int, members: int) -> np.ndarray:
     """KLOM of 20,000 simulated points whose oracle and unlearned margins follow one law.
 
-    float64 [20000], nats. The law is a Gaussian; Laplace and skewed laws agree within 10 % from
-    N = 50 (measured), and so do real margins of `digits` (measured). Seeded, so always the same.
+    float64 [20000], nats. The law is a Gaussian. At N = 100 Laplace, t and Gumbel laws agree
+    with it within 11 % in the mean and 6 % in P95, a uniform law lies a third lower, and retrained
+    models of `digits` agree within 6 % (all measured). Seeded, so always the same.
     """
     rng = np.random.default_rng([SEED, oracles, members])
     scores = [

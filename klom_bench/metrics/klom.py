@@ -117,13 +117,14 @@ def _histogram(xp: Any, x: Any, edges: Any, est: Estimator) -> Any:
     first = row * (bins + 1)  # where the edges of a point begin in `flat`
     # Guess a bin by division, start one below it, and go up past every edge that is reached:
     # division alone is off by one for samples near an edge.
-    step = xp.where(hi > lo, (hi - lo) / bins, xp.ones_like(lo))
+    step = (hi - lo) / bins
+    tight = step <= 16 * xp.finfo(edges.dtype).eps * xp.maximum(abs(lo), abs(hi))
+    step = xp.where(tight, xp.ones_like(step), step)
     slot = xp.asarray(xp.clip((x - lo) / step, 0, bins - 1), dtype=xp.int64)
     slot += first
     slot += x >= flat[slot]
     slot += x >= flat[slot]
-    # Where edges are only a few units in the last place apart, a guess may be off by more.
-    tight = step <= 16 * xp.finfo(edges.dtype).eps * xp.maximum(abs(lo), abs(hi))
+    # Where edges are only a few units in the last place apart, the guess may be off by more.
     if bool(tight.any()):
         slot[:, tight] = first[tight] + (x[:, tight][:, :, None] >= edges[tight][None]).sum(-1)
     slots = bins + 2
