@@ -21,6 +21,12 @@ from klom_bench.store.layout import EnsembleId
 FAR = 0.1
 """An accuracy this far below the pack's median means that the member diverged."""
 
+WIDE = 4.0
+"""So do margins this many times as large as the pack's median; 1.1 is usual (measured).
+
+Such a member may be accurate, but as an oracle it would stretch the bins until they hide all.
+"""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -96,12 +102,15 @@ def train_pack(
 def _refuse_diverged(
     ensemble: EnsembleId, members: list[int], found: np.ndarray, right: list[float]
 ) -> None:
-    usual = float(np.median(right))
-    for i, m, a in zip(members, found, right, strict=True):
-        if not np.isfinite(m).all() or a < usual - FAR:
+    size = np.abs(found.astype(np.float64)).mean(1)
+    usual, usual_size = float(np.median(right)), float(np.nanmedian(size))
+    for i, own_size, a in zip(members, size, right, strict=True):
+        # Written so that nan counts as diverged.
+        if not (a >= usual - FAR and own_size <= WIDE * usual_size):
             raise KlomError(
-                f"member {i} of the {ensemble.label} diverged in training (accuracy {a:.3f} on its "
-                f"own train points, the median of its pack is {usual:.3f}): an ensemble with such "
-                "a member would make scores meaningless. Use a steadier recipe or another seed; "
-                "nothing of this pack was kept"
+                f"member {i} of the {ensemble.label} diverged in training: accuracy {a:.3f} on its "
+                f"own train points and mean margin size {own_size:.3g}, where the medians of its "
+                f"pack are {usual:.3f} and {usual_size:.3g}. An ensemble with such a member would "
+                "make scores meaningless. Use a steadier recipe or another seed; nothing of this "
+                "pack was kept"
             )

@@ -1,0 +1,82 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from klom_bench.harness import Cell, measure
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.metrics.estimators import ESTIMATORS
+from klom_bench.store.store import Store
+from klom_bench.tasks import DIGITS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory) -> Path:
+    """A store that all tests share; they ask for few members, so little is ever trained."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch, small_store):
+    """No test touches the user's store, and none believes to be a worker of xdist."""
+    monkeypatch.setenv("KLOM_STORE", str(small_store))
+    for name in [n for n in os.environ if n.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def cell():
+    """cell(method_function_or_name, forget_set=3, members=4, **hyperparameters)."""
+
+    def make(function, forget_set="forget_set_3", members=4, oracles=None, **given) -> Cell:
+        if isinstance(function, str):
+            function = BUILT_IN[function]
+        method = method_of(function.__name__, function)
+        return Cell(
+            task=DIGITS,
+            method=method,
+            settings=method.settings(given, {}),
+            forget_set=DIGITS.forget_set(forget_set),
+            members=members,
+            oracles=oracles or members,
+            seed=0,
+            estimator=ESTIMATORS["default"],
+            device=CPU,
+        )
+
+    return make
+
+
+@pytest.fixture
+def measured(cell, small_store):
+    """The record of a cell, from the shared store."""
+
+    def run(function, **asked):
+        def timed(unlearn):
+            unlearn()
+            return 1.0
+
+        return measure(cell(function, **asked), Store(small_store), timed)
+
+    return run
+
+
+@pytest.fixture
+def project(pytester):
+    """A user's project: one file with the test, a conftest of their own, pytest in process."""
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
+
+    def run(*args, conftest="", **files):
+        if conftest:
+            pytester.makeconftest(conftest)
+        for name, text in files.items():
+            pytester.makefile(".toml", **{name: text})
+        return pytester.runpytest_inprocess(
+            "--klom-models=4", "-p", "no:cacheprovider", *args
+        )
+
+    return run

@@ -1,0 +1,173 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, logits, new_model
+from klom_bench.ensemble.losses import cross_entropy, kl
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.seeds import generator, member_seed
+from klom_bench.ensemble.training import Recipe, train
+from klom_bench.models.mlp import mlp
+from klom_bench.tasks import DIGITS
+
+
+def small_cnn():
+    """Layers with parameters and without, with buffers, and without a rule of their own."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 10),
+    )
+
+
+def ensemble(architecture, members):
+    states = [initial_state(architecture, member_seed("test", i)) for i in members]
+    streams = [generator("order", i) for i in members]
+    return Ensemble(architecture, states, members, streams)
+
+
+@pytest.mark.parametrize("architecture", [mlp, small_cnn])
+@pytest.mark.parametrize("rows", [1, 6, 7])
+def test_computes_what_the_single_models_compute(architecture, rows):
+    model = ensemble(architecture, range(3)).eval()
+    x = torch.randn(3, rows, 64, generator=torch.Generator().manual_seed(0))
+    for i, state in enumerate(model.states()):
+        single = architecture()
+        single.load_state_dict(state)
+        torch.testing.assert_close(model(x)[i], single.eval()(x[i]))
+
+
+@pytest.mark.parametrize("architecture", [mlp])
+def test_training_is_that_of_single_models(architecture):
+    """Three SGD epochs of an ensemble against torch's own loop over single models."""
+    recipe = Recipe(epochs=3, batch_size=50, lr=0.1)
+    data = DIGITS.data
+    model = ensemble(architecture, range(2))
+    singles = []
+    for i, state in enumerate(model.states()):
+        single, g = architecture(), generator("order", i)
+        single.load_state_dict(state)
+        optimizer = torch.optim.SGD(single.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+        for _ in range(recipe.epochs):
+            order = torch.randperm(275, generator=g)
+            for batch in order.split(50)[:5]:
+                optimizer.zero_grad()
+                F.cross_entropy(single(data.x_train[batch]), data.y_train[batch]).backward()
+                optimizer.step()
+        singles.append(single)
+    points = Points(data.x_train, data.y_train, torch.arange(275), model.generators)
+    assert len(list(train(model, points, recipe))) == 3
+    assert points.seen == 3 * 250
+    for single, state in zip(singles, model.states(), strict=True):
+        for name, value in single.state_dict().items():
+            torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
+
+
+def trained_margins(members, threads=1):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    data, model = DIGITS.data, ensemble(DIGITS.architecture, members)
+    points = Points(data.x_train, data.y_train, torch.arange(1427), model.generators)
+    for _ in train(model, points, Recipe(2, 64, 0.1)):
+        pass
+    with evaluating(model):
+        z = logits(model, data.x(), len(members))
+    torch.set_num_threads(before)
+    return z
+
+
+def test_members_do_not_depend_on_their_pack():
+    """Bit for bit on one CPU: alone, in pairs, in another order of members, with two threads."""
+    together = trained_margins([0, 1, 2, 3, 4, 5, 6])
+    for pack in ([0], [6], [2, 3], [5, 1, 4]):
+        assert torch.equal(trained_margins(pack), together[pack])
+    assert torch.equal(trained_margins([0, 1, 2], threads=2), together[:3])
+
+
+def test_ragged_batches_do_not_make_members_depend_on_their_pack():
+    def run(members):
+        data, model = DIGITS.data, ensemble(mlp, members)
+        points = Points(data.x_train, data.y_train, torch.arange(97), model.generators)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for x, y in points.batches(32):  # the last one has a single row
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+        return torch.stack([s["0.weight"] for s in model.states()])
+
+    whole = run([0, 1, 2, 3])
+    assert torch.equal(run([3]), whole[3:])
+    assert torch.equal(run([1, 2]), whole[1:3])
+
+
+def test_originals_and_oracles_share_no_seed():
+    seeds = {
+        member_seed("digits", role, forget_set, seed, i, purpose)
+        for role, forget_set in (("original", ""), ("oracle", "forget_set_1"), ("oracle", "x"))
+        for seed in (0, 1)
+        for i in range(50)
+        for purpose in ("init", "order")
+    }
+    assert len(seeds) == 3 * 2 * 50 * 2
+
+
+def test_each_member_has_its_own_order_and_sees_every_point_once():
+    streams = [generator("order", i) for i in range(3)]
+    points = Points(torch.arange(20.0)[:, None], torch.arange(20), torch.arange(5, 18), streams)
+    labels = torch.cat([y for _, y in points.batches(4)], 1)
+    assert labels.sort(1).values.tolist() == [list(range(5, 18))] * 3
+    assert len({tuple(row) for row in labels.tolist()}) == 3
+    assert points.seen == 13
+    assert [x.shape[1] for x, _ in points.batches(4, drop_last=True)] == [4, 4, 4]
+
+
+def test_members_may_have_points_of_their_own():
+    streams = [generator("order", i) for i in range(2)]
+    own = torch.tensor([[1, 3, 5], [0, 2, 4]])
+    points = Points(torch.zeros(6, 1), torch.arange(6), own, streams)
+    (_, y), = points.batches(3)
+    assert y.sort(1).values.tolist() == own.tolist()
+
+
+def test_losses_are_means_over_a_batch_summed_over_members():
+    z, t = torch.randn(2, 5, 4), torch.randn(2, 5, 4)
+    y = torch.randint(4, (2, 5))
+    expected = sum(F.cross_entropy(z[i], y[i]) for i in range(2))
+    torch.testing.assert_close(cross_entropy(z, y), expected)
+    p, q = (t / 3).softmax(-1), (z / 3).softmax(-1)
+    expected = 9 * (p * (p / q).log()).sum(-1).mean(1).sum()
+    torch.testing.assert_close(kl(t, z, 3.0), expected)
+
+
+def test_a_clone_is_independent():
+    model = ensemble(mlp, range(2))
+    before, twin = model.fingerprints(), model.clone()
+    with torch.no_grad():
+        next(iter(twin.parameters())).add_(1)
+    assert model.fingerprints() == before
+    assert all(a != b for a, b in zip(twin.fingerprints(), before, strict=True))
+
+
+def test_noise_is_each_members_own():
+    a, b = ensemble(mlp, [0, 1, 2]), ensemble(mlp, [1])
+    weight = next(iter(a.parameters()))
+    assert torch.equal(a.noise_like(weight)[1:2], b.noise_like(next(iter(b.parameters()))))
+
+
+def test_building_a_model_leaves_torchs_random_state_alone():
+    state = copy.deepcopy(torch.get_rng_state())
+    first, again = (new_model(mlp, 7).state_dict()["0.weight"] for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_state_of_another_architecture_is_named():
+    with pytest.raises(ValueError, match=r"0\.weight is \(128, 32\) in the state dict"):
+        Ensemble(mlp, [initial_state(lambda: mlp(inputs=32), 0)])

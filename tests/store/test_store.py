@@ -1,0 +1,275 @@
+"""The store with the real task: few members, real processes, really killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
+from klom_bench.errors import KlomError
+from klom_bench.metrics.margins import margins
+from klom_bench.store import files
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.members import train_pack
+from klom_bench.store.store import Store, packs
+from klom_bench.tasks import DIGITS
+
+CPU = torch.device("cpu")
+FORGET = DIGITS.forget_set("forget_set_3")
+ORACLES = EnsembleId(DIGITS, "oracle", 0, FORGET)
+ORIGINALS = EnsembleId(DIGITS, "original", 0)
+
+TRAIN = """
+import sys, torch
+from pathlib import Path
+import klom_bench.store.store as module
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.store import Store
+from klom_bench.tasks import DIGITS
+ensemble = EnsembleId(DIGITS, "oracle", 0, DIGITS.forget_set("forget_set_3"))
+train_pack = module.train_pack
+def told(ensemble, members, *rest):
+    sys.stdout.write("".join(f"{i} " for i in members))
+    return train_pack(ensemble, members, *rest)
+module.train_pack = told
+print("ready", flush=True)
+Store(Path(sys.argv[1])).complete(ensemble, int(sys.argv[2]), torch.device("cpu"))
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def filled(small_store, tmp_path):
+    """A copy of a store with 4 oracles of forget_set_3."""
+    Store(small_store).complete(ORACLES, 4, CPU)
+    shutil.copytree(small_store, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
+    return Store(tmp_path / "store")
+
+
+def snapshot(store):
+    return {p: p.read_bytes() for p in sorted(store.root.rglob("*")) if p.is_file()}
+
+
+def test_has_the_published_layout(filled):
+    names = {p.name for p in (filled.root / "oracles/DIGITS/forget_set_3").iterdir()}
+    assert {"sd_0____epoch_19.pt", "3__train_margins_19.npy", "3__val_margins_19.npy"} <= names
+    assert EnsembleId(DIGITS, "original", 0).folder.as_posix() == "full_models/DIGITS"
+    assert EnsembleId(DIGITS, "original", 7).folder.as_posix() == "seed_7/full_models/DIGITS"
+
+
+def test_margins_are_those_of_the_checkpoints(filled):
+    states = filled.states(ORACLES, 4)
+    model, data = Ensemble(DIGITS.architecture, states), DIGITS.data
+    with evaluating(model):
+        expected = margins(logits(model, data.x(), 4), data.y()).numpy()
+    found = filled.margins(ORACLES, 4)
+    assert found.shape == (4, 1797)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_oracles_have_not_seen_the_forget_set(filled):
+    """Leaving F out shows: oracles are less sure of F than originals are, and only of F."""
+    filled.complete(ORIGINALS, 4, CPU)
+    gap = filled.margins(ORIGINALS, 4).mean(0) - filled.margins(ORACLES, 4).mean(0)
+    assert gap[FORGET.indices].mean() > 0.25
+    assert abs(gap[FORGET.retain].mean()) < 0.1
+
+
+def test_an_ensemble_grows_and_keeps_what_it_has(filled):
+    before = filled.margins(ORACLES, 4)
+    filled.complete(ORACLES, 6, CPU)
+    assert np.array_equal(filled.margins(ORACLES, 6)[:4], before)
+
+
+def test_members_are_the_same_however_they_came(filled, store):
+    """Bit for bit: trained one by one from the last, against four at once."""
+    for members in ([3], [1, 2], [0]):
+        store._claimed_folder(ORACLES)
+        store._write(ORACLES, train_pack(ORACLES, members, CPU, lambda: None, lambda _: None))
+    assert np.array_equal(store.margins(ORACLES, 4), filled.margins(ORACLES, 4))
+
+
+def test_packs_are_fixed_ranges():
+    assert packs([0, 1, 24, 25, 51], 25) == [[0, 1, 24], [25], [51]]
+
+
+@pytest.mark.parametrize("harm", ["truncate", "alter", "remove"])
+def test_a_harmed_file_is_named_and_not_trained_over(filled, harm):
+    path = filled.folder(ORACLES) / "2__train_margins_19.npy"
+    content = path.read_bytes()
+    if harm == "truncate":
+        path.write_bytes(content[:-100])
+    elif harm == "alter":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        path.unlink()
+    before = snapshot(filled)
+    filled.complete(ORACLES, 4, CPU)
+    with pytest.raises(KlomError, match=r"2__train_margins_19\.npy .*manifest\.json.*restore it"):
+        filled.margins(ORACLES, 4)
+    assert snapshot(filled) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("forget_set_sha256", "0" * 64, "forget_set_sha256 is '000"),
+        ("recipe", {"epochs": 3}, r"recipe is \{'epochs': 3\} there"),
+        ("data_sha256", "x", "data_sha256 is 'x' there"),
+        ("seed", 9, "seed is 9 there, 0 is asked for"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(filled, key, value, message):
+    path = filled.folder(ORACLES) / "manifest.json"
+    content = json.loads(path.read_text())
+    content["identity"][key] = value
+    path.write_text(json.dumps(content))
+    before = snapshot(filled)
+    for members in (4, 6):
+        with pytest.raises(KlomError, match=message):
+            filled.complete(ORACLES, members, CPU)
+    assert snapshot(filled) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"identity": {}}'])
+def test_a_broken_manifest_is_named(filled, text):
+    path = filled.folder(ORACLES) / "manifest.json"
+    path.write_text(text)
+    with pytest.raises(KlomError, match=r"manifest\.json cannot be read"):
+        filled.complete(ORACLES, 4, CPU)
+    assert path.read_text() == text
+
+
+def test_files_without_a_manifest_are_left_alone(store):
+    folder = store.folder(ORACLES)
+    folder.mkdir(parents=True)
+    (folder / "sd_0____epoch_19.pt").write_bytes(b"somebody's")
+    with pytest.raises(KlomError, match=r"holds files but no manifest\.json"):
+        store.complete(ORACLES, 2, CPU)
+    assert (folder / "sd_0____epoch_19.pt").read_bytes() == b"somebody's"
+
+
+def test_missing_members_are_an_error_when_asked_for(store):
+    with pytest.raises(KlomError, match=r"3 of 3 oracles of forget_set_3 .*--klom-missing=train"):
+        Store(store.root, "error").complete(ORACLES, 3, CPU)
+    assert not store.root.exists()
+
+
+def test_a_store_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KlomError, match="cannot be written .*--klom-store"):
+        Store(tmp_path / "file").complete(ORACLES, 2, CPU)
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path):
+    """The limit on file sizes stands for a full disk: the write fails in the middle."""
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+    run = subprocess.run(
+        [sys.executable, "-c", code + TRAIN, tmp_path, "2"], capture_output=True, text=True
+    )
+    assert run.returncode != 0
+    assert "cannot write" in run.stderr
+    assert "--klom-store" in run.stderr
+    store = Store(tmp_path)
+    assert store.manifest(ORACLES).members == {}
+    assert not list(tmp_path.rglob("*.partial"))
+    store.complete(ORACLES, 2, CPU)
+    assert store.margins(ORACLES, 2).shape == (2, 1797)
+
+
+def start(store, members):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAIN, store.root, str(members)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_a_killed_run_is_resumed(store, filled):
+    process = start(store, 60)
+    wait_for(lambda: any(store.root.rglob("sd_*.pt")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    store.complete(ORACLES, 60, CPU)
+    found = store.margins(ORACLES, 60)
+    assert len(store.states(ORACLES, 60)) == 60
+    assert np.array_equal(found[:4], filled.margins(ORACLES, 4))
+    assert len(np.unique(found, axis=0)) == 60
+
+
+def test_a_kill_before_anything_was_written_is_resumed(store):
+    process = start(store, 3)
+    wait_for(lambda: any(store.root.rglob("pack_0.lock")))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert store.complete(ORACLES, 3, CPU).missing(range(3)) == []
+
+
+def test_processes_share_the_work_and_train_each_member_once(store):
+    both = [start(store, 100) for _ in range(2)]
+    trained = [[int(i) for i in process.communicate()[0].split()] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(trained[0] + trained[1]) == list(range(100))
+    assert all(trained)
+    assert sorted(store.manifest(ORACLES).members) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("0.weight", lambda w: w * 1e4),  # as accurate as the others, with margins far out
+        ("0.bias", lambda b: b - 1e4),  # dead units: it learns nothing
+        ("2.bias", lambda b: b + torch.inf),
+    ],
+)
+def test_a_diverged_member_is_refused(store, monkeypatch, name, change):
+    """Real divergence, of one member: its weights are spoiled before training."""
+    import klom_bench.store.members as module
+
+    new_members = module.new_members
+
+    def spoiled(ensemble, members):
+        model = new_members(ensemble, members)
+        states = model.states()
+        states[1][name] = change(states[1][name])
+        model.load_states(states)
+        return model
+
+    monkeypatch.setattr(module, "new_members", spoiled)
+    with pytest.raises(KlomError, match="member 1 of the oracles of forget_set_3 diverged"):
+        store.complete(ORACLES, 4, CPU)
+    assert store.manifest(ORACLES).members == {}
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_nothing_that_runs_code_is_unpickled(tmp_path):
+    import pickle
+
+    class Harmful:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'ran'}",))
+
+    with pytest.raises(pickle.UnpicklingError):
+        files.state_from(pickle.dumps(Harmful()))
+    content = pickle.dumps(Harmful())
+    with pytest.raises(ValueError, match="pickle"):
+        files.array_from(content)
+    assert not (tmp_path / "ran").exists()
