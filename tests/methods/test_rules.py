@@ -1,0 +1,245 @@
+"""Each method against its rule, written by hand for one model with torch's autograd alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.seeds import generator, member_seed
+from klom_bench.methods import BUILT_IN
+from klom_bench.models.mlp import mlp
+from klom_bench.tasks import DIGITS
+
+MEMBERS = range(2)
+X, Y = DIGITS.data.x_train, DIGITS.data.y_train
+FORGET, RETAIN = torch.arange(0, 7), torch.arange(7, 40)
+
+
+def streams():
+    return [generator("order", i) for i in MEMBERS]
+
+
+def ensemble():
+    states = [initial_state(mlp, member_seed("rule", i)) for i in MEMBERS]
+    gens = streams()
+    model = Ensemble(mlp, states, MEMBERS, gens).train()
+    return model, *(Points(X, Y, rows, gens) for rows in (FORGET, RETAIN))
+
+
+def run(name, **settings):
+    model, forget, retain = ensemble()
+    epochs = sum(1 for _ in BUILT_IN[name](model, forget, retain, **settings))
+    return model, epochs, forget, retain
+
+
+def single(i):
+    model, _, _ = ensemble()
+    net = mlp()
+    net.load_state_dict(model.states()[i])
+    return net, streams()[i]
+
+
+def batches(rows, size, g):
+    order = rows[torch.randperm(len(rows), generator=g)]
+    for chosen in order.split(size):
+        yield X[chosen], Y[chosen]
+
+
+def step(net, loss, lr):
+    """Plain gradient descent, by hand."""
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    with torch.no_grad():
+        for p, g in zip(net.parameters(), gradients, strict=True):
+            p -= lr * g
+
+
+def agrees(model, by_hand):
+    for i, state in zip(MEMBERS, model.states(), strict=True):
+        net = by_hand(*single(i))
+        for name, value in net.state_dict().items():
+            torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
+        assert not torch.equal(value, single(i)[0].state_dict()[name])
+
+
+def test_do_nothing():
+    model, epochs, forget, retain = run("do_nothing")
+    assert epochs == 1
+    assert forget.seen == retain.seen == 0
+    for i, state in zip(MEMBERS, model.states(), strict=True):
+        assert all(torch.equal(state[k], v) for k, v in single(i)[0].state_dict().items())
+
+
+def test_ga():
+    def by_hand(net, g):
+        for _ in range(3):
+            for x, y in batches(FORGET, 4, g):
+                step(net, -F.cross_entropy(net(x), y), 0.05)
+        return net
+
+    model, epochs, forget, retain = run("ga", lr=0.05, epochs=3, batch_size=4)
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (3, 21, 0)
+
+
+def test_gda():
+    def by_hand(net, g):
+        for epoch in range(3):
+            if epoch < 2:
+                for x, y in batches(FORGET, 4, g):
+                    step(net, -F.cross_entropy(net(x), y), 0.05)
+            for x, y in batches(RETAIN, 8, g):
+                step(net, F.cross_entropy(net(x), y), 0.05)
+        return net
+
+    model, epochs, forget, retain = run(
+        "gda", lr=0.05, epochs=3, ascent_epochs=2, forget_batch_size=4, batch_size=8
+    )
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (3, 14, 99)
+
+
+def momentum_sgd(net, lr, momentum, weight_decay):
+    """SGD with momentum and weight decay from its textbook form; returns a step function."""
+    velocity = [torch.zeros_like(p) for p in net.parameters()]
+
+    def one(loss, lr=lr):
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        with torch.no_grad():
+            for p, g, v in zip(net.parameters(), gradients, velocity, strict=True):
+                v.mul_(momentum).add_(g + weight_decay * p)
+                p -= lr * v
+
+    return one
+
+
+def test_finetune():
+    def by_hand(net, g):
+        one = momentum_sgd(net, 0.05, 0.9, 0.01)
+        for _ in range(2):
+            for x, y in batches(RETAIN, 16, g):
+                one(F.cross_entropy(net(x), y))
+        return net
+
+    settings = {"lr": 0.05, "epochs": 2, "batch_size": 16, "momentum": 0.9, "weight_decay": 0.01}
+    model, epochs, forget, retain = run("finetune", **settings)
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (2, 0, 66)
+
+
+def test_neggrad_plus():
+    def by_hand(net, g):
+        one = momentum_sgd(net, 0.02, 0.9, 0.0)
+
+        def endless():
+            while True:
+                yield from batches(FORGET, 8, g)
+
+        forget = endless()
+        for _ in range(2):
+            for x_r, y_r in batches(RETAIN, 8, g):
+                x_f, y_f = next(forget)
+                one(0.8 * F.cross_entropy(net(x_r), y_r) - 0.2 * F.cross_entropy(net(x_f), y_f))
+        return net
+
+    model, epochs, forget, retain = run(
+        "neggrad_plus", alpha=0.8, lr=0.02, epochs=2, batch_size=8, momentum=0.9, weight_decay=0.0
+    )
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (2, 70, 66)
+
+
+def test_noisy_descent():
+    def by_hand(net, g):
+        for x, y in batches(RETAIN, 16, g):
+            gradients = torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()))
+            norm = torch.cat([v.flatten() for v in gradients]).norm()
+            assert norm > 0.3  # so that clipping shows
+            with torch.no_grad():
+                for p, v in zip(net.parameters(), gradients, strict=True):
+                    p -= 0.1 * (v * (0.3 / norm) + 0.2 * torch.randn(p.shape, generator=g))
+        return net
+
+    model, *_ = run("noisy_descent", lr=0.1, epochs=1, batch_size=16, clip=0.3, sigma=0.2)
+    agrees(model, by_hand)
+
+
+def test_random_label():
+    def by_hand(net, g):
+        one = momentum_sgd(net, 0.05, 0.9, 0.0)
+        for _ in range(2):
+            for x, y in batches(FORGET, 4, g):
+                wrong = (y + torch.randint(1, 10, y.shape, generator=g)) % 10
+                assert not (wrong == y).any()
+                one(F.cross_entropy(net(x), wrong))
+            for x, y in batches(RETAIN, 4, g):
+                one(F.cross_entropy(net(x), y))
+        return net
+
+    model, epochs, forget, retain = run(
+        "random_label", lr=0.05, epochs=2, batch_size=4, momentum=0.9, weight_decay=0.0
+    )
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (2, 14, 66)
+
+
+def divergence(f0, f, t):
+    p, q = (f0 / t).softmax(1), (f / t).softmax(1)
+    return t**2 * (p * (p.log() - q.log())).sum(1).mean()
+
+
+def test_scrub():
+    """Three epochs, so that the second starts away from the teacher and the rate has fallen."""
+
+    def by_hand(net, g):
+        teacher = mlp()
+        teacher.load_state_dict(net.state_dict())
+        one = momentum_sgd(net, 0.05, 0.9, 0.01)
+        for epoch in range(3):
+            lr = 0.05 * (0.1 if epoch >= 2 else 1.0)
+            if epoch < 2:
+                for x, _ in batches(FORGET, 8, g):
+                    one(-divergence(teacher(x).detach(), net(x), 2.0), lr)
+            for x, y in batches(RETAIN, 8, g):
+                kept = divergence(teacher(x).detach(), net(x), 2.0)
+                one(0.9 * F.cross_entropy(net(x), y) + 0.3 * kept, lr)
+        return net
+
+    model, epochs, forget, retain = run(
+        "scrub", gamma=0.9, alpha=0.3, temperature=2.0, max_epochs=2, epochs=3, lr=0.05,
+        batch_size=8, momentum=0.9, weight_decay=0.01, decay_epochs=(2,), decay=0.1,
+    )  # fmt: skip
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (3, 14, 99)
+
+
+def test_retrain_starts_afresh_and_sees_only_r():
+    model, forget, retain = ensemble()
+    before = model.states()
+    epochs = BUILT_IN["retrain"](model, forget, retain, task=DIGITS)
+    next(epochs)
+    assert forget.seen == 0
+    for i, state in zip(MEMBERS, model.states(), strict=True):
+        overlap = F.cosine_similarity(
+            state["0.weight"].flatten(), before[i]["0.weight"].flatten(), dim=0
+        )
+        assert abs(overlap) < 0.1
+    a, b = (s["0.weight"] for s in model.states())
+    assert abs(F.cosine_similarity(a.flatten(), b.flatten(), dim=0)) < 0.2
+
+
+@pytest.mark.parametrize("name", set(BUILT_IN) - {"do_nothing", "retrain"})
+def test_gradients_reach_every_parameter(name):
+    model, forget, retain = ensemble()
+    before = model.states()
+    for _ in BUILT_IN[name](model, forget, retain, lr=0.01, epochs=4):
+        pass
+    for old, new in zip(before, model.states(), strict=True):
+        for key in old:
+            assert not torch.equal(old[key], new[key]), key
+
+
+def test_every_parameter_is_that_of_an_ensemble():
+    model, *_ = ensemble()
+    assert all(isinstance(p, nn.Parameter) and p.shape[0] == 2 for p in model.parameters())

@@ -1,0 +1,169 @@
+"""One cell on the real task with few members, and everything that makes a score meaningless."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from klom_bench import klom
+from klom_bench.errors import KlomError
+from klom_bench.harness import measure
+from klom_bench.store.store import Store
+from klom_bench.tasks import DIGITS
+
+
+def test_a_record_is_what_its_margins_say(measured, cell, small_store):
+    record, store, asked = measured("do_nothing"), Store(small_store), cell("do_nothing")
+    oracle, original = store.margins(asked.oracle_id, 4), store.margins(asked.original_id, 4)
+    np.testing.assert_allclose(record.points, klom(oracle, original), atol=1e-9)
+    forget = DIGITS.forget_set("forget_set_3").indices
+    retain = [i for i in range(1438) if i not in set(forget)]
+    for split, rows in (("forget", forget), ("retain", retain), ("val", range(1438, 1797))):
+        scores = record.points[list(rows)]
+        assert record.scores[split].mean == pytest.approx(scores.mean())
+        assert record.scores[split].p95 == pytest.approx(np.percentile(scores, 95))
+    assert record.scores == record.do_nothing
+    assert record.accuracy == record.accuracy_do_nothing
+    assert record.relative_cost["examples"] == 0
+
+
+def test_unequal_numbers_are_allowed(measured):
+    record = measured("do_nothing", members=3, oracles=8)
+    assert record.as_json()["members"] == {"oracle": 8, "unlearned": 3}
+
+
+def test_retraining_costs_what_retraining_costs(measured):
+    record = measured("retrain")
+    batches = (1438 - 100) // 64 * 64  # the last one is dropped
+    assert record.relative_cost["examples"] == pytest.approx(batches / 1338)
+    assert 0.2 < record.relative_cost["time"] < 5
+
+
+def test_the_same_cell_gives_the_same_record(measured):
+    first, again = measured("ga", lr=0.3), measured("ga", lr=0.3)
+    np.testing.assert_array_equal(first.points, again.points)
+
+
+def test_members_do_not_depend_on_how_many_there_are(cell, small_store):
+    """Unlearned members 0..3 are the same among 4 and among 30, in other packs."""
+
+    def unlearned(members):
+        from klom_bench.harness import Run
+
+        asked = cell("random_label", members=members)
+        states = Store(small_store).states(asked.original_id, members)
+        run = Run(asked, states, list(range(members)))
+        for _ in run.epochs():
+            pass
+        return run.logits()
+
+    Store(small_store).complete(cell("ga").original_id, 30, torch.device("cpu"))
+    assert torch.equal(unlearned(30)[:4], unlearned(4))
+
+
+def test_json_is_plain_and_whole(measured):
+    record = measured("ga", lr=0.3)
+    content = json.loads(json.dumps(record.as_json(), allow_nan=False))
+    assert content["schema"] == 1
+    assert content["hyperparameters"] == {"lr": 0.3, "epochs": 5, "batch_size": 64}
+    assert content["estimator"] == {
+        "name": "default", "direction": "oracle || unlearned", "bins": 18, "eps": 1e-5, "clip": None,
+    }  # fmt: skip
+    for key in ("scores", "reverse", "do_nothing", "floor"):
+        assert set(content[key]) == {"forget", "retain", "val"}
+        assert set(content[key]["val"]) == {"mean", "p50", "p95", "p99"}
+    assert set(content["accuracy"]) == {"forget", "retain", "val"}
+    assert set(content["seconds"]) == {"unlearn", "per_member", "retrain"}
+    assert set(content["relative_cost"]) == {"time", "examples"}
+    assert content["verdict"] == "none"
+    assert content["gates"] == []
+    assert content["forget_set_sha256"] == DIGITS.forget_set("forget_set_3").sha256
+
+
+def test_outputs_may_be_changed_instead_of_weights(measured):
+    def shifted(model, forget, retain, *, by=1.0):
+        yield lambda x: model(x) + by * torch.arange(10.0)
+
+    record = measured(shifted)
+    assert record.scores["val"].mean > record.do_nothing["val"].mean
+
+
+def nothing_at_all(model, forget, retain):
+    yield
+
+
+def wrapped_nothing(model, forget, retain):
+    yield lambda x: model(x)
+
+
+def yields_nothing(model, forget, retain):
+    for _ in ():
+        yield
+
+
+def no_generator(model, forget, retain):
+    return None
+
+
+def explodes(model, forget, retain):
+    with torch.no_grad():
+        next(iter(model.parameters()))[2] *= torch.nan
+    yield
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (nothing_at_all, "nothing_at_all changed nothing on forget_set_3"),
+        (wrapped_nothing, "wrapped_nothing changed nothing"),
+        (yields_nothing, "yields_nothing never yielded"),
+        (no_generator, "no_generator never yielded"),
+        (explodes, "explodes diverged on forget_set_3: the margin of member 2 at point 0 is nan"),
+    ],
+)
+def test_a_method_that_measures_nothing_is_refused(measured, function, message):
+    with pytest.raises(KlomError, match=message):
+        measured(function)
+
+
+def test_a_control_may_say_that_it_changes_nothing(measured):
+    def control(model, forget, retain, *, lr=0.0):
+        yield
+
+    control.changes_nothing = True
+    assert measured(control).scores == measured("do_nothing").scores
+
+
+def test_a_method_that_writes_to_the_stored_originals_is_caught(cell, tmp_path):
+    store = Store(tmp_path)
+
+    def vandal(model, forget, retain):
+        path = store.folder(cell("ga").original_id) / "sd_1____epoch_19.pt"
+        path.write_bytes(path.read_bytes())
+        yield
+
+    vandal.changes_nothing = True
+    with pytest.raises(KlomError, match="vandal wrote to the stored originals"):
+        measure(cell(vandal, members=2), store, lambda unlearn: unlearn() or 1.0)
+
+
+def test_changing_the_model_leaves_the_originals_of_the_next_test_alone(measured):
+    def zero(model, forget, retain):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.zero_()
+        yield
+
+    before = measured("do_nothing").points
+    measured(zero)
+    np.testing.assert_array_equal(measured("do_nothing").points, before)
+
+
+def test_an_exception_of_a_method_is_its_own(measured):
+    def broken(model, forget, retain):
+        raise ZeroDivisionError("mine")
+        yield
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        measured(broken)
