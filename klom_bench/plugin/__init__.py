@@ -1,5 +1,6 @@
 """The pytest plugin: hooks only. Every pytest run of an environment imports this module."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,7 +65,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from klom_bench.plugin.listing import listing
     from klom_bench.plugin.settings import tasks_of
 
-    config.get_terminal_writer().write(listing(tasks_of(config)))
+    sys.stdout.write(listing(tasks_of(config)))
     return 0
 
 
@@ -73,12 +74,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "klom_cell" not in metafunc.fixturenames:
         return
     settings = metafunc.config.stash.get(SETTINGS, None)
-    if settings is None:
-        metafunc.parametrize("klom_cell", [None], ids=["no-method"], indirect=True)
-        return
-    cells = [(f, m) for f in settings.forget_sets for m in settings.options.methods]
-    ids = [f"{settings.task.name}-{f.name}-{method}" for f, method in cells]
-    metafunc.parametrize("klom_cell", cells, ids=ids, indirect=True)
+    # Plain strings, so that pytest-benchmark can save and group by them.
+    parameters: dict[str, list[str]] = (
+        {"klom_task": ["no"], "klom_forget_set": ["klom"], "klom_method": ["method"]}
+        if settings is None
+        else {
+            "klom_task": [settings.task.name],
+            "klom_forget_set": [forget_set.name for forget_set in settings.forget_sets],
+            "klom_method": list(settings.options.methods),
+        }
+    )
+    for name, values in parameters.items():
+        metafunc.parametrize(name, values)
 
 
 @pytest.hookimpl(trylast=True)

@@ -19,21 +19,27 @@ def told_plainly() -> Iterator[None]:
     """A KlomError ends the test with its message, without a traceback."""
     from klom_bench.errors import KlomError
 
+    message = None
     try:
         yield
     except KlomError as error:
-        pytest.fail(str(error), pytrace=False)
+        message = str(error)
+    if message is not None:  # outside, so that no "during handling of" is printed
+        pytest.fail(message, pytrace=False)
 
 
 @pytest.fixture
-def klom_cell(request: pytest.FixtureRequest) -> "Cell":
+def klom_cell(
+    request: pytest.FixtureRequest, klom_task: str, klom_forget_set: str, klom_method: str
+) -> "Cell":
     """The (task, method, forget set) of this test; the method is the fixture of its name."""
     from klom_bench.methods.method import method_of
 
-    forget_set, name = request.param
-    function = request.getfixturevalue(name)
+    function = request.getfixturevalue(klom_method)
     with told_plainly():
-        return request.config.stash[SETTINGS].cell(method_of(name, function), forget_set)
+        return request.config.stash[SETTINGS].cell(
+            method_of(klom_method, function), klom_forget_set
+        )
 
 
 class KlomTest:

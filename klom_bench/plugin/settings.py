@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from klom_bench import methods
 from klom_bench.errors import KlomError, unknown
 from klom_bench.gates import checked_limits, checked_table, limits_for
 from klom_bench.harness import Cell
@@ -35,20 +36,23 @@ class Settings:
 
     def hyperparameters(self, method: Method) -> dict[str, Any]:
         """The settings of a method: its defaults, the task's, --klom-param."""
+        built_in = methods.BUILT_IN.get(method.name, method.function)
+        of_task = self.task.hyperparameters.get(method.name, {})
         given = {
             name: value
             for owner, name, value in self.options.params
             if owner in (None, method.name)
         }
-        return method.settings(given, self.task.hyperparameters.get(method.name, {}))
+        # A user's method that took the name of a built-in one has defaults of its own.
+        return method.settings(given, of_task if method.function is built_in else {})
 
-    def cell(self, method: Method, forget_set: ForgetSet) -> Cell:
+    def cell(self, method: Method, forget_set: str) -> Cell:
         """One test."""
         return Cell(
             task=self.task,
             method=method,
             settings=self.hyperparameters(method),
-            forget_set=forget_set,
+            forget_set=next(f for f in self.forget_sets if f.name == forget_set),
             members=self.options.models,
             oracles=self.options.oracles,
             seed=self.options.seed,

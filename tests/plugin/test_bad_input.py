@@ -1,0 +1,157 @@
+"""Each wrong input ends with one clear message, exit 4 where it is known before tests run."""
+
+import pytest
+
+ONE = ("--klom-method=ga", "--klom-forget-set=1")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--klom-method=gaa"], "unknown method 'gaa': did you mean ga*write a fixture 'gaa'*"),
+        ([*ONE, "--klom-task=digit"], "unknown task 'digit': did you mean digits*"),
+        (
+            ["--klom-method=ga", "--klom-forget-set=forget_set_33"],
+            "unknown forget set 'forget_set_33': did you mean forget_set_3*",
+        ),
+        (["--klom-method=ga", "--klom-forget-set=9-11"], "unknown forget set 'forget_set_11'*"),
+        (["--klom-method=ga", "--klom-forget-set=3-1"], "*3-1: the range ends before it begins"),
+        ([*ONE, "--klom-param=lrr=1"], "ga: unknown hyperparameter 'lrr': did you mean lr*"),
+        ([*ONE, "--klom-param=scrub.lr=1"], "*unknown method 'scrub': *known are ga"),
+        ([*ONE, "--klom-param=lr"], "--klom-param must be [[]METHOD.]NAME=VALUE, got 'lr'"),
+        ([*ONE, "--klom-param=lr=fast"], "ga: lr must be of type float*got 'fast' (str)"),
+        ([*ONE, "--klom-param=epochs=2.5"], "ga: epochs must be of type int*"),
+        ([*ONE, "--klom-max=val_p59=1"], "--klom-max: unknown limit 'val_p59': did you mean val_p*"),
+        ([*ONE, "--klom-max=val_p95"], "--klom-max must be METRIC=LIMIT*"),
+        ([*ONE, "--klom-max=val_p95=low"], "*val_p95 must be a number >= 0, got 'low'"),
+        ([*ONE, "--klom-models=1"], "--klom-models is 1: KLOM compares distributions*at least 2*"),
+        ([*ONE, "--klom-oracles=1"], "--klom-oracles is 1:*"),
+        ([*ONE, "--klom-models=many"], "*--klom-models: invalid int value: 'many'"),
+        ([*ONE, "--klom-device=tpu"], "--klom-device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ([*ONE, "--klom-device=cuda:99"], "--klom-device=cuda:99: torch * sees * CUDA devices*"),
+        ([*ONE, "--klom-estimator=easydubb"], "unknown estimator 'easydubb': did you mean 'easydub'*"),
+        ([*ONE, "--klom-missing=fetch"], "--klom-missing must be train or error, got 'fetch'"),
+        ([*ONE, "--klom-store=test_mine.py/x"], "the store * cannot be made (*--klom-store"),
+        (["--klom-plan"], "--klom-plan needs --klom-method*"),
+    ],
+)
+def test_bad_options(project, args, message):
+    result = project(*args)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{message}"])
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        ("[tool.klom.gates]\nforget_p59 = 1", "*unknown limit 'forget_p59': did you mean forget_p*"),
+        ("[tool.klom.gates.gaa]\nval_p95 = 1", "*unknown method 'gaa'*"),
+        ("[tool.klom.gates.ga.forget_set_33]\nval_p95 = 1", "*unknown forget set 'forget_set_33'*"),
+        ("[tool.klom.gate]\nval_p95 = 1", "*unknown table 'gate': did you mean gates*"),
+        ("[tool.klom]\ngates = 1", "*must be a table, got 1"),
+    ],
+)
+def test_bad_gates(project, gates, message):
+    result = project(*ONE, pyproject=gates)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([message])
+
+
+def test_a_bad_marker(project, pytester):
+    pytester.makepyfile(
+        test_mine="import pytest\nfrom klom_bench.suite import test_klom\n"
+        "pytestmark = pytest.mark.klom(vall_p95=1)"
+    )
+    result = pytester.runpytest_inprocess(*ONE)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*@pytest.mark.klom of test_mine.py*unknown limit 'vall_p95'*"])
+
+
+def test_no_klom_test_collected(pytester):
+    pytester.makepyfile(test_other="def test_other(): pass")
+    result = pytester.runpytest_inprocess(*ONE)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["*no KLOM test was collected*", "*from klom_bench.suite import test_klom*"]
+    )
+
+
+def test_hyperparameters_of_ones_own_method(project):
+    conftest = """
+        import pytest
+
+        @pytest.fixture
+        def mine():
+            def unlearn(model, forget, retain, *, strength=0.5):
+                yield
+            return unlearn
+    """
+    result = project(
+        "--klom-method=mine", "--klom-forget-set=1", "--klom-param=strenght=1", conftest=conftest
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["mine: unknown hyperparameter 'strenght': did you mean strength*"])
+    result.stdout.fnmatch_lines(["0 of 1 tests measured"])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 3", "the fixture 'mine' gave 3, not an unlearning function*"),
+        ("return lambda model, data: None", "the method 'mine' has the parameters (model, data)*"),
+        ("return lambda model, forget, retain: None", "mine never yielded*per_model*"),
+        ("return lambda model, forget, retain: iter([None])", "mine changed nothing on forget_set_1*"),
+    ],
+)  # fmt: skip
+def test_a_fixture_that_is_no_method(project, body, message):
+    conftest = f"import pytest\n@pytest.fixture\ndef mine():\n    {body}\n"
+    result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"*{message}"])
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ("[1, 1]", "forget set 'mine' holds index 1 more than once"),
+        ("[5000]", "forget set 'mine' has index 5000*another dataset?"),
+        ("range(1438)", "forget set 'mine' holds all train points: nothing is left to retain"),
+        ("[]", "forget set 'mine' must be a list of integer indices*"),
+    ],
+)
+def test_bad_forget_sets(project, indices, message):
+    conftest = f"def pytest_klom_forget_sets(config, task): return {{'mine': {indices}}}"
+    result = project("--klom-method=ga", "--klom-forget-set=mine", conftest=conftest)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{message}"])
+
+
+def test_a_method_that_diverges(project):
+    result = project(*ONE, "--klom-param=lr=1e30")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["ga diverged on forget_set_1: the margin of member * is *"])
+
+
+def test_missing_ensembles_when_they_must_be_there(project, tmp_path):
+    result = project(*ONE, "--klom-missing=error", f"--klom-store={tmp_path}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["4 of 4 originals of digits are not in the store*"])
+
+
+def test_a_harmed_store(project, tmp_path):
+    asked = (*ONE, f"--klom-store={tmp_path}")
+    project(*asked).assert_outcomes(passed=1)
+    file = tmp_path / "full_models/DIGITS/sd_2____epoch_19.pt"
+    content = file.read_bytes()
+    file.write_bytes(content[:1000])
+    from klom_bench.harness import load_originals
+
+    load_originals.cache_clear()  # a new run is a new process
+    result = project(*asked)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*sd_2____epoch_19.pt is not the file that was written (1000 *"])
+    assert len(file.read_bytes()) == 1000
+    file.write_bytes(content)
+    project(*asked).assert_outcomes(passed=1)

@@ -1,0 +1,133 @@
+"""What only a process of its own can show: start-up, a terminal, Ctrl-C, other suites."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+ONE = ["--klom-method=ga", "--klom-forget-set=1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "test_mine.py").write_text("from klom_bench.suite import test_klom\n")
+    return tmp_path
+
+
+def test_the_plugin_costs_other_suites_nothing_heavy(tmp_path):
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n"
+        "def test_other():\n"
+        "    assert 'klom_bench.plugin' in sys.modules\n"
+        "    assert not {'torch', 'numpy', 'sklearn', 'filelock'} & set(sys.modules)\n"
+    )
+    run = subprocess.run([*PYTEST, "-q"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+def test_klom_alone_needs_no_torch():
+    code = (
+        "import sys, numpy as np; from klom_bench import klom, margins\n"
+        "klom(np.zeros((3, 4)), np.ones((3, 4))); margins(np.ones((2, 3)), np.array([0, 1]))\n"
+        "assert not {'torch', 'pytest', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def on_a_terminal(args, folder, seconds=120, send=None):
+    """Run pytest on a pseudo-terminal; its output. `send(pid, output)` may act meanwhile."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.environ |= {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        os.execv(sys.executable, [*PYTEST, *args])
+    output, end = b"", time.monotonic() + seconds
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                output += os.read(terminal, 65536)
+            except OSError:  # the other side is closed: the process has ended
+                break
+        if send:
+            send(pid, output.decode(errors="replace"))
+    _, status = os.waitpid(pid, 0)
+    return output.decode(), os.waitstatus_to_exitcode(status)
+
+
+def screen(output):
+    """What is left on the screen: a small terminal that knows save, restore and erase."""
+    lines, row, column, saved = [""], 0, 0, (0, 0)
+    for part in re.findall(r"\0337|\0338|\033\[K|\033\[[0-9;?]*[a-zA-Z]|\r|\n|[^\033\r\n]+", output):
+        if part == "\0337":
+            saved = (row, column)
+        elif part == "\0338":
+            row, column = saved
+        elif part == "\033[K":
+            lines[row] = lines[row][:column]
+        elif part == "\r":
+            column = 0
+        elif part == "\n":
+            row, column = row + 1, 0
+            if row == len(lines):
+                lines.append("")
+        elif not part.startswith("\033"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part):]
+            column += len(part)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("flags", [[], ["-v"]])
+def test_progress_shows_and_leaves_no_trace(folder, flags):
+    store = f"--klom-store={folder / 'store'}"
+    asked = [*ONE, "--klom-models=30", "--klom-param=epochs=40", "--color=no", *flags, store]
+    output, status = on_a_terminal(asked, folder)
+    assert status == 0
+    for label in ("training originals of digits", "training oracles of forget_set_1"):
+        assert re.search(label + r" \d+/30, \d+/s, \d+ s left", output), output
+    assert "ga on forget_set_1 " in output
+    left = screen(output)
+    assert "training" not in left
+    assert " left" not in left
+    plain = subprocess.run(
+        [*PYTEST, *asked], cwd=folder, capture_output=True, text=True, env=os.environ | {"COLUMNS": "120"}
+    ).stdout
+    assert "\033" not in plain
+
+    def of_tests(text):
+        return [line for line in text.splitlines() if line.startswith("test_mine.py")]
+
+    assert of_tests(left) == of_tests(plain) != []
+
+
+def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
+    store = folder / "store"
+    asked = ["--klom-method=ga", "--klom-models=100", f"--klom-store={store}"]
+    sent = []
+
+    def interrupt(pid, output):
+        if not sent and len(list(store.rglob("sd_*.pt"))) > 60:
+            os.kill(pid, signal.SIGINT)
+            sent.append(time.monotonic())
+
+    output, status = on_a_terminal(asked, folder, send=interrupt)
+    assert sent
+    assert time.monotonic() - sent[0] < 20
+    assert status == 2
+    assert "0 of 10 tests measured" in output
+    assert "KeyboardInterrupt" in output
+    kept = len(list(store.rglob("sd_*.pt")))
+    assert kept % 25 == 0
+    assert not list(store.rglob("*.partial"))
+    again = subprocess.run(
+        [*PYTEST, *asked, "--klom-forget-set=1", "--klom-plan"],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    in_store = [int(line.split()[-2]) for line in again.stdout.splitlines() if "s of " in line and line.split()[-1].isdigit()]
+    assert sum(in_store) == kept

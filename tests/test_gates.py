@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from klom_bench.errors import KlomError
+from klom_bench.gates import Gate, check_names, checked_limits, checked_table, limits_for, overall
+from klom_bench.metrics.estimators import ESTIMATORS
+from klom_bench.report.failure import failure
+
+TABLE = {
+    "val_p95": 1.0,
+    "ga": {"forget_p95": 9.0, "forget_set_3": {"forget_p95": 6.0, "val_p95": 2.0}},
+}
+
+
+def test_the_most_specific_table_wins():
+    assert limits_for(TABLE, "gda", "forget_set_3") == {"val_p95": 1.0}
+    assert limits_for(TABLE, "ga", "forget_set_1") == {"val_p95": 1.0, "forget_p95": 9.0}
+    assert limits_for(TABLE, "ga", "forget_set_3") == {"val_p95": 2.0, "forget_p95": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "perfect", "verdict"),
+    [
+        (1.0, 2.0, 0.8, "pass"),
+        (2.0, 2.0, 0.8, "pass"),
+        (2.1, 2.0, 0.8, "fail"),
+        (0.1, 0.5, 0.8, "inconclusive"),
+        (float("nan"), 2.0, 0.8, "fail"),
+    ],
+)
+def test_verdicts(value, limit, perfect, verdict):
+    assert Gate("val_p95", limit, value, perfect).verdict == verdict
+
+
+def test_the_worst_verdict_counts():
+    good, bad, unclear = (
+        Gate("val_p95", limit, 1.0, 0.8) for limit in (2.0, 0.9, 0.5)
+    )
+    assert overall([]) == "none"
+    assert overall([good, good]) == "pass"
+    assert overall([good, unclear]) == "inconclusive"
+    assert overall([good, unclear, bad]) == "fail"
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"forget_p59": 1}, "unknown limit 'forget_p59': did you mean forget_p9"),
+        ({"val_p95": "low"}, "must be a number >= 0, got 'low'"),
+        ({"val_p95": True}, "must be a number"),
+        ({"val_p95": -1}, "must be a number >= 0"),
+        ({"val_p95": float("nan")}, "must be a number >= 0"),
+    ],
+)
+def test_bad_limits(limits, message):
+    with pytest.raises(KlomError, match=message):
+        checked_limits(limits, "here")
+
+
+def test_bad_tables():
+    with pytest.raises(KlomError, match=r"\[tool\.klom\.gates\.ga\.forget_set_3\].*'vall_p95'"):
+        checked_table({"ga": {"forget_set_3": {"vall_p95": 1}}})
+    with pytest.raises(KlomError, match=r"no deeper than METHOD\.FORGET_SET"):
+        checked_table({"ga": {"forget_set_3": {"x": {}}}})
+    with pytest.raises(KlomError, match="must be a table"):
+        checked_table(3)
+    with pytest.raises(KlomError, match=r"unknown method 'gaa': did you mean ga"):
+        check_names({"gaa": {}}, ["ga", "scrub"], [])
+    with pytest.raises(KlomError, match=r"unknown forget set 'forget_set_33'"):
+        check_names(TABLE | {"ga": {"forget_set_33": {}}}, ["ga"], ["forget_set_3"])
+
+
+def judged(record, **limits):
+    return replace(record, gates=record.judged(limits))
+
+
+def test_a_failure_says_all_that_one_needs(measured):
+    record = judged(measured("ga", members=20, lr=30.0), forget_mean=4.0, val_p95=11.5)
+    text = failure(record)
+    rows = set(record.cell.forget_set.indices.tolist())
+    assert record.verdict == "fail"
+    assert f"forget_mean: {record.scores['forget'].mean:.2f} exceeds the limit 4: fail" in text
+    assert "floor 3." in text
+    assert "at this N and 100 points" in text
+    assert "doing nothing scores" in text
+    assert "val_p95:" in text
+    assert "pass" in text
+    worst = record.worst("forget")
+    assert len(worst) == 5
+    assert {point for point, _ in worst} <= rows
+    assert worst[0][1] == record.points[list(rows)].max()
+    assert all(f"{point} ({score:.2f})" in text for point, score in worst)
+
+
+def test_a_limit_in_the_noise_says_what_would_decide_it(measured):
+    record = judged(measured("do_nothing"), val_p95=1.0)
+    assert record.verdict == "inconclusive"
+    needed = record.needed(record.gates[0])
+    assert 50 < needed < 120
+    assert f"--klom-models={needed} --klom-oracles={needed} would decide it" in failure(record)
+    assert "no N that can be simulated" in failure(judged(record, val_p95=0.0))
+
+
+def test_a_passing_record_has_nothing_to_say(measured):
+    record = measured("do_nothing")
+    assert failure(record) is None
+    assert failure(judged(record, val_p95=11.5)) is None
+
+
+def test_nan_fails_even_without_a_gate(measured):
+    record = measured("do_nothing")
+    points = record.points.copy()
+    points[[5, 9]] = np.nan
+    cell = replace(record.cell, estimator=ESTIMATORS["data_unlearning_bench"])
+    text = failure(replace(record, points=points, cell=cell))
+    assert "'data_unlearning_bench' gives nan at 2 points (the first is point 5)" in text

@@ -1,0 +1,31 @@
+"""The claim the project rests on, at full size: N = 100, the real task, all ten forget sets.
+
+Doing nothing is told from forgetting, and retraining scores what a perfect unlearner scores.
+"""
+
+import numpy as np
+import pytest
+
+from klom_bench.metrics.floor import floor_scores
+from klom_bench.store.store import Store
+
+N = 100
+INFLUENTIAL = {f"forget_set_{k}" for k in range(4, 10)}
+RANDOM = {"forget_set_2", "forget_set_3"}  # of 50 and 100 points
+
+
+@pytest.mark.parametrize("forget_set", [f"forget_set_{k}" for k in range(1, 11)])
+def test_the_benchmark_separates(measured, forget_set, small_store):
+    record = measured("retrain", forget_set=forget_set, members=N)
+    expected = record.floor["forget"]
+    if forget_set in INFLUENTIAL | RANDOM:
+        assert record.do_nothing["forget"].p95 >= 2 * expected.p95
+    for split in ("retain", "val"):
+        assert record.scores[split].mean == pytest.approx(expected.mean, rel=0.15)
+    # The range of the mean over this many points, wide enough to hold for ten sets on any CPU.
+    pool = floor_scores(record.cell.estimator, N, N)
+    draws = np.random.default_rng(0).choice(pool, (10_000, len(record.cell.forget_set))).mean(1)
+    low, high = np.quantile(draws, [0.0005, 0.9995])
+    assert low <= record.scores["forget"].mean <= high
+    manifest = Store(small_store).manifest(record.cell.oracle_id)
+    assert np.mean([m.accuracy["val"] for m in manifest.members.values()]) > 0.97
