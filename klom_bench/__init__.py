@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from klom_bench.methods.per_model import per_model as per_model
     from klom_bench.metrics.klom import klom as klom
     from klom_bench.metrics.margins import margins as margins
-    from klom_bench.methods.per_model import per_model as per_model
 
 _HOME = {
     "klom": "klom_bench.metrics.klom",
     "margins": "klom_bench.metrics.margins",
     "per_model": "klom_bench.methods.per_model",
 }
-__all__ = ["klom", "margins", "per_model"]  # noqa: PLE0604
+__all__ = ["klom", "margins", "per_model"]
 __version__ = "0.1.0"
 
 

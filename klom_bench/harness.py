@@ -191,8 +191,11 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     oracle_margins = store.margins(cell.oracle_id, cell.oracles)
     before = store.checkpoint_stats(cell.original_id, cell.members)
 
-    runs = [Run(cell, originals.states, pack) for pack in packs(range(cell.members), cell.task.pack)]
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # a process's first one imports for 1.3 s
+    runs = [
+        Run(cell, originals.states, pack) for pack in packs(range(cell.members), cell.task.pack)
+    ]
+    # The first optimizer of a process imports for 1.3 s, which is not the method's doing.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     with announce(f"{cell.method.name} on {cell.forget_set.name}", cell.members) as tick:
 
         def one(run: Run, check: Check) -> None:
@@ -274,9 +277,7 @@ def load_originals(
 class Run:
     """One pack of originals on its way to being unlearned."""
 
-    def __init__(
-        self, cell: Cell, states: list[dict[str, torch.Tensor]], pack: list[int]
-    ) -> None:
+    def __init__(self, cell: Cell, states: list[dict[str, torch.Tensor]], pack: list[int]) -> None:
         self.cell, self.pack = cell, pack
         self.epoch, self.seconds = 0, 0.0
         who = (cell.task.name, "unlearn", cell.forget_set.name, cell.seed)

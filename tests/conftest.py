@@ -75,8 +75,6 @@ def project(pytester):
             pytester.makeconftest(conftest)
         for name, text in files.items():
             pytester.makefile(".toml", **{name: text})
-        return pytester.runpytest_inprocess(
-            "--klom-models=4", "-p", "no:cacheprovider", *args
-        )
+        return pytester.runpytest_inprocess("--klom-models=4", "-p", "no:cacheprovider", *args)
 
     return run

@@ -35,9 +35,7 @@ def test_verdicts(value, limit, perfect, verdict):
 
 
 def test_the_worst_verdict_counts():
-    good, bad, unclear = (
-        Gate("val_p95", limit, 1.0, 0.8) for limit in (2.0, 0.9, 0.5)
-    )
+    good, bad, unclear = (Gate("val_p95", limit, 1.0, 0.8) for limit in (2.0, 0.9, 0.5))
     assert overall([]) == "none"
     assert overall([good, good]) == "pass"
     assert overall([good, unclear]) == "inconclusive"

@@ -16,12 +16,15 @@ def forward(module: nn.Module, x: Tensor) -> Tensor:
     """
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     if not tensors:
-        return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        together: Tensor = module(x.flatten(0, 1))
+        return together.view(*x.shape[:2], *together.shape[1:])
 
     def one(state: dict[str, Tensor], xs: Tensor) -> Tensor:
-        return functional_call(module, state, (xs,))
+        logits: Tensor = functional_call(module, state, (xs,))
+        return logits
 
-    return vmap(one, randomness="different")(tensors, x)
+    stacked: Tensor = vmap(one, randomness="different")(tensors, x)
+    return stacked
 
 
 @forward.register

@@ -61,5 +61,5 @@ def noisy_descent(
             with torch.no_grad():
                 for p, g in zip(parameters, gradients, strict=True):
                     clipped = g * scale.view(-1, *[1] * (g.ndim - 1))
-                    p -= lr * (clipped + sigma * model.noise_like(p))
+                    p.sub_(lr * (clipped + sigma * model.noise_like(p)))
         yield

@@ -21,7 +21,9 @@ class Method:
     needs: tuple[str, ...]
     changes_nothing: bool
 
-    def settings(self, given: Mapping[str, Any], task_defaults: Mapping[str, Any]) -> dict[str, Any]:
+    def settings(
+        self, given: Mapping[str, Any], task_defaults: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """All hyperparameters: the method's defaults, the task's over them, given ones over both.
 
         KlomError for one that the method does not have, lacks a value, or is of the wrong type.

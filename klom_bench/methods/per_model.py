@@ -40,7 +40,9 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
     @functools.wraps(function)
     def method(model: Ensemble, forget: Points, retain: Points, **settings: Any) -> Iterator[None]:
         singles = [_single(model, i) for i in range(len(model))]
-        seen = [(OneMembersPoints(forget, i), OneMembersPoints(retain, i)) for i in range(len(model))]
+        seen = [
+            (OneMembersPoints(forget, i), OneMembersPoints(retain, i)) for i in range(len(model))
+        ]
         runs = [
             _epochs(function, single, f, r, settings)
             for single, (f, r) in zip(singles, seen, strict=True)

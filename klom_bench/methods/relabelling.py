@@ -33,9 +33,7 @@ def random_label(
         for x, y in forget.batches(batch_size):
             z = model(x)
             classes = z.shape[-1]
-            shift = [
-                torch.randint(1, classes, y.shape[1:], generator=g) for g in model.generators
-            ]
+            shift = [torch.randint(1, classes, y.shape[1:], generator=g) for g in model.generators]
             wrong = (y + torch.stack(shift).to(y.device)) % classes
             optimizer.zero_grad()
             cross_entropy(z, wrong).backward()

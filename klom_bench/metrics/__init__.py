@@ -1,1 +1,1 @@
-"""Margins, KLOM, its noise floor and accuracy: needs only NumPy, and torch where tensors come in."""
+"""Margins, KLOM, its noise floor and accuracy: needs only NumPy, and torch for tensors."""

@@ -25,7 +25,7 @@ def margins(logits: Any, labels: Any) -> Any:
         )
     if classes < 2:
         raise ValueError("a margin needs at least 2 classes, the logits have 1")
-    if points and not (0 <= int(labels.min()) and int(labels.max()) < classes):
+    if points and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie in 0..{classes - 1}, the number of logits of a point")
     wide = logits.dtype if logits.dtype == xp.float64 else xp.float32
     z = xp.asarray(logits, dtype=wide)
@@ -35,4 +35,3 @@ def margins(logits: Any, labels: Any) -> Any:
     top = xp.amax(others, -1)
     finite_top = xp.where(xp.isfinite(top), top, 0.0)
     return z_true - (finite_top + xp.log(xp.exp(others - finite_top[..., None]).sum(-1)))
-

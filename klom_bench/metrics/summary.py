@@ -35,6 +35,4 @@ def summarise(scores: Any) -> Summary:
     values = np.asarray(scores, dtype=np.float64)
     if values.size == 0:
         return Summary(*[float("nan")] * 4)
-    return Summary(
-        float(values.mean()), *(float(v) for v in np.percentile(values, [50, 95, 99]))
-    )
+    return Summary(float(values.mean()), *(float(v) for v in np.percentile(values, [50, 95, 99])))

@@ -4,7 +4,7 @@ import ast
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -61,9 +61,8 @@ def add_options(parser: pytest.Parser) -> None:
         else:
             kind = int if name in _INTEGERS else str
             group.addoption(flag, type=kind, default=None, metavar=name.upper(), help=text)
-            parser.addini(
-                f"klom_{name}", text, type="int" if kind is int else "string", default=None
-            )
+            ini: Literal["int", "string"] = "int" if name in _INTEGERS else "string"
+            parser.addini(f"klom_{name}", text, type=ini, default=None)
     group.addoption(
         "--klom-list",
         action="store_true",

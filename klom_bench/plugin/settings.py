@@ -96,7 +96,8 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
     for owner, name, value in options.params:
         if owner not in (None, *options.methods):
             raise KlomError(
-                f"--klom-param {owner}.{name}={value}: {unknown('method', str(owner), options.methods)}"
+                f"--klom-param {owner}.{name}={value}: "
+                f"{unknown('method', str(owner), options.methods)}"
             )
     gates = _gates(config)
     checked_limits(dict(options.limits), "--klom-max")

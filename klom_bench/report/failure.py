@@ -33,7 +33,7 @@ def _no_score(record: Record) -> str:
 
 
 def _judged(record: Record, gate: Gate) -> list[str]:
-    cell, points = record.cell, len(record.cell.splits[gate.split])
+    points = len(record.cell.splits[gate.split])
     expected = getattr(record.floor[gate.split], gate.statistic)
     nothing = getattr(record.do_nothing[gate.split], gate.statistic)
     noise = (

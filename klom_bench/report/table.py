@@ -37,9 +37,7 @@ def table(records: Sequence[Json]) -> list[str]:
     return aligned([*HEAD, *rows], left=2)
 
 
-def _row(
-    forget_set: str, who: str, scores: Json, accuracy: Json, *rest: str
-) -> tuple[str, ...]:
+def _row(forget_set: str, who: str, scores: Json, accuracy: Json, *rest: str) -> tuple[str, ...]:
     values = [_number(scores[split]["p95"], ".2f") for split in SPLITS]
     right = [_number(accuracy[split], ".3f") for split in SPLITS]
     return (forget_set, who, *values, *right, *rest, *[""] * (3 - len(rest)))

@@ -46,9 +46,7 @@ def new_members(ensemble: EnsembleId, members: list[int]) -> Ensemble:
     states = [
         initial_state(ensemble.task.architecture, ensemble.member_seed(i, "init")) for i in members
     ]
-    streams = [
-        torch.Generator().manual_seed(ensemble.member_seed(i, "order")) for i in members
-    ]
+    streams = [torch.Generator().manual_seed(ensemble.member_seed(i, "order")) for i in members]
     return Ensemble(ensemble.task.architecture, states, members, streams)
 
 

@@ -1,6 +1,5 @@
 """The store: ensembles trained once, found again, and read with their checksums."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -67,23 +66,25 @@ class Store:
                 "run once with --klom-missing=train, or name the store that holds them "
                 "with --klom-store"
             )
-        folder = self._claimed_folder(ensemble)
+        self._take_folder(ensemble)
 
         def work(check: Callable[[], None]) -> None:
-            while open_packs := packs(
-                self.manifest(ensemble).missing(wanted), ensemble.task.pack
-            ):
-                if not any([self._claim(ensemble, p, device, check, tick) for p in open_packs[:]]):
+            while lacking := self.manifest(ensemble).missing(wanted):
+                mine = [
+                    self._claim(ensemble, pack, device, check, tick)
+                    for pack in packs(lacking, ensemble.task.pack)
+                ]
+                if not any(mine):  # others hold all that is left
                     check()
-                    time.sleep(POLL_SECONDS)  # others hold all that is left
+                    time.sleep(POLL_SECONDS)
 
         with announce(f"training {ensemble.label}", len(lacking)) as tick:
             count = min(thread_count(device), len(packs(lacking, ensemble.task.pack)))
             side_by_side(work, count, device)
         return self.manifest(ensemble)
 
-    def _claimed_folder(self, ensemble: EnsembleId) -> Path:
-        """The folder, made, with a manifest and room for locks: it is ours from now on."""
+    def _take_folder(self, ensemble: EnsembleId) -> None:
+        """Make the folder, with a manifest and room for locks: it is ours from now on."""
         folder = self.folder(ensemble)
         try:
             (folder / ".locks").mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,6 @@ class Store:
                 f"the store {self.root} cannot be written ({error.strerror}): choose another "
                 "folder with --klom-store"
             ) from error
-        return folder
 
     def _lock(self, ensemble: EnsembleId, name: str) -> FileLock:
         return FileLock(self.folder(ensemble) / ".locks" / f"{name}.lock", thread_local=False)
@@ -146,16 +146,12 @@ class Store:
 
     def margins(self, ensemble: EnsembleId, members: int) -> np.ndarray:
         """float32 [members, points], train points first."""
-        parts = [
-            [
-                files.array_from(content)
-                for content in self._read(
-                    ensemble, members, lambda i, part=part: ensemble.margins(i, part)
-                )
-            ]
-            for part in ("train", "val")
-        ]
-        return np.concatenate([np.stack(part) for part in parts], axis=1)
+
+        def part(name: Literal["train", "val"]) -> np.ndarray:
+            contents = self._read(ensemble, members, lambda i: ensemble.margins(i, name))
+            return np.stack([files.array_from(content) for content in contents])
+
+        return np.concatenate([part("train"), part("val")], axis=1)
 
     def _read(
         self, ensemble: EnsembleId, members: int, name: Callable[[int], str]
@@ -166,7 +162,5 @@ class Store:
 
     def checkpoint_stats(self, ensemble: EnsembleId, members: int) -> list[tuple[int, int, int]]:
         """What changes when a checkpoint is written to: (inode, size, time of change) a member."""
-        stats = [
-            (self.folder(ensemble) / ensemble.checkpoint(i)).stat() for i in range(members)
-        ]
+        stats = [(self.folder(ensemble) / ensemble.checkpoint(i)).stat() for i in range(members)]
         return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]

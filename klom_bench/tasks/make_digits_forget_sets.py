@@ -58,7 +58,8 @@ def influence(seen: np.ndarray, found: np.ndarray) -> np.ndarray:
     with_i = seen.T.astype(np.float64)
     without = 1.0 - with_i
     m = found.astype(np.float64)
-    return with_i @ m / with_i.sum(1)[:, None] - without @ m / without.sum(1)[:, None]
+    of_seen, of_unseen = with_i @ m / with_i.sum(1)[:, None], without @ m / without.sum(1)[:, None]
+    return np.asarray(of_seen - of_unseen)
 
 
 def forget_sets() -> dict[str, np.ndarray]:

@@ -37,8 +37,13 @@ class Data:
 
     def to(self, device: torch.device) -> "Data":
         """The same data on a device."""
-        tensors = (self.x_train, self.y_train, self.x_val, self.y_val)
-        return Data(*(tensor.to(device) for tensor in tensors), self.sha256)
+        return Data(
+            self.x_train.to(device),
+            self.y_train.to(device),
+            self.x_val.to(device),
+            self.y_val.to(device),
+            self.sha256,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,7 +132,7 @@ def test_members_may_have_points_of_their_own():
     streams = [generator("order", i) for i in range(2)]
     own = torch.tensor([[1, 3, 5], [0, 2, 4]])
     points = Points(torch.zeros(6, 1), torch.arange(6), own, streams)
-    (_, y), = points.batches(3)
+    ((_, y),) = points.batches(3)
     assert y.sort(1).values.tolist() == own.tolist()
 
 

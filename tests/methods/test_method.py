@@ -10,8 +10,8 @@ from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.ascent import ga
 from klom_bench.methods.method import method_of
-from klom_bench.tasks import DIGITS
 from klom_bench.tasks import BUILT_IN as TASKS
+from klom_bench.tasks import DIGITS
 
 
 def plain(model, forget, retain, *, lr=0.1, steps=3, name="a", flag=True, any=None, must):

@@ -9,7 +9,10 @@ from klom_bench.metrics.summary import Summary, plain, summarise
 DEFAULT, BENCH = ESTIMATORS["default"], ESTIMATORS["data_unlearning_bench"]
 
 
-@pytest.mark.parametrize(("n", "mean", "p95"), [(10, 5.6, 8.0), (20, 3.0, 5.0), (50, 0.85, 1.66), (100, 0.345, 0.69), (200, 0.146, 0.28)])
+@pytest.mark.parametrize(
+    ("n", "mean", "p95"),
+    [(10, 5.6, 8.0), (20, 3.0, 5.0), (50, 0.85, 1.66), (100, 0.345, 0.69), (200, 0.146, 0.28)],
+)
 def test_published_estimator_has_the_known_floor(n, mean, p95):
     found = floor(BENCH, n, n)
     assert found.mean == pytest.approx(mean, rel=0.05)
@@ -24,9 +27,9 @@ def test_more_oracles_lower_it():
 @pytest.mark.parametrize("law", ["laplace", "gumbel", "normal"])
 def test_other_laws_agree(law):
     draw = getattr(np.random.default_rng(5), law)
-    scores = klom(draw(size=(100, 4000)), draw(size=(100, 4000)))
+    scores = klom(draw(size=(100, 20_000)), draw(size=(100, 20_000)))
     assert scores.mean() == pytest.approx(floor(DEFAULT, 100, 100).mean, rel=0.12)
-    assert np.percentile(scores, 95) == pytest.approx(floor(DEFAULT, 100, 100).p95, rel=0.06)
+    assert np.percentile(scores, 95) == pytest.approx(floor(DEFAULT, 100, 100).p95, rel=0.08)
 
 
 def test_quantiles_hold_for_fresh_samples():

@@ -83,7 +83,9 @@ def test_chunks_do_not_show():
     a, b = rng.normal(0, 1, (100, 1000)), rng.normal(0, 1, (100, 1000))
     whole = klom(a, b)
     for cut in (1, 327, 328, 999):
-        np.testing.assert_array_equal(np.r_[klom(a[:, :cut], b[:, :cut]), klom(a[:, cut:], b[:, cut:])], whole)
+        np.testing.assert_array_equal(
+            np.r_[klom(a[:, :cut], b[:, :cut]), klom(a[:, cut:], b[:, cut:])], whole
+        )
 
 
 class TestDefault:
@@ -164,7 +166,7 @@ class TestRefusals:
         unlearned[3, 611] = value
         with pytest.raises(ValueError, match=rf"unlearned .* member 3 at point 611 is {value}"):
             klom(oracle, unlearned, name)
-        with pytest.raises(ValueError, match="oracle .* member 3 at point 611"):
+        with pytest.raises(ValueError, match=r"oracle .* member 3 at point 611"):
             klom(unlearned, oracle, name)
 
     def test_shapes(self):

@@ -21,7 +21,10 @@ ONE = ("--klom-method=ga", "--klom-forget-set=1")
         ([*ONE, "--klom-param=lr"], "--klom-param must be [[]METHOD.]NAME=VALUE, got 'lr'"),
         ([*ONE, "--klom-param=lr=fast"], "ga: lr must be of type float*got 'fast' (str)"),
         ([*ONE, "--klom-param=epochs=2.5"], "ga: epochs must be of type int*"),
-        ([*ONE, "--klom-max=val_p59=1"], "--klom-max: unknown limit 'val_p59': did you mean val_p*"),
+        (
+            [*ONE, "--klom-max=val_p59=1"],
+            "--klom-max: unknown limit 'val_p59': did you mean val_p*",
+        ),
         ([*ONE, "--klom-max=val_p95"], "--klom-max must be METRIC=LIMIT*"),
         ([*ONE, "--klom-max=val_p95=low"], "*val_p95 must be a number >= 0, got 'low'"),
         ([*ONE, "--klom-models=1"], "--klom-models is 1: KLOM compares distributions*at least 2*"),
@@ -29,7 +32,10 @@ ONE = ("--klom-method=ga", "--klom-forget-set=1")
         ([*ONE, "--klom-models=many"], "*--klom-models: invalid int value: 'many'"),
         ([*ONE, "--klom-device=tpu"], "--klom-device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ([*ONE, "--klom-device=cuda:99"], "--klom-device=cuda:99: torch * sees * CUDA devices*"),
-        ([*ONE, "--klom-estimator=easydubb"], "unknown estimator 'easydubb': did you mean 'easydub'*"),
+        (
+            [*ONE, "--klom-estimator=easydubb"],
+            "unknown estimator 'easydubb': did you mean 'easydub'*",
+        ),
         ([*ONE, "--klom-missing=fetch"], "--klom-missing must be train or error, got 'fetch'"),
         ([*ONE, "--klom-store=test_mine.py/x"], "the store * cannot be made (*--klom-store"),
         (["--klom-plan"], "--klom-plan needs --klom-method*"),
@@ -45,7 +51,10 @@ def test_bad_options(project, args, message):
 @pytest.mark.parametrize(
     ("gates", "message"),
     [
-        ("[tool.klom.gates]\nforget_p59 = 1", "*unknown limit 'forget_p59': did you mean forget_p*"),
+        (
+            "[tool.klom.gates]\nforget_p59 = 1",
+            "*unknown limit 'forget_p59': did you mean forget_p*",
+        ),
         ("[tool.klom.gates.gaa]\nval_p95 = 1", "*unknown method 'gaa'*"),
         ("[tool.klom.gates.ga.forget_set_33]\nval_p95 = 1", "*unknown forget set 'forget_set_33'*"),
         ("[tool.klom.gate]\nval_p95 = 1", "*unknown table 'gate': did you mean gates*"),

@@ -64,7 +64,9 @@ def on_a_terminal(args, folder, seconds=120, send=None):
 def screen(output):
     """What is left on the screen: a small terminal that knows save, restore and erase."""
     lines, row, column, saved = [""], 0, 0, (0, 0)
-    for part in re.findall(r"\0337|\0338|\033\[K|\033\[[0-9;?]*[a-zA-Z]|\r|\n|[^\033\r\n]+", output):
+    for part in re.findall(
+        r"\0337|\0338|\033\[K|\033\[[0-9;?]*[a-zA-Z]|\r|\n|[^\033\r\n]+", output
+    ):
         if part == "\0337":
             saved = (row, column)
         elif part == "\0338":
@@ -78,7 +80,7 @@ def screen(output):
             if row == len(lines):
                 lines.append("")
         elif not part.startswith("\033"):
-            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part):]
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
             column += len(part)
     return "\n".join(line.rstrip() for line in lines)
 
@@ -96,7 +98,11 @@ def test_progress_shows_and_leaves_no_trace(folder, flags):
     assert "training" not in left
     assert " left" not in left
     plain = subprocess.run(
-        [*PYTEST, *asked], cwd=folder, capture_output=True, text=True, env=os.environ | {"COLUMNS": "120"}
+        [*PYTEST, *asked],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "120"},
     ).stdout
     assert "\033" not in plain
 
@@ -129,5 +135,9 @@ def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
         [*PYTEST, *asked, "--klom-forget-set=1", "--klom-plan"],
         cwd=folder, capture_output=True, text=True,
     )  # fmt: skip
-    in_store = [int(line.split()[-2]) for line in again.stdout.splitlines() if "s of " in line and line.split()[-1].isdigit()]
+    in_store = [
+        int(line.split()[-2])
+        for line in again.stdout.splitlines()
+        if "s of " in line and line.split()[-1].isdigit()
+    ]
     assert sum(in_store) == kept

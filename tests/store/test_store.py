@@ -95,7 +95,7 @@ def test_an_ensemble_grows_and_keeps_what_it_has(filled):
 def test_members_are_the_same_however_they_came(filled, store):
     """Bit for bit: trained one by one from the last, against four at once."""
     for members in ([3], [1, 2], [0]):
-        store._claimed_folder(ORACLES)
+        store._take_folder(ORACLES)
         store._write(ORACLES, train_pack(ORACLES, members, CPU, lambda: None, lambda _: None))
     assert np.array_equal(store.margins(ORACLES, 4), filled.margins(ORACLES, 4))
 
@@ -168,7 +168,7 @@ def test_missing_members_are_an_error_when_asked_for(store):
 
 def test_a_store_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(KlomError, match="cannot be written .*--klom-store"):
+    with pytest.raises(KlomError, match=r"cannot be written .*--klom-store"):
         Store(tmp_path / "file").complete(ORACLES, 2, CPU)
 
 
