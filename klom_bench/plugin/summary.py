@@ -34,6 +34,7 @@ class Summary:
             return
         write = terminalreporter.write_line
         records = list(self._records.values())
+        terminalreporter.ensure_newline()
         terminalreporter.section("KLOM", sep="=")
         if records:
             first = records[0]
