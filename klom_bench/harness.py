@@ -7,7 +7,7 @@ Models are found in the store or trained into it; everything after the margins w
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,162 +20,18 @@ from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
-from klom_bench.gates import Gate, Verdict, overall
 from klom_bench.methods.method import Method
-from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.floor import floor, floor_quantiles, members_needed
+from klom_bench.metrics.floor import floor
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.margins import margins
-from klom_bench.metrics.summary import SPLITS, Summary, plain, summarise
+from klom_bench.metrics.summary import summarise
 from klom_bench.progress import Announce, silent
+from klom_bench.record import Cell, Record
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store, packs
-from klom_bench.tasks.task import ForgetSet, Task
 
-SCHEMA = 1
-Scores = dict[str, Summary]
 Timed = Callable[[Callable[[], None]], float]
 """Runs the unlearning once and returns the seconds it took."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Everything that decides a record: members are unlearned models, oracles may be more."""
-
-    task: Task
-    method: Method
-    settings: Mapping[str, Any]
-    forget_set: ForgetSet
-    members: int
-    oracles: int
-    seed: int
-    estimator: Estimator
-    device: torch.device
-
-    @property
-    def original_id(self) -> EnsembleId:
-        """The ensemble that is unlearned."""
-        return EnsembleId(self.task, "original", self.seed)
-
-    @property
-    def oracle_id(self) -> EnsembleId:
-        """The ensemble that it should become."""
-        return EnsembleId(self.task, "oracle", self.seed, self.forget_set)
-
-    @property
-    def splits(self) -> dict[str, np.ndarray]:
-        """Which points belong to which split; train points come first."""
-        data, n = self.task.data, self.task.train_points
-        val = np.arange(n, n + len(data.y_val))
-        return dict(
-            zip(SPLITS, (self.forget_set.indices, self.forget_set.retain, val), strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one cell leaves behind.
-
-    points: KLOM of every point, float64 [points], train first. relative_cost compares with
-    training afresh on R: `time` measured, `examples` counted.
-    """
-
-    cell: Cell
-    points: np.ndarray
-    scores: Scores
-    reverse: Scores
-    do_nothing: Scores
-    floor: Scores
-    accuracy: Mapping[str, float]
-    accuracy_do_nothing: Mapping[str, float]
-    accuracy_oracle: Mapping[str, float]
-    epoch: int
-    seconds: Mapping[str, float]
-    relative_cost: Mapping[str, float]
-    gates: tuple[Gate, ...] = ()
-
-    @property
-    def verdict(self) -> Verdict:
-        """Of all gates together."""
-        return overall(self.gates)
-
-    def judged(self, limits: Mapping[str, float]) -> tuple[Gate, ...]:
-        """The gates that these limits make, by metric."""
-        gates = []
-        for metric, limit in sorted(limits.items()):
-            split, _, statistic = metric.rpartition("_")
-            perfect = floor_quantiles(
-                self.cell.estimator,
-                self.cell.oracles,
-                self.cell.members,
-                len(self.cell.splits[split]),
-            )[statistic][1]
-            value = getattr(self.scores[split], statistic)
-            gates.append(Gate(metric, limit, value, perfect))
-        return tuple(gates)
-
-    def needed(self, gate: Gate) -> int | None:
-        """The N at which an inconclusive gate could be decided."""
-        points = len(self.cell.splits[gate.split])
-        return members_needed(self.cell.estimator, points, gate.statistic, gate.limit)
-
-    def worst(self, split: str, count: int = 5) -> list[tuple[int, float]]:
-        """The points of a split with the highest KLOM: (point, score)."""
-        rows = self.cell.splits[split]
-        order = np.argsort(-self.points[rows], kind="stable")[:count]
-        return [(int(rows[i]), float(self.points[rows[i]])) for i in order]
-
-    def as_json(self) -> dict[str, Any]:
-        """The contract of DESIGN, in plain JSON values: null where there is no number."""
-        cell, est = self.cell, self.cell.estimator
-
-        def numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-            return {name: plain(value) for name, value in values.items()}
-
-        def summaries(scores: Scores) -> dict[str, dict[str, float | None]]:
-            return {split: summary.as_json() for split, summary in scores.items()}
-
-        return {
-            "schema": SCHEMA,
-            "task": cell.task.name,
-            "forget_set": cell.forget_set.name,
-            "method": cell.method.name,
-            "hyperparameters": {
-                k: list(v) if isinstance(v, tuple) else v for k, v in cell.settings.items()
-            },
-            "epoch": self.epoch,
-            "members": {"oracle": cell.oracles, "unlearned": cell.members},
-            "estimator": {
-                "name": est.name,
-                "direction": est.direction,
-                "bins": est.bins,
-                "eps": est.eps,
-                "clip": est.clip,
-            },
-            "seed": cell.seed,
-            "forget_set_sha256": cell.forget_set.sha256,
-            "device": str(cell.device),
-            "scores": summaries(self.scores),
-            "reverse": summaries(self.reverse),
-            "do_nothing": summaries(self.do_nothing),
-            "floor": summaries(self.floor),
-            "accuracy": numbers(self.accuracy),
-            "accuracy_do_nothing": numbers(self.accuracy_do_nothing),
-            "accuracy_oracle": numbers(self.accuracy_oracle),
-            "seconds": numbers(self.seconds),
-            "relative_cost": numbers(self.relative_cost),
-            "gates": [
-                {
-                    "metric": g.metric,
-                    "limit": g.limit,
-                    "value": plain(g.value),
-                    "perfect": plain(g.perfect),
-                    "verdict": g.verdict,
-                }
-                for g in self.gates
-            ],
-            "verdict": self.verdict,
-        }
 
 
 def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent) -> Record:
@@ -189,7 +45,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     trained = store.complete(cell.oracle_id, cell.oracles, cell.device, announce)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
     oracle_margins = store.margins(cell.oracle_id, cell.oracles)
-    before = store.checkpoint_stats(cell.original_id, cell.members)
+    before = _touchable(cell, store)
 
     runs = [
         Run(cell, originals.states, pack) for pack in packs(range(cell.members), cell.task.pack)
@@ -208,12 +64,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
 
         seconds = timed(unlearn)
 
-    if store.checkpoint_stats(cell.original_id, cell.members) != before:
-        raise KlomError(
-            f"{cell.method.name} wrote to the stored originals in "
-            f"{store.folder(cell.original_id)}: a method must only change the model it is given. "
-            "Remove that folder to have the originals trained again"
-        )
+    _refuse_touched(cell, store, before)
     outputs = torch.cat(each(runs, lambda run, _: run.logits().cpu(), cell.device))
     unlearned = margins(outputs, cell.task.data.y()).numpy()
     _refuse_non_finite(cell, unlearned)
@@ -263,7 +114,7 @@ def load_originals(
 ) -> Originals:
     """The originals of a store."""
     states = store.states(ensemble, members)
-    data = ensemble.task.data.to(device)
+    data = ensemble.task.data_on(device)
 
     def right(pack: list[int], _: Check) -> np.ndarray:
         model = Ensemble(ensemble.task.architecture, [states[i] for i in pack]).to(device)
@@ -285,7 +136,7 @@ class Run:
         chosen = [states[i] for i in pack]
         self.model = Ensemble(cell.task.architecture, chosen, pack, streams).to(cell.device)
         self.before = self.model.fingerprints()
-        data = cell.task.data.to(cell.device)
+        data = cell.task.data_on(cell.device)
         self.forget, self.retain = (
             Points(data.x_train, data.y_train, torch.from_numpy(rows), streams)
             for rows in (cell.forget_set.indices, cell.forget_set.retain)
@@ -325,8 +176,16 @@ class Run:
 
     def logits(self) -> torch.Tensor:
         """Logits [pack, points, classes] of what the method made, on all points."""
+        x = self.cell.task.data_on(self.cell.device).x()
         with evaluating(self.model):
-            return logits(self.result, self.cell.task.data.to(self.cell.device).x(), len(self.pack))
+            z = logits(self.result, x, len(self.pack))
+        if z.ndim != 3 or z.shape[:2] != (len(self.pack), len(x)):
+            raise KlomError(
+                f"{self.cell.method.name} made outputs of shape {tuple(z.shape)}, where logits "
+                f"[members, points, classes] of {len(self.pack)} members and {len(x)} points are "
+                "expected: the object that it yields must be called like the model"
+            )
+        return z
 
     def changed(self) -> bool:
         """Whether any member's parameters or buffers differ from the original's."""
@@ -339,6 +198,28 @@ def _yields_nothing(method: Method) -> str:
         "epoch (one `yield` at its end is enough); wrap a function for a single model "
         "with klom_bench.per_model"
     )
+
+
+def _touchable(cell: Cell, store: Store) -> Any:
+    """What a method could reach but must leave alone, by marks that any change would alter."""
+    data = cell.task.data_on(cell.device)
+    tensors = (data.x_train, data.y_train, data.x_val, data.y_val)
+    return store.checkpoint_stats(cell.original_id, cell.members), [t._version for t in tensors]
+
+
+def _refuse_touched(cell: Cell, store: Store, before: Any) -> None:
+    checkpoints, data = _touchable(cell, store)
+    if checkpoints != before[0]:
+        raise KlomError(
+            f"{cell.method.name} wrote to the stored originals in "
+            f"{store.folder(cell.original_id)}: a method must only change the model it is given. "
+            "Remove that folder to have the originals trained again"
+        )
+    if data != before[1]:
+        raise KlomError(
+            f"{cell.method.name} changed the data of {cell.task.name} in place, which all other "
+            "tests of this run share: change copies of a batch instead, and run again"
+        )
 
 
 def _refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:

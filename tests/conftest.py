@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from klom_bench.harness import Cell, measure
+from klom_bench.harness import measure
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.metrics.estimators import ESTIMATORS
+from klom_bench.record import Cell
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 

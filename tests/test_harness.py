@@ -1,6 +1,7 @@
 """One cell on the real task with few members, and everything that makes a score meaningless."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,30 @@ def test_a_method_that_writes_to_the_stored_originals_is_caught(cell, tmp_path):
     vandal.changes_nothing = True
     with pytest.raises(KlomError, match="vandal wrote to the stored originals"):
         measure(cell(vandal, members=2), store, lambda unlearn: unlearn() or 1.0)
+
+
+def test_a_method_that_changes_the_data_is_caught(measured, monkeypatch):
+    # The data of this process are spoiled then, so this test gives the task a copy.
+    data = DIGITS.data
+    spoiled = replace(data, x_train=data.x_train.clone())
+    monkeypatch.setitem(DIGITS._placed, torch.device("cpu"), spoiled)
+
+    def careless(model, forget, retain):
+        with torch.no_grad():
+            next(iter(model.parameters())).mul_(0.5)
+            forget.x[forget.indices] = 0
+        yield
+
+    with pytest.raises(KlomError, match="careless changed the data of digits in place"):
+        measured(careless)
+
+
+def test_outputs_of_another_shape_are_refused(measured):
+    def flat(model, forget, retain):
+        yield lambda x: model(x).flatten(1)
+
+    with pytest.raises(KlomError, match=r"flat made outputs of shape \(4, \d+\), where logits"):
+        measured(flat)
 
 
 def test_changing_the_model_leaves_the_originals_of_the_next_test_alone(measured):

@@ -11,7 +11,7 @@ import pytest
 from klom_bench.plugin.keys import RECORD, SETTINGS
 
 if TYPE_CHECKING:
-    from klom_bench.harness import Cell, Record
+    from klom_bench.record import Cell, Record
 
 
 @contextmanager

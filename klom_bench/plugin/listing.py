@@ -77,7 +77,7 @@ def trial(settings: Settings) -> float:
     task, device = settings.task, settings.device
     members = list(range(min(task.pack, settings.options.models)))
     size = min(TRIAL_STEPS * task.recipe.batch_size, task.train_points)
-    data, short = task.data.to(device), replace(task.recipe, epochs=1)
+    data, short = task.data_on(device), replace(task.recipe, epochs=1)
     model = new_members(EnsembleId(task, "original", settings.options.seed), members).to(device)
     points = Points(data.x_train, data.y_train, torch.arange(size), model.generators)
 

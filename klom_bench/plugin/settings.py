@@ -12,10 +12,10 @@ import torch
 from klom_bench import methods
 from klom_bench.errors import KlomError, unknown
 from klom_bench.gates import checked_limits, checked_table, limits_for
-from klom_bench.harness import Cell
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
+from klom_bench.record import Cell
 from klom_bench.store.store import Store
 from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.task import ForgetSet, Task

@@ -3,7 +3,7 @@
 import numpy as np
 
 from klom_bench.gates import Gate
-from klom_bench.harness import Record
+from klom_bench.record import Record
 
 
 def failure(record: Record) -> str | None:

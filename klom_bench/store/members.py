@@ -59,7 +59,7 @@ def train_pack(
 ) -> list[Trained]:
     """Train these members together; KlomError where one diverged."""
     task, forget_set = ensemble.task, ensemble.forget_set
-    data = task.data.to(device)
+    data = task.data_on(device)
     kept = np.arange(task.train_points) if forget_set is None else forget_set.retain
     model = new_members(ensemble, members).to(device)
     points = Points(data.x_train, data.y_train, torch.from_numpy(kept), model.generators)

@@ -79,6 +79,16 @@ class Task:
         """The data, loaded once a process."""
         return self.load()
 
+    @cached_property
+    def _placed(self) -> dict[torch.device, Data]:
+        return {}
+
+    def data_on(self, device: torch.device) -> Data:
+        """The data on a device, copied there once a process."""
+        if device not in self._placed:
+            self._placed[device] = self.data.to(device)
+        return self._placed[device]
+
     def forget_set(self, name: str) -> "ForgetSet":
         """The forget set of this name; ValueError that says what is wrong with its indices."""
         return checked_forget_set(name, self.forget_sets[name](), self.train_points)

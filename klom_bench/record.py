@@ -1,0 +1,159 @@
+"""What is asked and what is answered: the cell and its record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from klom_bench.gates import Gate, Verdict, overall
+from klom_bench.methods.method import Method
+from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.floor import floor_quantiles, members_needed
+from klom_bench.metrics.summary import SPLITS, Summary, plain
+from klom_bench.store.layout import EnsembleId
+from klom_bench.tasks.task import ForgetSet, Task
+
+SCHEMA = 1
+Scores = dict[str, Summary]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that decides a record: members are unlearned models, oracles may be more."""
+
+    task: Task
+    method: Method
+    settings: Mapping[str, Any]
+    forget_set: ForgetSet
+    members: int
+    oracles: int
+    seed: int
+    estimator: Estimator
+    device: torch.device
+
+    @property
+    def original_id(self) -> EnsembleId:
+        """The ensemble that is unlearned."""
+        return EnsembleId(self.task, "original", self.seed)
+
+    @property
+    def oracle_id(self) -> EnsembleId:
+        """The ensemble that it should become."""
+        return EnsembleId(self.task, "oracle", self.seed, self.forget_set)
+
+    @property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Which points belong to which split; train points come first."""
+        data, n = self.task.data, self.task.train_points
+        val = np.arange(n, n + len(data.y_val))
+        return dict(
+            zip(SPLITS, (self.forget_set.indices, self.forget_set.retain, val), strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one cell leaves behind.
+
+    points: KLOM of every point, float64 [points], train first. relative_cost compares with
+    training afresh on R: `time` measured, `examples` counted.
+    """
+
+    cell: Cell
+    points: np.ndarray
+    scores: Scores
+    reverse: Scores
+    do_nothing: Scores
+    floor: Scores
+    accuracy: Mapping[str, float]
+    accuracy_do_nothing: Mapping[str, float]
+    accuracy_oracle: Mapping[str, float]
+    epoch: int
+    seconds: Mapping[str, float]
+    relative_cost: Mapping[str, float]
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of all gates together."""
+        return overall(self.gates)
+
+    def judged(self, limits: Mapping[str, float]) -> tuple[Gate, ...]:
+        """The gates that these limits make, by metric."""
+        gates = []
+        for metric, limit in sorted(limits.items()):
+            split, _, statistic = metric.rpartition("_")
+            perfect = floor_quantiles(
+                self.cell.estimator,
+                self.cell.oracles,
+                self.cell.members,
+                len(self.cell.splits[split]),
+            )[statistic][1]
+            value = getattr(self.scores[split], statistic)
+            gates.append(Gate(metric, limit, value, perfect))
+        return tuple(gates)
+
+    def needed(self, gate: Gate) -> int | None:
+        """The N at which an inconclusive gate could be decided."""
+        points = len(self.cell.splits[gate.split])
+        return members_needed(self.cell.estimator, points, gate.statistic, gate.limit)
+
+    def worst(self, split: str, count: int = 5) -> list[tuple[int, float]]:
+        """The points of a split with the highest KLOM: (point, score)."""
+        rows = self.cell.splits[split]
+        order = np.argsort(-self.points[rows], kind="stable")[:count]
+        return [(int(rows[i]), float(self.points[rows[i]])) for i in order]
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of DESIGN, in plain JSON values: null where there is no number."""
+        cell, est = self.cell, self.cell.estimator
+
+        def numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+            return {name: plain(value) for name, value in values.items()}
+
+        def summaries(scores: Scores) -> dict[str, dict[str, float | None]]:
+            return {split: summary.as_json() for split, summary in scores.items()}
+
+        return {
+            "schema": SCHEMA,
+            "task": cell.task.name,
+            "forget_set": cell.forget_set.name,
+            "method": cell.method.name,
+            "hyperparameters": {
+                k: list(v) if isinstance(v, tuple) else v for k, v in cell.settings.items()
+            },
+            "epoch": self.epoch,
+            "members": {"oracle": cell.oracles, "unlearned": cell.members},
+            "estimator": {
+                "name": est.name,
+                "direction": est.direction,
+                "bins": est.bins,
+                "eps": est.eps,
+                "clip": est.clip,
+            },
+            "seed": cell.seed,
+            "forget_set_sha256": cell.forget_set.sha256,
+            "device": str(cell.device),
+            "scores": summaries(self.scores),
+            "reverse": summaries(self.reverse),
+            "do_nothing": summaries(self.do_nothing),
+            "floor": summaries(self.floor),
+            "accuracy": numbers(self.accuracy),
+            "accuracy_do_nothing": numbers(self.accuracy_do_nothing),
+            "accuracy_oracle": numbers(self.accuracy_oracle),
+            "seconds": numbers(self.seconds),
+            "relative_cost": numbers(self.relative_cost),
+            "gates": [
+                {
+                    "metric": g.metric,
+                    "limit": g.limit,
+                    "value": plain(g.value),
+                    "perfect": plain(g.perfect),
+                    "verdict": g.verdict,
+                }
+                for g in self.gates
+            ],
+            "verdict": self.verdict,
+        }
