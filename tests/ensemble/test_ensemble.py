@@ -11,6 +11,7 @@ from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator, member_seed
 from klom_bench.ensemble.training import Recipe, train
 from klom_bench.models.mlp import mlp
+from klom_bench.store.layout import EnsembleId
 from klom_bench.tasks import DIGITS
 
 
@@ -108,14 +109,19 @@ def test_ragged_batches_do_not_make_members_depend_on_their_pack():
 
 
 def test_originals_and_oracles_share_no_seed():
-    seeds = {
-        member_seed("digits", role, forget_set, seed, i, purpose)
-        for role, forget_set in (("original", ""), ("oracle", "forget_set_1"), ("oracle", "x"))
+    ensembles = [
+        EnsembleId(DIGITS, role, seed, forget_set)
         for seed in (0, 1)
-        for i in range(50)
+        for role, forget_set in [("original", None)]
+        + [("oracle", DIGITS.forget_set(name)) for name in DIGITS.forget_sets]
+    ]
+    seeds = [
+        e.member_seed(i, purpose)
+        for e in ensembles
+        for i in range(100)
         for purpose in ("init", "order")
-    }
-    assert len(seeds) == 3 * 2 * 50 * 2
+    ]
+    assert len(set(seeds)) == len(seeds) == 2 * 11 * 100 * 2
 
 
 def test_each_member_has_its_own_order_and_sees_every_point_once():
