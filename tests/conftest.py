@@ -14,6 +14,10 @@ from klom_bench.tasks import DIGITS
 
 CPU = torch.device("cpu")
 
+# pytester's runs in this process forget the modules that they were the first to import, and parts
+# of torch, which the first optimizer imports, abort the process when they are imported again.
+torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory) -> Path:

@@ -85,7 +85,7 @@ def screen(output):
     return "\n".join(line.rstrip() for line in lines)
 
 
-@pytest.mark.parametrize("flags", [[], ["-v"]])
+@pytest.mark.parametrize("flags", [["-o", "console_output_style=classic"], ["-v"]])
 def test_progress_shows_and_leaves_no_trace(folder, flags):
     store = f"--klom-store={folder / 'store'}"
     asked = [*ONE, "--klom-models=30", "--klom-param=epochs=40", "--color=no", *flags, store]
