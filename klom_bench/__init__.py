@@ -21,6 +21,10 @@ __all__ = ["klom", "margins", "per_model"]
 __version__ = "0.1.0"
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'klom_bench' has no attribute {name!r}")

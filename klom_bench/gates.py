@@ -1,5 +1,6 @@
 """Limits on scores, and what to say when a score is held against one."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from klom_bench.metrics.summary import SPLITS, STATISTICS
 
 Verdict = Literal["pass", "fail", "inconclusive", "none"]
 TABLE = "tool.klom.gates"
+CEILING = math.log((1 + 1e-5) / 1e-5)  # of all estimators, which share eps
 METRICS = tuple(f"{split}_{statistic}" for split in SPLITS for statistic in STATISTICS)
 
 
@@ -56,6 +58,11 @@ def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
             raise KlomError(f"{where}: {unknown('limit', metric, METRICS)}")
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
             raise KlomError(f"{where}: the limit {metric} must be a number >= 0, got {limit!r}")
+        if limit > CEILING:
+            raise KlomError(
+                f"{where}: the limit {metric} = {limit} can never fail, scores end at "
+                f"ln(1 / eps) = {CEILING:.2f}"
+            )
     return {metric: float(limit) for metric, limit in limits.items()}
 
 

@@ -20,7 +20,6 @@ from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
-from klom_bench.methods.method import Method
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.margins import margins
@@ -157,14 +156,19 @@ class Run:
             **self.cell.settings,
         )
         if not isinstance(steps, Iterator):
-            raise KlomError(_yields_nothing(method))
+            raise KlomError(_yields_nothing(self.cell))
         for result in steps:
             self.epoch += 1
+            if result is not None and not callable(result):
+                raise KlomError(
+                    f"{method.name} yielded {result!r}: yield nothing where the model was changed, "
+                    "or an object that is called like the model"
+                )
             if result is not None:
                 self.result = result
             yield
         if not self.epoch:
-            raise KlomError(_yields_nothing(method))
+            raise KlomError(_yields_nothing(self.cell))
         if self.cell.device.type == "cuda":
             torch.cuda.synchronize(self.cell.device)
         self.seconds = time.perf_counter() - start
@@ -192,11 +196,11 @@ class Run:
         return self.model.fingerprints() != self.before
 
 
-def _yields_nothing(method: Method) -> str:
+def _yields_nothing(cell: Cell) -> str:
     return (
-        f"{method.name} never yielded: a method is a generator function that yields after every "
-        "epoch (one `yield` at its end is enough); wrap a function for a single model "
-        "with klom_bench.per_model"
+        f"{cell.method.name} never yielded with {dict(cell.settings)}: a method is a generator "
+        "function that yields after every epoch (one `yield` at its end is enough); wrap a "
+        "function for a single model with klom_bench.per_model"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from klom_bench import __version__
 from klom_bench.gates import Gate, Verdict, overall
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator
@@ -118,6 +119,7 @@ class Record:
 
         return {
             "schema": SCHEMA,
+            "version": __version__,
             "task": cell.task.name,
             "forget_set": cell.forget_set.name,
             "method": cell.method.name,

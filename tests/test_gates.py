@@ -49,6 +49,7 @@ def test_the_worst_verdict_counts():
         ({"val_p95": "low"}, "must be a number >= 0, got 'low'"),
         ({"val_p95": True}, "must be a number"),
         ({"val_p95": -1}, "must be a number >= 0"),
+        ({"val_p95": 12}, "can never fail"),
         ({"val_p95": float("nan")}, "must be a number >= 0"),
     ],
 )
@@ -94,6 +95,9 @@ def test_a_failure_says_all_that_one_needs(measured):
 
 def test_a_limit_in_the_noise_says_what_would_decide_it(measured):
     record = judged(measured("do_nothing"), val_p95=1.0)
+    assert ("would fail such a limit, too" in failure(record)) == (
+        record.gates[0].value > record.gates[0].perfect
+    )
     assert record.verdict == "inconclusive"
     needed = record.needed(record.gates[0])
     assert 50 < needed < 120

@@ -103,6 +103,10 @@ def yields_nothing(model, forget, retain):
         yield
 
 
+def yields_a_number(model, forget, retain):
+    yield 5
+
+
 def no_generator(model, forget, retain):
     return None
 
@@ -118,7 +122,8 @@ def explodes(model, forget, retain):
     [
         (nothing_at_all, "nothing_at_all changed nothing on forget_set_3"),
         (wrapped_nothing, "wrapped_nothing changed nothing"),
-        (yields_nothing, "yields_nothing never yielded"),
+        (yields_nothing, r"yields_nothing never yielded with \{\}"),
+        (yields_a_number, "yields_a_number yielded 5: yield nothing where the model was changed"),
         (no_generator, "no_generator never yielded"),
         (explodes, "explodes diverged on forget_set_3: the margin of member 2 at point 0 is nan"),
     ],

@@ -35,6 +35,10 @@ class Points:
             self.seen += batch.shape[1]
             yield self.x[batch], self.y[batch]
 
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Not without a batch size."""
+        raise TypeError("points come in batches: for x, y in forget.batches(64): ...")
+
     def cycle(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Epoch after epoch without end."""
         while True:

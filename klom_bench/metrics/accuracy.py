@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from klom_bench.metrics.arrays import cast, namespace
+
 
 def accuracy(logits: Any, labels: Any) -> Any:
     """Fraction of points whose largest logit is the true class.
 
-    logits [..., points, classes], labels [points]; returns float [...] of the same kind.
+    logits [..., points, classes], labels [points]; returns float64 [...] of the same kind.
     """
-    right = logits.argmax(-1) == labels
-    return right.sum(-1) / right.shape[-1]
+    xp = namespace(logits, labels)
+    return cast(xp, logits.argmax(-1) == labels, xp.float64).mean(-1)

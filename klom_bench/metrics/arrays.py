@@ -8,6 +8,9 @@ import numpy as np
 
 def namespace(*arrays: Any) -> Any:
     """The module (numpy or torch) whose functions take these arrays; torch is never imported."""
+    for array in arrays:
+        if not hasattr(array, "shape"):
+            raise TypeError(f"give NumPy arrays or torch tensors, not a {type(array).__name__}")
     torch = sys.modules.get("torch")
     tensors = [torch is not None and isinstance(array, torch.Tensor) for array in arrays]
     if not any(tensors):
@@ -22,3 +25,8 @@ def namespace(*arrays: Any) -> Any:
 def arange(xp: Any, n: int, like: Any) -> Any:
     """0..n-1 on the device of `like`."""
     return np.arange(n) if xp is np else xp.arange(n, device=like.device)
+
+
+def cast(xp: Any, array: Any, dtype: Any) -> Any:
+    """The same values in another dtype."""
+    return array.astype(dtype, copy=False) if xp is np else array.to(dtype)

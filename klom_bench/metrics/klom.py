@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.metrics.arrays import arange, namespace
+from klom_bench.metrics.arrays import arange, cast, namespace
 from klom_bench.metrics.estimators import Estimator, estimator_named
 
 # Elements of one sample handled at once: temporaries of a chunk stay in a core's cache.
@@ -84,7 +84,7 @@ def _chunks(xp: Any, *samples: Any) -> Iterator[slice]:
 def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, Any]:
     """Histograms of both samples over the same bins: two integer arrays [points, bins]."""
     wide = xp.float64 if est.span == "oracle" else xp.float32
-    oracle, unlearned = xp.asarray(oracle, dtype=wide), xp.asarray(unlearned, dtype=wide)
+    oracle, unlearned = cast(xp, oracle, wide), cast(xp, unlearned, wide)
     if est.clip is not None:
         oracle_is_p = est.direction == "oracle || unlearned"
         if oracle_is_p or est.clip_q:
@@ -103,7 +103,7 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
 
 def _edges(xp: Any, lo: Any, hi: Any, bins: int) -> Any:
     """[points, bins + 1], to the last bit what np.linspace(lo, hi, bins + 1) gives."""
-    k = xp.asarray(arange(xp, bins + 1, lo), dtype=lo.dtype)
+    k = cast(xp, arange(xp, bins + 1, lo), lo.dtype)
     edges = k[None, :] * ((hi - lo) / bins)[:, None] + lo[:, None]
     edges[:, -1] = hi
     return edges
@@ -120,7 +120,7 @@ def _histogram(xp: Any, x: Any, edges: Any, est: Estimator) -> Any:
     step = (hi - lo) / bins
     tight = step <= 16 * xp.finfo(edges.dtype).eps * xp.maximum(abs(lo), abs(hi))
     step = xp.where(tight, xp.ones_like(step), step)
-    slot = xp.asarray(xp.clip((x - lo) / step, 0, bins - 1), dtype=xp.int64)
+    slot = cast(xp, xp.clip((x - lo) / step, 0, bins - 1), xp.int64)
     slot += first
     slot += x >= flat[slot]
     slot += x >= flat[slot]
@@ -139,7 +139,7 @@ def _histogram(xp: Any, x: Any, edges: Any, est: Estimator) -> Any:
 
 def _divergence(xp: Any, p_counts: Any, q_counts: Any, est: Estimator) -> Any:
     """KL(p || q) of every point from counts [points, slots]; float64 [points]."""
-    p, q = xp.asarray(p_counts, dtype=xp.float64), xp.asarray(q_counts, dtype=xp.float64)
+    p, q = cast(xp, p_counts, xp.float64), cast(xp, q_counts, xp.float64)
     # A sample that was dropped whole stays 0 in the later codes and becomes nan in the first one.
     least = 1 if est.floor == "where p > 0" else 0
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.metrics.arrays import arange, namespace
+from klom_bench.metrics.arrays import arange, cast, namespace
 
 
 def margins(logits: Any, labels: Any) -> Any:
@@ -28,7 +28,7 @@ def margins(logits: Any, labels: Any) -> Any:
     if points and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie in 0..{classes - 1}, the number of logits of a point")
     wide = logits.dtype if logits.dtype == xp.float64 else xp.float32
-    z = xp.asarray(logits, dtype=wide)
+    z = cast(xp, logits, wide)
     true = arange(xp, classes, labels)[None, :] == labels[:, None]
     z_true = xp.where(true, z, 0.0).sum(-1)
     others = xp.where(true, -np.inf, z)

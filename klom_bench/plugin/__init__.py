@@ -62,10 +62,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """--klom-list."""
     if not config.getoption("klom_list"):
         return None
+    from klom_bench.errors import KlomError
     from klom_bench.plugin.listing import listing
     from klom_bench.plugin.settings import tasks_of
 
-    sys.stdout.write(listing(tasks_of(config)))
+    try:
+        sys.stdout.write(listing(tasks_of(config)))
+    except (KlomError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from error
     return 0
 
 

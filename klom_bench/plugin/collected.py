@@ -32,4 +32,9 @@ def check_methods(
     check_names(settings.gates, {**BUILT_IN, **dict.fromkeys(others)}, settings.known_forget_sets)
     for item in items:
         for marker in item.iter_markers("klom"):
+            if marker.args:
+                raise KlomError(
+                    f"@pytest.mark.klom of {item.nodeid} has {marker.args!r}: limits are given by "
+                    "name, as @pytest.mark.klom(forget_p95=2.0)"
+                )
             checked_limits(marker.kwargs, f"@pytest.mark.klom of {item.nodeid}")

@@ -1,10 +1,11 @@
 """Fixtures: the cell of a test, the object that measures and checks it, the built-in methods."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -13,19 +14,32 @@ from klom_bench.plugin.keys import RECORD, SETTINGS
 if TYPE_CHECKING:
     from klom_bench.record import Cell, Record
 
+T = TypeVar("T")
 
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """A KlomError ends the test with its message, without a traceback."""
+
+def told_plainly(work: Callable[[], T]) -> T:
+    """A KlomError ends the test with its message; anything else shows where the method raised."""
     from klom_bench.errors import KlomError
 
-    message = None
+    __tracebackhide__ = True
     try:
-        yield
+        return work()
     except KlomError as error:
-        message = str(error)
-    if message is not None:  # outside, so that no "during handling of" is printed
-        pytest.fail(message, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    except Exception as error:
+        raise error.with_traceback(_from_method(error.__traceback__)) from None
+
+
+def _from_method(traceback: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback below what runs methods: harness, threads, pytest-benchmark."""
+    between = ("klom_bench/harness", "klom_bench/ensemble/threads", "klom_bench/plugin/",
+               "pytest_benchmark/", "concurrent/futures/")  # fmt: skip
+    part = traceback
+    while part and any(
+        name in Path(part.tb_frame.f_code.co_filename).as_posix() for name in between
+    ):
+        part = part.tb_next
+    return part or traceback
 
 
 @pytest.fixture
@@ -36,10 +50,8 @@ def klom_cell(
     from klom_bench.methods.method import method_of
 
     function = request.getfixturevalue(klom_method)
-    with told_plainly():
-        return request.config.stash[SETTINGS].cell(
-            method_of(klom_method, function), klom_forget_set
-        )
+    settings = request.config.stash[SETTINGS]
+    return told_plainly(lambda: settings.cell(method_of(klom_method, function), klom_forget_set))
 
 
 class KlomTest:
@@ -51,33 +63,34 @@ class KlomTest:
 
     def measure(self, cell: "Cell") -> "Record":
         """Unlearn and score; pytest-benchmark times the unlearning alone."""
-        from dataclasses import replace
+        __tracebackhide__ = True
+        record = told_plainly(lambda: self._measured(cell))
+        as_json = record.as_json()
+        self._request.node.stash[RECORD] = self._benchmark.extra_info["klom"] = as_json
+        return record
 
+    def _measured(self, cell: "Cell") -> "Record":
         from klom_bench.harness import measure
         from klom_bench.plugin.progress import announce_on
 
-        def timed(unlearn: Callable[[], None]) -> float:
-            took = []
-
-            def once() -> None:
-                start = time.perf_counter()
-                unlearn()
-                took.append(time.perf_counter() - start)
-
-            self._benchmark.pedantic(once, rounds=1, iterations=1)
-            return took[0]
-
-        node = self._request.node
+        config, node = self._request.config, self._request.node
         marker: dict[str, Any] = {}
         for mark in reversed(list(node.iter_markers("klom"))):  # the closest one wins
             marker |= mark.kwargs
-        with told_plainly():
-            announce = announce_on(self._request.config)
-            record = measure(cell, self._settings.store, timed, announce)
-            limits = self._settings.limits(cell.method.name, cell.forget_set.name, marker)
-            record = replace(record, gates=record.judged(limits))
-        node.stash[RECORD] = self._benchmark.extra_info["klom"] = record.as_json()
-        return record
+        record = measure(cell, self._settings.store, self._timed, announce_on(config))
+        limits = self._settings.limits(cell.method.name, cell.forget_set.name, marker)
+        return replace(record, gates=record.judged(limits))
+
+    def _timed(self, unlearn: Callable[[], None]) -> float:
+        took = []
+
+        def once() -> None:
+            start = time.perf_counter()
+            unlearn()
+            took.append(time.perf_counter() - start)
+
+        self._benchmark.pedantic(once, rounds=1, iterations=1)
+        return took[0]
 
     def check(self, record: "Record") -> None:
         """Fail the test where a gate does not pass, or where there is no score."""

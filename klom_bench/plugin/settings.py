@@ -78,11 +78,19 @@ def tasks_of(config: pytest.Config) -> dict[str, Task]:
 
 
 def _with_forget_sets(config: pytest.Config, task: Task) -> Task:
-    added = {
-        name: lambda indices=indices: indices
-        for sets in config.hook.pytest_klom_forget_sets(config=config, task=task)
-        for name, indices in (sets or {}).items()
-    }
+    added: dict[str, Any] = {}
+    for sets in config.hook.pytest_klom_forget_sets(config=config, task=task):
+        if sets is not None and not isinstance(sets, Mapping):
+            raise KlomError(
+                f"pytest_klom_forget_sets gave {sets!r}: it must return a dict, name -> indices"
+            )
+        for name, indices in (sets or {}).items():
+            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][\w.]*", name):
+                raise KlomError(
+                    f"pytest_klom_forget_sets names a forget set {name!r}: a name is letters, "
+                    "digits, dots and underscores, and begins with a letter"
+                )
+            added[name] = lambda indices=indices: indices
     return replace(task, forget_sets={**task.forget_sets, **added}) if added else task
 
 
@@ -96,8 +104,8 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
     for owner, name, value in options.params:
         if owner not in (None, *options.methods):
             raise KlomError(
-                f"--klom-param {owner}.{name}={value}: "
-                f"{unknown('method', str(owner), options.methods)}"
+                f"--klom-param {owner}.{name}={value}: {owner!r} is not among the methods selected "
+                f"with --klom-method: {', '.join(options.methods)}"
             )
     gates = _gates(config)
     checked_limits(dict(options.limits), "--klom-max")

@@ -27,10 +27,12 @@ class Summary:
             self._records[report.nodeid] = record
 
     def pytest_terminal_summary(
-        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
     ) -> None:
         """The table, and what it rests on."""
         if config.getoption("klom_plan") or config.getoption("collectonly"):
+            return
+        if exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         write = terminalreporter.write_line
         records = list(self._records.values())
@@ -52,6 +54,10 @@ class Summary:
         )
         wanted = max(self._wanted, len(records))
         write(f"{len(records)} of {wanted} tests measured" + (f": {counts}" if counts else ""))
+        if verdicts["pass"]:
+            write(
+                "pass: within the limits that were set for it, which need not mean that it forgets"
+            )
         if verdicts["none"]:
             write(
                 "no gate: nothing was asserted; set limits in [tool.klom.gates] of "

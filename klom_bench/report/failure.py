@@ -13,8 +13,10 @@ def failure(record: Record) -> str | None:
     if record.verdict in ("pass", "none"):
         return None
     cell = record.cell
+    first = next(gate for gate in record.gates if gate.verdict == record.verdict)
     lines = [
-        f"{cell.method.name} on {cell.forget_set.name} of {cell.task.name}: {record.verdict} "
+        f"{first.metric} {first.value:.2f}, limit {first.limit:g}: {record.verdict}; "
+        f"{cell.method.name} on {cell.forget_set.name} of {cell.task.name} "
         f"({cell.members} unlearned against {cell.oracles} oracles)"
     ]
     for gate in record.gates:
@@ -49,11 +51,14 @@ def _judged(record: Record, gate: Gate) -> list[str]:
             if needed
             else "no N that can be simulated would decide it"
         )
-        return [
+        lines = [
             f"  {gate.metric}: the limit {gate.limit:g} is inconclusive, it lies in the noise "
             f"({noise}); score {gate.value:.2f}",
             f"    {enough}; or raise the limit above {gate.perfect:.2f}",
         ]
+        if gate.value > gate.perfect:
+            lines.append("    the score lies above the noise, so it would fail such a limit, too")
+        return lines
     worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(gate.split))
     return [
         f"  {gate.metric}: {gate.value:.2f} exceeds the limit {gate.limit:g}: fail",

@@ -8,6 +8,7 @@ mean margin of j over models that saw i, less the mean over models that did not 
 2020, eq. 2; the linear datamodel of Ilyas et al. 2022 with independent inclusion).
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def forget_sets() -> dict[str, np.ndarray]:
 
 def main(folder: str) -> None:
     """Write forget_set_1.npy to forget_set_10.npy."""
+    sys.stdout.write(f"training {MODELS} models on random halves: one to three minutes\n")
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, indices in forget_sets().items():
         np.save(Path(folder) / f"{name}.npy", indices)
@@ -91,6 +93,6 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m klom_bench.tasks.make_digits_forget_sets FOLDER")
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=f"{__doc__}".partition("\n")[0])
+    parser.add_argument("folder", help="where forget_set_1.npy to forget_set_10.npy are written")
+    main(parser.parse_args().folder)

@@ -175,6 +175,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"must be \[members, points\]"):
             klom(np.zeros(5), np.zeros((3, 5)))
 
+    def test_lists(self):
+        with pytest.raises(TypeError, match="not a list"):
+            klom([[1.0, 2.0]], np.zeros((3, 2)))
+
     def test_mixed_kinds(self):
         with pytest.raises(TypeError, match="not one of each"):
             klom(np.zeros((3, 5)), torch.zeros(3, 5))

@@ -17,7 +17,10 @@ ONE = ("--klom-method=ga", "--klom-forget-set=1")
         (["--klom-method=ga", "--klom-forget-set=9-11"], "unknown forget set 'forget_set_11'*"),
         (["--klom-method=ga", "--klom-forget-set=3-1"], "*3-1: the range ends before it begins"),
         ([*ONE, "--klom-param=lrr=1"], "ga: unknown hyperparameter 'lrr': did you mean lr*"),
-        ([*ONE, "--klom-param=scrub.lr=1"], "*unknown method 'scrub': *known are ga"),
+        (
+            [*ONE, "--klom-param=scrub.lr=1"],
+            "*scrub.lr=1: 'scrub' is not among the methods selected*: ga",
+        ),
         ([*ONE, "--klom-param=lr"], "--klom-param must be [[]METHOD.]NAME=VALUE, got 'lr'"),
         ([*ONE, "--klom-param=lr=fast"], "ga: lr must be of type float*got 'fast' (str)"),
         ([*ONE, "--klom-param=epochs=2.5"], "ga: epochs must be of type int*"),
@@ -39,6 +42,8 @@ ONE = ("--klom-method=ga", "--klom-forget-set=1")
         ([*ONE, "--klom-missing=fetch"], "--klom-missing must be train or error, got 'fetch'"),
         ([*ONE, "--klom-store=test_mine.py/x"], "the store * cannot be made (*--klom-store"),
         (["--klom-plan"], "--klom-plan needs --klom-method*"),
+        ([*ONE, "--klom-seed=-1"], "--klom-seed must not be negative, got -1"),
+        ([*ONE, "--klom-max=val_p95=12"], "*val_p95 = 12 can never fail, scores end at*11.51"),
     ],
 )
 def test_bad_options(project, args, message):
@@ -75,6 +80,16 @@ def test_a_bad_marker(project, pytester):
     result = pytester.runpytest_inprocess(*ONE)
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*@pytest.mark.klom of test_mine.py*unknown limit 'vall_p95'*"])
+
+
+def test_a_marker_with_a_positional_limit(project, pytester):
+    pytester.makepyfile(
+        test_mine="import pytest\nfrom klom_bench.suite import test_klom\n"
+        "pytestmark = pytest.mark.klom({'val_p95': 1})"
+    )
+    result = pytester.runpytest_inprocess(*ONE)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*@pytest.mark.klom of test_mine.py*limits are given by name*"])
 
 
 def test_no_klom_test_collected(pytester):
@@ -137,10 +152,49 @@ def test_bad_forget_sets(project, indices, message):
     result.stderr.fnmatch_lines([f"*{message}"])
 
 
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ("[1, 2]", "pytest_klom_forget_sets gave [[]1, 2]: it must return a dict*"),
+        ("{3: [1]}", "pytest_klom_forget_sets names a forget set 3: a name is letters*"),
+        ("{'my set/x': [1]}", "pytest_klom_forget_sets names a forget set 'my set/x':*"),
+    ],
+)
+@pytest.mark.parametrize("asked", [ONE, ["--klom-list"]])
+def test_bad_hooks(project, sets, message, asked):
+    conftest = f"def pytest_klom_forget_sets(config, task): return {sets}"
+    result = project(*asked, conftest=conftest)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{message}"])
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_an_error_of_a_method_shows_the_method(project):
+    conftest = """
+        import pytest
+
+        @pytest.fixture
+        def mine():
+            def unlearn(model, forget, retain):
+                for x, y in forget:
+                    yield
+            return unlearn
+    """
+    result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["conftest.py:*in unlearn", "*for x, y in forget:", "*TypeError: points come in batches: for x, y in forget.batches*"]
+    )
+    text = result.stdout.str()
+    for between in ("pytest_benchmark/fixture.py", "threads.py", "harness.py", "During handling"):
+        assert between not in text
+
+
 def test_a_method_that_diverges(project):
     result = project(*ONE, "--klom-param=lr=1e30")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["ga diverged on forget_set_1: the margin of member * is *"])
+    assert "During handling" not in result.stdout.str()
 
 
 def test_missing_ensembles_when_they_must_be_there(project, tmp_path):

@@ -80,6 +80,8 @@ def test_without_a_method_a_suite_is_untouched(project, pytester):
 def test_with_a_method_only_klom_tests_run(project, pytester):
     pytester.makepyfile(test_other="def test_other(): raise RuntimeError")
     project("--klom-method=ga", "--klom-forget-set=1").assert_outcomes(passed=1, deselected=1)
+    pair = project("--klom-method=ga,do_nothing", "--klom-forget-set=1")
+    pair.assert_outcomes(passed=2, deselected=1)
 
 
 def test_a_method_of_ones_own(project):
@@ -140,7 +142,9 @@ def test_gates_from_pyproject_marker_and_command_line(project, pytester):
     asked = ("--klom-method=ga", "--klom-method=do_nothing", "--klom-forget-set=1")
     result = project(*asked, pyproject=gates)
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*do_nothing on forget_set_1 of digits: inconclusive*"])
+    result.stdout.fnmatch_lines(
+        ["val_mean *, limit 0.1: inconclusive; do_nothing on forget_set_1 of digits*"]
+    )
     result.stdout.fnmatch_lines(["2 of 2 tests measured: 1 pass, 1 inconclusive"])
     pytester.makepyfile(
         test_mine="import pytest\nfrom klom_bench.suite import test_klom\n"
@@ -160,7 +164,7 @@ def test_a_failing_gate_is_still_recorded(project, pytester):
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            "ga on forget_set_1 of digits: fail (20 unlearned against 20 oracles)",
+            "val_mean *, limit 4: fail; ga on forget_set_1 of digits (20 unlearned against 20 oracles)",
             "*val_mean: * exceeds the limit 4: fail",
             "*floor 3.*doing nothing scores*",
             "*worst val points*",
