@@ -183,7 +183,11 @@ def test_an_error_of_a_method_shows_the_method(project):
     result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["conftest.py:*in unlearn", "*for x, y in forget:", "*TypeError: points come in batches: for x, y in forget.batches*"]
+        [
+            "conftest.py:*in unlearn",
+            "*for x, y in forget:",
+            "*TypeError: points come in batches: for x, y in forget.batches*",
+        ]
     )
     text = result.stdout.str()
     for between in ("pytest_benchmark/fixture.py", "threads.py", "harness.py", "During handling"):
