@@ -11,7 +11,12 @@ from klom_bench.metrics.summary import SPLITS, STATISTICS
 Verdict = Literal["pass", "fail", "inconclusive", "none"]
 TABLE = "tool.klom.gates"
 CEILING = math.log((1 + 1e-5) / 1e-5)  # of all estimators, which share eps
-METRICS = tuple(f"{split}_{statistic}" for split in SPLITS for statistic in STATISTICS)
+METRICS = {
+    f"{'reverse_' * reverse}{split}_{statistic}": (reverse, split, statistic)
+    for reverse in (False, True)
+    for split in SPLITS
+    for statistic in STATISTICS
+}
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,9 @@ class Gate:
     perfect: float
 
     @property
-    def split(self) -> str:
-        """The split of the metric."""
-        return self.metric.rpartition("_")[0]
-
-    @property
-    def statistic(self) -> str:
-        """The statistic of the metric."""
-        return self.metric.rpartition("_")[2]
+    def parts(self) -> tuple[bool, str, str]:
+        """Whether it is the reverse divergence, the split, the statistic."""
+        return METRICS[self.metric]
 
     @property
     def verdict(self) -> Verdict:

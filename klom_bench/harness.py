@@ -61,13 +61,21 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         def unlearn() -> None:
             each(runs, one, cell.device)
 
-        seconds = timed(unlearn)
-
-    _refuse_touched(cell, store, before)
+        try:
+            seconds = timed(unlearn)
+        finally:
+            touched = _touched(cell, store, before)
+    if touched:
+        raise KlomError(touched)
     outputs = torch.cat(each(runs, lambda run, _: run.logits().cpu(), cell.device))
     unlearned = margins(outputs, cell.task.data.y()).numpy()
     _refuse_non_finite(cell, unlearned)
     _refuse_unchanged(cell, runs, unlearned, originals.margins)
+    if len({run.epoch for run in runs}) > 1:
+        raise KlomError(
+            f"{cell.method.name} yielded {sorted({run.epoch for run in runs})} times for different "
+            "members: all must have the same number of epochs"
+        )
     right = outputs.argmax(-1).eq(cell.task.data.y()).numpy()
 
     forward, backward = klom_and_reverse(oracle_margins, unlearned, cell.estimator)
@@ -191,9 +199,10 @@ class Run:
             )
         return z
 
-    def changed(self) -> bool:
-        """Whether any member's parameters or buffers differ from the original's."""
-        return self.model.fingerprints() != self.before
+    def unchanged(self) -> list[int]:
+        """Members whose parameters and buffers are the original's still."""
+        pairs = zip(self.pack, self.before, self.model.fingerprints(), strict=True)
+        return [member for member, before, after in pairs if before == after]
 
 
 def _yields_nothing(cell: Cell) -> str:
@@ -211,19 +220,22 @@ def _touchable(cell: Cell, store: Store) -> Any:
     return store.checkpoint_stats(cell.original_id, cell.members), [t._version for t in tensors]
 
 
-def _refuse_touched(cell: Cell, store: Store, before: Any) -> None:
+def _touched(cell: Cell, store: Store, before: Any) -> str | None:
+    """What a method did to things that are not its own; data that were changed are read anew."""
     checkpoints, data = _touchable(cell, store)
+    if data != before[1]:
+        cell.task.forget_data()
+        return (
+            f"{cell.method.name} changed the data of {cell.task.name} in place, which all tests "
+            "share: change a copy of the batch instead (the data were read anew for the next test)"
+        )
     if checkpoints != before[0]:
-        raise KlomError(
+        return (
             f"{cell.method.name} wrote to the stored originals in "
             f"{store.folder(cell.original_id)}: a method must only change the model it is given. "
             "Remove that folder to have the originals trained again"
         )
-    if data != before[1]:
-        raise KlomError(
-            f"{cell.method.name} changed the data of {cell.task.name} in place, which all other "
-            "tests of this run share: change copies of a batch instead, and run again"
-        )
+    return None
 
 
 def _refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:
@@ -243,11 +255,16 @@ def _refuse_unchanged(
     if cell.method.changes_nothing:
         return
     wraps = any(run.result is not run.model for run in runs)
-    same_outputs = wraps and np.allclose(unlearned, originals, rtol=0, atol=1e-6)
-    if same_outputs or not (wraps or all(run.changed() for run in runs)):
-        raise KlomError(
-            f"{cell.method.name} changed nothing on {cell.forget_set.name} with "
-            f"{dict(cell.settings)}: the models are the originals still, so there is nothing to "
-            "score. If that is meant (a control), set `method.changes_nothing = True` on the "
-            "function"
-        )
+    if wraps:
+        same = np.isclose(unlearned, originals, rtol=0, atol=1e-6).all(1)
+        unchanged = np.flatnonzero(same).tolist()
+    else:
+        unchanged = [member for run in runs for member in run.unchanged()]
+    if not unchanged:
+        return
+    some = f" in {len(unchanged)} members (the first is {unchanged[0]})"
+    raise KlomError(
+        f"{cell.method.name} changed nothing{some if len(unchanged) < cell.members else ''} on "
+        f"{cell.forget_set.name} with {dict(cell.settings)}: they are the originals still. If that "
+        "is meant (a control), set `method.changes_nothing = True` on the function"
+    )

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from klom_bench import __version__
-from klom_bench.gates import Gate, Verdict, overall
+from klom_bench.gates import METRICS, Gate, Verdict, overall
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.floor import floor_quantiles, members_needed
+from klom_bench.metrics.floor import floor_limits, members_needed
 from klom_bench.metrics.summary import SPLITS, Summary, plain
 from klom_bench.store.layout import EnsembleId
 from klom_bench.tasks.task import ForgetSet, Task
@@ -83,23 +83,20 @@ class Record:
 
     def judged(self, limits: Mapping[str, float]) -> tuple[Gate, ...]:
         """The gates that these limits make, by metric."""
-        gates = []
-        for metric, limit in sorted(limits.items()):
-            split, _, statistic = metric.rpartition("_")
-            perfect = floor_quantiles(
-                self.cell.estimator,
-                self.cell.oracles,
-                self.cell.members,
-                len(self.cell.splits[split]),
-            )[statistic][1]
-            value = getattr(self.scores[split], statistic)
-            gates.append(Gate(metric, limit, value, perfect))
-        return tuple(gates)
+        return tuple(self._gate(metric, limit) for metric, limit in sorted(limits.items()))
+
+    def _gate(self, metric: str, limit: float) -> Gate:
+        reverse, split, statistic = METRICS[metric]
+        cell, points = self.cell, len(self.cell.splits[split])
+        perfect = floor_limits(cell.estimator, cell.oracles, cell.members, points, reverse)
+        scores = self.reverse if reverse else self.scores
+        return Gate(metric, limit, getattr(scores[split], statistic), perfect[statistic])
 
     def needed(self, gate: Gate) -> int | None:
         """The N at which an inconclusive gate could be decided."""
-        points = len(self.cell.splits[gate.split])
-        return members_needed(self.cell.estimator, points, gate.statistic, gate.limit)
+        reverse, split, statistic = gate.parts
+        points = len(self.cell.splits[split])
+        return members_needed(self.cell.estimator, points, statistic, gate.limit, reverse)
 
     def worst(self, split: str, count: int = 5) -> list[tuple[int, float]]:
         """The points of a split with the highest KLOM: (point, score)."""

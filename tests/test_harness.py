@@ -10,6 +10,9 @@ import torch
 from klom_bench import klom
 from klom_bench.errors import KlomError
 from klom_bench.harness import measure
+from klom_bench.methods import BUILT_IN
+from klom_bench.metrics.klom import klom_and_reverse
+from klom_bench.report.failure import failure
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 
@@ -154,20 +157,109 @@ def test_a_method_that_writes_to_the_stored_originals_is_caught(cell, tmp_path):
         measure(cell(vandal, members=2), store, lambda unlearn: unlearn() or 1.0)
 
 
-def test_a_method_that_changes_the_data_is_caught(measured, monkeypatch):
-    # The data of this process are spoiled then, so this test gives the task a copy.
-    data = DIGITS.data
-    spoiled = replace(data, x_train=data.x_train.clone())
-    monkeypatch.setitem(DIGITS._placed, torch.device("cpu"), spoiled)
+@pytest.mark.parametrize("error", [False, True])
+def test_a_method_that_changes_the_data_is_caught_and_harms_no_other(measured, error):
+    before = measured("finetune", epochs=1).points
 
     def careless(model, forget, retain):
         with torch.no_grad():
             next(iter(model.parameters())).mul_(0.5)
-            forget.x[forget.indices] = 0
+        forget.x[forget.indices] = 0
+        forget.y[forget.indices] = (forget.y[forget.indices] + 1) % 10
+        if error:
+            raise RuntimeError("and broken")
         yield
 
-    with pytest.raises(KlomError, match="careless changed the data of digits in place"):
+    with pytest.raises((KlomError, RuntimeError), match=r"in place, which all tests|and broken"):
         measured(careless)
+    np.testing.assert_array_equal(measured("finetune", epochs=1).points, before)
+
+
+def test_a_method_cannot_move_the_forget_set(measured):
+    def sly(model, forget, retain):
+        forget.indices.copy_(torch.arange(100))
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(1 + 1e-6)
+        yield
+
+    assert measured(sly).scores["forget"].mean == pytest.approx(
+        measured("do_nothing").scores["forget"].mean, abs=0.2
+    )
+    assert DIGITS.forget_set("forget_set_3").indices[0] == measured("ga").cell.splits["forget"][0]
+
+
+def test_all_members_must_be_changed(measured):
+    def lazy(model, forget, retain):
+        with torch.no_grad():
+            for p in model.parameters():
+                p[1:].mul_(0.9)
+        yield
+
+    with pytest.raises(KlomError, match=r"changed nothing in 1 members \(the first is 0\)"):
+        measured(lazy)
+
+
+def test_all_packs_must_run_as_many_epochs(measured):
+    def uneven(model, forget, retain):
+        with torch.no_grad():
+            next(iter(model.parameters())).mul_(0.9)
+        for _ in range(1 + (model.members[0] > 0)):
+            yield
+
+    with pytest.raises(KlomError, match=r"yielded \[1, 2\] times for different members"):
+        measured(uneven, members=30)
+
+
+def test_a_minority_of_wrecked_members_shows_in_the_reverse(measured):
+    """One wrecked member in ten hardly moves KLOM; its reverse tells, and can be gated."""
+
+    def wrecks_a_tenth(model, forget, retain, *, task):
+        yield from BUILT_IN["retrain"](model, forget, retain, task=task)
+        with torch.no_grad():
+            for p in model.parameters():
+                p[::10].normal_(0, 3, generator=model.generator(0))
+        yield
+
+    whole, wrecked = measured("retrain", members=50), measured(wrecks_a_tenth, members=50)
+    gate = wrecked.judged({"reverse_val_mean": 1.3})[0]
+    assert gate.verdict == "fail"
+    assert whole.judged({"reverse_val_mean": 1.3})[0].verdict == "pass"
+    assert "reverse divergence" in failure(replace(wrecked, gates=(gate,)))
+
+
+def test_the_reverse_is_that_of_the_margins(measured, cell, small_store):
+    record, store, asked = measured("do_nothing"), Store(small_store), cell("do_nothing")
+    pair = (store.margins(i, 4) for i in (asked.oracle_id, asked.original_id))
+    _, reverse = klom_and_reverse(*pair)
+    assert record.reverse["val"].mean == pytest.approx(reverse[1438:].mean())
+    assert record.reverse["val"].mean != pytest.approx(record.scores["val"].mean)
+
+
+def test_accuracies_are_those_of_the_models(measured, cell, small_store):
+    record, store, asked = measured("do_nothing"), Store(small_store), cell("do_nothing")
+    x, y = DIGITS.data.x(), DIGITS.data.y()
+    for ensemble, found in (
+        (asked.original_id, record.accuracy),
+        (asked.oracle_id, record.accuracy_oracle),
+    ):
+        right = []
+        for state in store.states(ensemble, 4):
+            net = DIGITS.architecture()
+            net.load_state_dict(state)
+            right.append((net(x).argmax(1) == y).numpy())
+        for split, rows in asked.splits.items():
+            assert found[split] == pytest.approx(np.mean(right, axis=0)[rows].mean())
+
+
+def test_another_seed_is_another_ensemble(cell, small_store, measured):
+    first, other = cell("ga"), replace(cell("ga"), seed=1)
+    store = Store(small_store)
+    for asked in (first, other):
+        store.complete(asked.original_id, 4, asked.device)
+    a, b = (store.margins(asked.original_id, 4) for asked in (first, other))
+    assert store.folder(other.original_id).relative_to(store.root).parts[0] == "seed_1"
+    assert not np.isclose(a, b).all(1).any()
 
 
 def test_outputs_of_another_shape_are_refused(measured):
@@ -176,6 +268,12 @@ def test_outputs_of_another_shape_are_refused(measured):
 
     with pytest.raises(KlomError, match=r"flat made outputs of shape \(4, \d+\), where logits"):
         measured(flat)
+
+    def one_for_all(model, forget, retain):
+        yield lambda x: 2 * model(x)[:1]
+
+    with pytest.raises(KlomError, match=r"outputs of shape \(1, 1797, 10\)"):
+        measured(one_for_all)
 
 
 def test_changing_the_model_leaves_the_originals_of_the_next_test_alone(measured):

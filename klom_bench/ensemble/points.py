@@ -16,7 +16,7 @@ class Points:
     def __init__(
         self, x: Tensor, y: Tensor, indices: Tensor, generators: Sequence[torch.Generator]
     ) -> None:
-        self.x, self.y, self.indices, self.generators = x, y, indices.cpu(), generators
+        self.x, self.y, self.indices, self.generators = x, y, indices.cpu().clone(), generators
         self.seen = 0
 
     def __len__(self) -> int:

@@ -8,8 +8,8 @@ import torch
 def member_seed(*identity: str | int) -> int:
     """A 63-bit seed from (task, role, forget set, seed, member, ...).
 
-    The role is part of it, so originals, oracles and retrains never share a stream; shared seeds
-    would push scores below the floor (KLOM_SPEC, measured).
+    The role is part of it, so originals and oracles never share a stream; shared seeds would push
+    scores below the floor (measured).
     """
     digest = hashlib.sha256("\x1f".join(map(str, identity)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -42,9 +42,9 @@ class Method:
 
     def _fitting(self, name: str, value: Any) -> Any:
         default = self.hyperparameters[name]
-        if default is None or default is inspect.Parameter.empty or value is None:
+        if default is None or default is inspect.Parameter.empty:
             return value
-        if isinstance(default, float) and type(value) is int:
+        if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
             return float(value)
         if type(value) is not type(default):
             raise KlomError(

@@ -1,8 +1,9 @@
 """The settings of the KLOM estimator, and the published ones by name."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
+
+from klom_bench.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,5 @@ ESTIMATORS = {
 def estimator_named(name: str) -> Estimator:
     """The preset of this name; ValueError with the nearest name otherwise."""
     if name not in ESTIMATORS:
-        near = get_close_matches(name, ESTIMATORS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown estimator {name!r}: {hint}known are {', '.join(ESTIMATORS)}")
+        raise ValueError(unknown("estimator", name, ESTIMATORS))
     return ESTIMATORS[name]

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.klom import klom
+from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.summary import STATISTICS, Summary, summarise
 
 DRAWS = 4_000_000  # margins simulated for one floor: 20,000 points at N = 100
@@ -18,7 +18,9 @@ while SIZES[-1] < 6400:
 
 
 @lru_cache(maxsize=64)
-def floor_scores(estimator: Estimator, oracles: int, members: int) -> np.ndarray:
+def floor_scores(
+    estimator: Estimator, oracles: int, members: int, reverse: bool = False
+) -> np.ndarray:
     """KLOM of simulated points whose oracle and unlearned margins follow one law.
 
     float64 [20,000, or fewer beyond N = 100], nats. The law is a Gaussian. At N = 100
@@ -27,11 +29,13 @@ def floor_scores(estimator: Estimator, oracles: int, members: int) -> np.ndarray
     so always the same.
     """
     rng = np.random.default_rng([SEED, oracles, members])
-    points = min(MOST_POINTS, DRAWS // (oracles + members))
+    points = int(np.clip(DRAWS // (oracles + members), 100, MOST_POINTS))
     sizes = [min(1000, points - start) for start in range(0, points, 1000)]
     pool = np.concatenate(
         [
-            klom(rng.standard_normal((oracles, n)), rng.standard_normal((members, n)), estimator)
+            klom_and_reverse(
+                rng.standard_normal((oracles, n)), rng.standard_normal((members, n)), estimator
+            )[reverse]
             for n in sizes
         ]
     )
@@ -39,41 +43,38 @@ def floor_scores(estimator: Estimator, oracles: int, members: int) -> np.ndarray
     return pool
 
 
-def floor(estimator: Estimator, oracles: int, members: int) -> Summary:
+def floor(estimator: Estimator, oracles: int, members: int, reverse: bool = False) -> Summary:
     """The expected summary of a perfect unlearner at this N of either side."""
-    return summarise(floor_scores(estimator, oracles, members))
+    return summarise(floor_scores(estimator, oracles, members, reverse))
 
 
 @lru_cache(maxsize=256)
-def floor_quantiles(
-    estimator: Estimator, oracles: int, members: int, points: int
-) -> dict[str, tuple[float, float, float]]:
-    """Where a perfect unlearner's summaries over this many points lie, for each statistic.
+def floor_limits(
+    estimator: Estimator, oracles: int, members: int, points: int, reverse: bool = False
+) -> dict[str, float]:
+    """What a perfect unlearner's statistics over this many points stay below in 95 % of runs.
 
-    Values are the 2.5 %, 95 % and 97.5 % quantiles. Points are taken as independent; the fewer
-    they are, the wider the range.
+    Points are taken as independent; the fewer they are, the further the limit from the floor.
     """
-    pool = floor_scores(estimator, oracles, members)
+    pool = floor_scores(estimator, oracles, members, reverse)
     rng = np.random.default_rng([SEED, oracles, members, points])
     draws = int(np.clip(4_000_000 // points, 200, 4000))
     sample = pool[rng.integers(0, len(pool), (draws, points))]
-    percentiles = np.percentile(sample, [50, 95, 99], axis=1)
-    values = dict(zip(STATISTICS, [sample.mean(1), *percentiles], strict=True))
-    return {
-        name: (float(q[0]), float(q[1]), float(q[2]))
-        for name, value in values.items()
-        for q in [np.quantile(value, [0.025, 0.95, 0.975])]
-    }
+    values = [sample.mean(1), *np.percentile(sample, [50, 95, 99], axis=1)]
+    limits = (float(np.quantile(value, 0.95)) for value in values)
+    return dict(zip(STATISTICS, limits, strict=True))
 
 
-def members_needed(estimator: Estimator, points: int, statistic: str, limit: float) -> int | None:
+def members_needed(
+    estimator: Estimator, points: int, statistic: str, limit: float, reverse: bool = False
+) -> int | None:
     """The smallest N (both sides, in steps of 25 %) at which the limit can be told from noise.
 
     None where not even N = 6,400 or so is enough.
     """
 
     def enough(n: int) -> bool:
-        return floor_quantiles(estimator, n, n, points)[statistic][1] <= limit
+        return floor_limits(estimator, n, n, points, reverse)[statistic] <= limit
 
     found = bisect_left(SIZES, True, key=enough)  # the floor falls with N
     return SIZES[found] if found < len(SIZES) else None

@@ -51,7 +51,9 @@ def _check(xp: Any, oracle: Any, unlearned: Any) -> None:
     for name, sample in (("oracle", oracle), ("unlearned", unlearned)):
         if sample.ndim != 2 or sample.shape[0] < 1:
             raise ValueError(f"{name} margins must be [members, points], got {tuple(sample.shape)}")
-    if oracle.shape[1] != unlearned.shape[1] or oracle.shape[1] < 1:
+    if oracle.shape[1] < 1:
+        raise ValueError("there are no points to score")
+    if oracle.shape[1] != unlearned.shape[1]:
         raise ValueError(
             f"oracle margins have {oracle.shape[1]} points, unlearned ones {unlearned.shape[1]}"
         )
@@ -84,7 +86,13 @@ def _chunks(xp: Any, *samples: Any) -> Iterator[slice]:
 def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, Any]:
     """Histograms of both samples over the same bins: two integer arrays [points, bins]."""
     wide = xp.float64 if est.span == "oracle" else xp.float32
+    narrowed = est.span == "joint" and xp.float64 in (oracle.dtype, unlearned.dtype)
     oracle, unlearned = cast(xp, oracle, wide), cast(xp, unlearned, wide)
+    if narrowed and not bool(xp.isfinite(oracle).all() and xp.isfinite(unlearned).all()):
+        raise ValueError(
+            f"margins beyond the range of float32, in which {est.name} was published: "
+            "use the estimator 'default'"
+        )
     if est.clip is not None:
         oracle_is_p = est.direction == "oracle || unlearned"
         if oracle_is_p or est.clip_q:
@@ -102,7 +110,7 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
 
 
 def _edges(xp: Any, lo: Any, hi: Any, bins: int) -> Any:
-    """[points, bins + 1], to the last bit what np.linspace(lo, hi, bins + 1) gives."""
+    """[points, bins + 1], as np.linspace(lo, hi, bins + 1) gives (underflow aside) to the bit."""
     k = cast(xp, arange(xp, bins + 1, lo), lo.dtype)
     edges = k[None, :] * ((hi - lo) / bins)[:, None] + lo[:, None]
     edges[:, -1] = hi

@@ -8,7 +8,7 @@ import pytest
 from klom_bench.plugin import hookspec
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
-from klom_bench.plugin.keys import RECORD, SETTINGS, TERMINAL
+from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS, TERMINAL
 from klom_bench.plugin.options import add_options, read_options
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(built_in_methods(), "klom-methods")
     if not hasattr(config, "workerinput"):
         config.stash[TERMINAL] = open_terminal()
-        config.pluginmanager.register(Summary(), "klom-summary")
+        config.pluginmanager.register(Summary(settings), "klom-summary")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -103,21 +103,25 @@ def pytest_collection_modifyitems(
     if dropped:
         items[:] = chosen
         config.hook.pytest_deselected(items=dropped)
-    if settings is not None and not hasattr(config, "workerinput"):
-        _check_collected(session, settings, chosen)
+    if settings is None:
+        return
+    problem = _problem(session, settings, chosen)
+    if problem is None:
+        return
+    if not hasattr(config, "workerinput"):
+        raise pytest.UsageError(problem)
+    config.stash[PROBLEM] = problem  # a UsageError of a worker would be an INTERNALERROR
 
 
-def _check_collected(
-    session: pytest.Session, settings: "Settings", items: list[pytest.Item]
-) -> None:
-    """UsageError for what is known only now: no KLOM test, or a method that is no fixture."""
+def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
+    """What is known only now: no KLOM test, a method that is no fixture, limits of nothing."""
     from klom_bench.errors import KlomError
     from klom_bench.plugin.collected import check_methods
 
-    if session.testsfailed and not items:
-        return  # the collection errors are the story
     if not items:
-        raise pytest.UsageError(
+        if session.testsfailed:
+            return None  # the collection errors are the story
+        return (
             "--klom-method was given, but no KLOM test was collected: put\n"
             "    from klom_bench.suite import test_klom\n"
             "into a test file, and name that file or its folder"
@@ -125,7 +129,8 @@ def _check_collected(
     try:
         check_methods(session, settings, items)
     except KlomError as error:
-        raise pytest.UsageError(str(error)) from error
+        return str(error)
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,7 +142,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     from klom_bench.plugin.listing import plan
 
     try:
-        text = plan(session.config.stash[SETTINGS], [i.name for i in session.items])
+        settings = session.config.stash[SETTINGS]
+        text = plan(settings, [item.name for item in session.items])
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
     session.config.get_terminal_writer().write(text)

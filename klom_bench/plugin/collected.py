@@ -18,7 +18,8 @@ def check_methods(
 
     def fixtures(name: str) -> int:
         # pytest has no public way to ask whether a fixture exists without setting it up.
-        return len(session._fixturemanager.getfixturedefs(name, items[0]) or ())
+        lookup = session._fixturemanager.getfixturedefs
+        return max(len(lookup(name, item) or ()) for item in items)
 
     for name in settings.options.methods:
         if not fixtures(name):

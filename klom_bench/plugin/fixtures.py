@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from klom_bench.plugin.keys import RECORD, SETTINGS
+from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS
 
 if TYPE_CHECKING:
     from klom_bench.record import Cell, Record
@@ -49,6 +49,8 @@ def klom_cell(
     """The (task, method, forget set) of this test; the method is the fixture of its name."""
     from klom_bench.methods.method import method_of
 
+    if problem := request.config.stash.get(PROBLEM, None):
+        pytest.fail(problem, pytrace=False)
     function = request.getfixturevalue(klom_method)
     settings = request.config.stash[SETTINGS]
     return told_plainly(lambda: settings.cell(method_of(klom_method, function), klom_forget_set))

@@ -8,5 +8,6 @@ if TYPE_CHECKING:
     from klom_bench.plugin.settings import Settings
 
 SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
+PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()

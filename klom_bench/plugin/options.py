@@ -23,8 +23,8 @@ _HELP = {
     "estimator": "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete",
     "missing": "what to do about ensembles that are not in the store: train or error "
     "(default: train)",
-    "max": "gate: fail above this score, as forget_p95=2.0; SPLIT_STATISTIC with forget, retain, "
-    "val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
+    "max": "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with forget, "
+    "retain, val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
 }
 _LISTS = ("method", "param", "forget_set", "max")
 _INTEGERS = ("models", "oracles", "seed")
@@ -78,14 +78,23 @@ def add_options(parser: pytest.Parser) -> None:
 def read_options(config: pytest.Config) -> Options:
     """Command line over ini over defaults; UsageError for a value that cannot be read."""
 
+    def ini(name: str) -> Any:
+        try:
+            return config.getini(f"klom_{name}")
+        except (ValueError, TypeError) as error:
+            raise pytest.UsageError(f"ini value klom_{name}: {error}") from error
+
     def value(name: str, default: Any) -> Any:
         given = config.getoption(f"klom_{name}")
-        if given is None:
-            given = config.getini(f"klom_{name}")
+        given = ini(name) if given is None else given
         return default if given is None else given
 
     def many(name: str) -> list[str]:
         return [str(v) for v in value(name, [])]
+
+    def pairs(name: str) -> list[str]:
+        """Both, the command line's last: it wins where both name the same thing."""
+        return [str(v) for v in (*ini(name), *(config.getoption(f"klom_{name}") or ()))]
 
     models = value("models", 100)
     oracles = value("oracles", models)
@@ -102,7 +111,7 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(f"--klom-missing must be train or error, got {missing!r}")
     return Options(
         methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
-        params=tuple(_param(text) for text in many("param")),
+        params=tuple(_param(text) for text in pairs("param")),
         task=value("task", "digits"),
         forget_sets=tuple(part for text in many("forget_set") for part in text.split(",")),
         models=models,
@@ -112,7 +121,7 @@ def read_options(config: pytest.Config) -> Options:
         store=_store(config),
         estimator=value("estimator", "default"),
         missing=missing,
-        limits=tuple(_limit(text) for text in many("max")),
+        limits=tuple(_limit(text) for text in pairs("max")),
     )
 
 
@@ -128,7 +137,7 @@ def _literal(value: str) -> Any:
     """A Python literal (1e-3, 5, True, (3, 5, 9)), else the text itself."""
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return value
 
 
@@ -141,6 +150,8 @@ def _limit(text: str) -> tuple[str, Any]:
 
 def _store(config: pytest.Config) -> Path:
     given = config.getoption("klom_store")
+    if given == "" or config.getini("klom_store") == "":
+        raise pytest.UsageError("--klom-store is empty: name a folder")
     if given is not None:
         return config.invocation_params.dir / Path(given).expanduser()
     ini = config.getini("klom_store")

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class Settings:
     device: torch.device
     store: Store
     gates: Mapping[str, Any]
+    gates_file: Path | None
     known_forget_sets: tuple[str, ...]
 
     def hyperparameters(self, method: Method) -> dict[str, Any]:
@@ -40,8 +42,9 @@ class Settings:
         of_task = self.task.hyperparameters.get(method.name, {})
         given = {
             name: value
+            for wanted in (None, method.name)  # what is said of one method wins
             for owner, name, value in self.options.params
-            if owner in (None, method.name)
+            if owner == wanted
         }
         # A user's method that took the name of a built-in one has defaults of its own.
         return method.settings(given, of_task if method.function is built_in else {})
@@ -73,6 +76,10 @@ def tasks_of(config: pytest.Config) -> dict[str, Task]:
     """Built-in tasks and those of hooks, with the forget sets of hooks added."""
     tasks = dict(BUILT_IN)
     for added in config.hook.pytest_klom_tasks(config=config):
+        if added is not None and not (
+            isinstance(added, list | tuple) and all(isinstance(task, Task) for task in added)
+        ):
+            raise KlomError(f"pytest_klom_tasks gave {added!r}: it must return a list of tasks")
         tasks |= {task.name: task for task in added or ()}
     return {name: _with_forget_sets(config, task) for name, task in tasks.items()}
 
@@ -85,13 +92,11 @@ def _with_forget_sets(config: pytest.Config, task: Task) -> Task:
                 f"pytest_klom_forget_sets gave {sets!r}: it must return a dict, name -> indices"
             )
         for name, indices in (sets or {}).items():
-            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][\w.]*", name):
-                raise KlomError(
-                    f"pytest_klom_forget_sets names a forget set {name!r}: a name is letters, "
-                    "digits, dots and underscores, and begins with a letter"
-                )
             added[name] = lambda indices=indices: indices
-    return replace(task, forget_sets={**task.forget_sets, **added}) if added else task
+    try:
+        return replace(task, forget_sets={**task.forget_sets, **added}) if added else task
+    except ValueError as error:
+        raise KlomError(f"pytest_klom_forget_sets: {error}") from error
 
 
 def resolve(options: Options, config: pytest.Config) -> Settings:
@@ -107,7 +112,7 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
                 f"--klom-param {owner}.{name}={value}: {owner!r} is not among the methods selected "
                 f"with --klom-method: {', '.join(options.methods)}"
             )
-    gates = _gates(config)
+    gates, gates_file = _gates(config)
     checked_limits(dict(options.limits), "--klom-max")
     try:
         estimator = estimator_named(options.estimator)
@@ -122,6 +127,7 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
         device=_device(options.device),
         store=_store(options),
         gates=gates,
+        gates_file=gates_file,
         known_forget_sets=tuple(dict.fromkeys(n for t in tasks.values() for n in t.forget_sets)),
     )
 
@@ -130,23 +136,23 @@ def _selected(asked: Iterable[str], known: tuple[str, ...]) -> list[str]:
     """Names of forget sets for names, numbers and ranges; all where nothing is asked for."""
     found: list[str] = []
     for text in asked:
+        names: Iterable[str] = [text.strip()]
         if match := re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip()):
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
                 raise KlomError(f"--klom-forget-set={text}: the range ends before it begins")
-            found += [f"forget_set_{i}" for i in range(first, last + 1)]
-        else:
-            found.append(text.strip())
-    for name in found:
-        if name not in known:
-            raise KlomError(unknown("forget set", name, known))
+            names = (f"forget_set_{i}" for i in range(first, last + 1))
+        for name in names:
+            if name not in known:
+                raise KlomError(unknown("forget set", name, known))
+            found.append(name)
     return list(dict.fromkeys(found)) or list(known)
 
 
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):
         raise KlomError(f"--klom-device must be auto, cpu, cuda or cuda:N, got {name!r}")
     device = torch.device(name)
     count = torch.cuda.device_count()
@@ -169,17 +175,29 @@ def _store(options: Options) -> Store:
     return Store(options.store, "error" if options.missing == "error" else "train")
 
 
-def _gates(config: pytest.Config) -> dict[str, Any]:
-    path = config.rootpath / "pyproject.toml"
-    if not path.exists():
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("klom", {})
-    except tomllib.TOMLDecodeError as error:
-        raise KlomError(f"{path}: {error}") from error
-    for key in table:
-        if key != "gates":
-            raise KlomError(f"{path} [tool.klom]: {unknown('table', key, ['gates'])}")
-    gates = table.get("gates", {})
-    checked_table(gates)
-    return dict(gates)
+def _gates(config: pytest.Config) -> tuple[dict[str, Any], Path | None]:
+    """[tool.klom.gates] and its file: the nearest pyproject.toml that has a [tool.klom].
+
+    Looked for from pytest's root folder upwards, then from the folder pytest was started in.
+    """
+    starts = (config.rootpath, config.invocation_params.dir)
+    for folder in dict.fromkeys(f for start in starts for f in (start, *start.parents)):
+        path = folder / "pyproject.toml"
+        if not path.is_file():
+            continue
+        try:
+            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+        except (tomllib.TOMLDecodeError, OSError) as error:
+            raise KlomError(f"{path}: {error}") from error
+        if "klom" not in tool:
+            continue
+        table = tool["klom"]
+        if not isinstance(table, dict):
+            raise KlomError(f"{path}: [tool.klom] must be a table, got {table!r}")
+        for key in table:
+            if key != "gates":
+                raise KlomError(f"{path} [tool.klom]: {unknown('table', key, ['gates'])}")
+        gates = table.get("gates", {})
+        checked_table(gates)
+        return dict(gates), path
+    return {}, None

@@ -6,25 +6,40 @@ from typing import Any
 import pytest
 
 from klom_bench.plugin.keys import SETTINGS
+from klom_bench.plugin.settings import Settings
 from klom_bench.report.table import table
 
 
 class Summary:
-    """Collects the records that reports carry and prints them as one table."""
+    """Collects the records that reports carry, prints one table, and fails an empty run."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._records: dict[str, dict[str, Any]] = {}
-        self._wanted = 0
+        self._tests: set[str] = set()
+        self._passed: set[str] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """How many tests should measure."""
-        self._wanted = len(session.items)
+        """Which tests should measure; under xdist their reports tell."""
+        self._tests |= {item.nodeid for item in session.items}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a test."""
+        self._tests.add(report.nodeid)
+        if report.when == "call" and report.passed:
+            self._passed.add(report.nodeid)
         record = getattr(report, "klom", None)
         if record is not None:
             self._records[report.nodeid] = record
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """A run that measured nothing, or a test that passed unmeasured, must not look green."""
+        config = session.config
+        if config.getoption("klom_plan") or config.getoption("collectonly"):
+            return
+        unmeasured = self._passed - set(self._records)
+        if exitstatus == pytest.ExitCode.OK and (unmeasured or not self._records):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
@@ -35,7 +50,7 @@ class Summary:
         if exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         write = terminalreporter.write_line
-        records = list(self._records.values())
+        records = sorted(self._records.values(), key=self._place)
         terminalreporter.ensure_newline()
         terminalreporter.section("KLOM", sep="=")
         if records:
@@ -52,15 +67,23 @@ class Summary:
         counts = ", ".join(
             f"{count} {'no gate' if name == 'none' else name}" for name, count in verdicts.items()
         )
-        wanted = max(self._wanted, len(records))
-        write(f"{len(records)} of {wanted} tests measured" + (f": {counts}" if counts else ""))
+        write(
+            f"{len(records)} of {len(self._tests)} tests measured"
+            + (f": {counts}" if counts else ""),
+            red=len(records) < len(self._tests),
+        )
         if verdicts["pass"]:
-            write(
-                "pass: within the limits that were set for it, which need not mean that it forgets"
-            )
+            write("pass: within the limits set for the test; whether it forgets, the scores say")
+        where = self._settings.gates_file or config.rootpath / "pyproject.toml"
         if verdicts["none"]:
             write(
-                "no gate: nothing was asserted; set limits in [tool.klom.gates] of "
-                f"{config.rootpath / 'pyproject.toml'} or with --klom-max forget_p95=LIMIT"
+                f"no gate: nothing was asserted; set limits in [tool.klom.gates] of {where} "
+                "or with --klom-max forget_p95=LIMIT"
             )
         write(f"store: {config.stash[SETTINGS].store.root}")
+
+    def _place(self, record: dict[str, Any]) -> tuple[int, int]:
+        """Forget sets and methods in the order asked for, however workers shared them."""
+        names = [forget_set.name for forget_set in self._settings.forget_sets]
+        methods = self._settings.options.methods
+        return names.index(record["forget_set"]), methods.index(record["method"])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from klom_bench.gates import Gate
+from klom_bench.metrics.floor import floor
 from klom_bench.record import Record
 
 
@@ -35,9 +36,9 @@ def _no_score(record: Record) -> str:
 
 
 def _judged(record: Record, gate: Gate) -> list[str]:
-    points = len(record.cell.splits[gate.split])
-    expected = getattr(record.floor[gate.split], gate.statistic)
-    nothing = getattr(record.do_nothing[gate.split], gate.statistic)
+    reverse, split, statistic = gate.parts
+    cell, points = record.cell, len(record.cell.splits[split])
+    expected = getattr(floor(cell.estimator, cell.oracles, cell.members, reverse), statistic)
     noise = (
         f"floor {expected:.2f}; a perfect unlearner stays below {gate.perfect:.2f} in 95 % of "
         f"runs at this N and {points} points"
@@ -59,9 +60,13 @@ def _judged(record: Record, gate: Gate) -> list[str]:
         if gate.value > gate.perfect:
             lines.append("    the score lies above the noise, so it would fail such a limit, too")
         return lines
-    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(gate.split))
+    lines = [f"  {gate.metric}: {gate.value:.2f} exceeds the limit {gate.limit:g}: fail"]
+    if reverse:
+        return [*lines, f"    {noise}; the reverse divergence shows members far from the oracles"]
+    nothing = getattr(record.do_nothing[split], statistic)
+    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(split))
     return [
-        f"  {gate.metric}: {gate.value:.2f} exceeds the limit {gate.limit:g}: fail",
+        *lines,
         f"    {noise}; doing nothing scores {nothing:.2f}",
-        f"    worst {gate.split} points (their KLOM): {worst}",
+        f"    worst {split} points (their KLOM): {worst}",
     ]

@@ -4,21 +4,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from klom_bench.errors import KlomError
 from klom_bench.store.files import write
 from klom_bench.store.layout import EnsembleId
 
 SCHEMA = 1
+PARTS: tuple[Literal["train", "val"], ...] = ("train", "val")
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained member: checksum a file, accuracy a split, seconds of training, made with."""
+    """One trained member: checksum a file, accuracy a split, mean |margin|, seconds of training."""
 
     files: Mapping[str, str]
     accuracy: Mapping[str, float]
+    margin_size: float
     seconds: float
     made_with: str
 
@@ -68,7 +70,14 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
     try:
         content = json.loads(path.read_bytes())
         found = content["identity"]
+        if not isinstance(found, dict):
+            raise TypeError("its identity is not an object")
         members = {int(i): Member(**member) for i, member in content["members"].items()}
+        for i, member in members.items():
+            if not {ensemble.checkpoint(i), *(ensemble.margins(i, p) for p in PARTS)} <= set(
+                member.files
+            ):
+                raise ValueError(f"member {i} lacks a file")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KlomError(
             f"{path} cannot be read ({error}): restore it, or move the folder away to have it "

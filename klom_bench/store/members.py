@@ -2,8 +2,9 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median_low
 
 import numpy as np
 import torch
@@ -17,12 +18,13 @@ from klom_bench.metrics.accuracy import accuracy
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Tick
 from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import Member
 
 FAR = 0.1
-"""An accuracy this far below the pack's median means that the member diverged."""
+"""An accuracy this far below the median, or no further above chance, means divergence."""
 
 WIDE = 4.0
-"""So do margins this many times as large as the pack's median; 1.1 is usual (measured).
+"""So do margins this many times as large as the median; 1.1 is usual (measured).
 
 Such a member may be accurate, but as an oracle it would stretch the bins until they hide all.
 """
@@ -30,13 +32,15 @@ Such a member may be accurate, but as an oracle it would stretch the bins until 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained member: state dict, margins float32 [points], accuracy a split, seconds."""
+    """A trained member: state dict, margins float32 [points], accuracy a split, mean
+    |margin|, seconds of training."""
 
     member: int
     state: dict[str, Tensor]
     train_margins: np.ndarray
     val_margins: np.ndarray
     accuracy: dict[str, float]
+    margin_size: float
     seconds: float
     made_with: str
 
@@ -57,7 +61,7 @@ def train_pack(
     check: Callable[[], None],
     tick: Tick,
 ) -> list[Trained]:
-    """Train these members together; KlomError where one diverged."""
+    """Train these members together."""
     task, forget_set = ensemble.task, ensemble.forget_set
     data = task.data_on(device)
     kept = np.arange(task.train_points) if forget_set is None else forget_set.retain
@@ -80,7 +84,7 @@ def train_pack(
         name: accuracy(z[:, torch.from_numpy(rows).to(device)], data.y()[rows]).tolist()
         for name, rows in splits.items()
     }
-    _refuse_diverged(ensemble, members, found, right["retain"])
+    size = np.abs(found.astype(np.float64)).mean(1)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     made_with = f"torch {torch.__version__}, {device.type} {name}"
     return [
@@ -90,6 +94,7 @@ def train_pack(
             train_margins=m[: task.train_points],
             val_margins=m[task.train_points :],
             accuracy={split: values[row] for split, values in right.items()},
+            margin_size=float(size[row]),
             seconds=seconds,
             made_with=made_with,
         )
@@ -97,18 +102,24 @@ def train_pack(
     ]
 
 
-def _refuse_diverged(
-    ensemble: EnsembleId, members: list[int], found: np.ndarray, right: list[float]
+def refuse_diverged(
+    ensemble: EnsembleId, trained: list[Trained], company: Mapping[int, Member]
 ) -> None:
-    size = np.abs(found.astype(np.float64)).mean(1)
-    usual, usual_size = float(np.median(right)), float(np.nanmedian(size))
-    for i, own_size, a in zip(members, size, right, strict=True):
+    """KlomError where a member is far from the others, those in the store included."""
+    accuracies = [t.accuracy["retain"] for t in trained]
+    accuracies += [member.accuracy["retain"] for member in company.values()]
+    sizes = [t.margin_size for t in trained] + [member.margin_size for member in company.values()]
+    finite = [size for size in sizes if np.isfinite(size)]
+    usual, usual_size = median_low(accuracies), median_low(finite or [0.0])
+    chance = 1 / (int(ensemble.task.data.y().max()) + 1)
+    for t in trained:
+        a = t.accuracy["retain"]
         # Written so that nan counts as diverged.
-        if not (a >= usual - FAR and own_size <= WIDE * usual_size):
+        if not (a >= max(usual - FAR, chance + FAR) and t.margin_size <= WIDE * usual_size):
             raise KlomError(
-                f"member {i} of the {ensemble.label} diverged in training: accuracy {a:.3f} on its "
-                f"own train points and mean margin size {own_size:.3g}, where the medians of its "
-                f"pack are {usual:.3f} and {usual_size:.3g}. An ensemble with such a member would "
-                "make scores meaningless. Use a steadier recipe or another seed; nothing of this "
-                "pack was kept"
+                f"member {t.member} of the {ensemble.label} diverged in training: accuracy {a:.3f} "
+                f"on its own train points and mean margin size {t.margin_size:.3g}, where the "
+                f"medians are {usual:.3f} and {usual_size:.3g} and chance is {chance:.3g}. An "
+                "ensemble with such a member would make scores meaningless. Use a steadier recipe "
+                "or another seed; nothing of this pack was kept"
             )

@@ -16,7 +16,7 @@ from klom_bench.progress import Announce, Tick, silent
 from klom_bench.store import files
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Manifest, Member, identity, load, save
-from klom_bench.store.members import Trained, train_pack
+from klom_bench.store.members import Trained, refuse_diverged, train_pack
 
 POLL_SECONDS = 0.1
 
@@ -113,10 +113,10 @@ class Store:
         number = pack[0] // ensemble.task.pack
         try:
             with self._lock(ensemble, f"pack_{number}").acquire(blocking=False):
-                todo = self.manifest(ensemble).missing(range(pack[0], pack[-1] + 1))
-                todo = [i for i in pack if i in todo]
-                if todo:
+                there = self.manifest(ensemble).members
+                if todo := [i for i in pack if i not in there]:
                     trained = train_pack(ensemble, todo, device, check, tick)
+                    refuse_diverged(ensemble, trained, there)
                     self._write(ensemble, trained)
                 return True
         except Timeout:
@@ -132,7 +132,7 @@ class Store:
                 ensemble.margins(t.member, "val"): files.array_bytes(t.val_margins),
             }
             sums = {name: files.write(folder / name, data) for name, data in content.items()}
-            new[t.member] = Member(sums, t.accuracy, t.seconds, t.made_with)
+            new[t.member] = Member(sums, t.accuracy, t.margin_size, t.seconds, t.made_with)
         with self._lock(ensemble, "manifest"):
             now = self.manifest(ensemble)
             save(folder, replace(now, members={**now.members, **new}))

@@ -1,6 +1,7 @@
 """What a task is."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,6 +89,21 @@ class Task:
         if device not in self._placed:
             self._placed[device] = self.data.to(device)
         return self._placed[device]
+
+    def forget_data(self) -> None:
+        """Read the data anew when they are next asked for."""
+        self._placed.clear()
+        vars(self).pop("data", None)
+
+    def __post_init__(self) -> None:
+        for kind, name in [("name", self.name), ("folder", self.folder)] + [
+            ("forget set", name) for name in self.forget_sets
+        ]:
+            if not re.fullmatch(r"[A-Za-z_][\w.]*", str(name)):
+                raise ValueError(
+                    f"task {self.name!r} has the {kind} {name!r}: names are letters, digits, dots "
+                    "and underscores, and begin with a letter"
+                )
 
     def forget_set(self, name: str) -> "ForgetSet":
         """The forget set of this name; ValueError that says what is wrong with its indices."""

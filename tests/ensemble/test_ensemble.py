@@ -161,6 +161,23 @@ def test_a_clone_is_independent():
     assert all(a != b for a, b in zip(twin.fingerprints(), before, strict=True))
 
 
+def test_evaluating_is_in_eval_mode_and_restores_the_mode():
+    model = ensemble(small_cnn, range(2)).train()
+    before, x = model.fingerprints(), torch.randn(50, 64)
+    with evaluating(model):
+        whole, part = logits(model, x, 2), logits(model, x[:20], 2)
+        assert not model.training
+    torch.testing.assert_close(whole[:, :20], part)  # batch statistics would make them differ
+    assert model.training
+    assert model.fingerprints() == before
+
+
+def test_generators_are_the_members_own():
+    model = ensemble(mlp, [3, 8])
+    drawn = torch.rand(2, generator=model.generator(1))
+    assert torch.equal(drawn, torch.rand(2, generator=generator("order", 8)))
+
+
 def test_noise_is_each_members_own():
     a, b = ensemble(mlp, [0, 1, 2]), ensemble(mlp, [1])
     weight = next(iter(a.parameters()))

@@ -3,7 +3,8 @@ import pytest
 
 from klom_bench import klom
 from klom_bench.metrics.estimators import ESTIMATORS
-from klom_bench.metrics.floor import floor, floor_quantiles, floor_scores, members_needed
+from klom_bench.metrics.floor import floor, floor_limits, floor_scores, members_needed
+from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.summary import Summary, plain, summarise
 
 DEFAULT, BENCH = ESTIMATORS["default"], ESTIMATORS["data_unlearning_bench"]
@@ -35,21 +36,29 @@ def test_other_laws_agree(law):
 def test_quantiles_hold_for_fresh_samples():
     rng = np.random.default_rng(6)
     scores = klom(rng.normal(size=(50, 20_000)), rng.normal(size=(50, 20_000))).reshape(400, 50)
-    quantiles = floor_quantiles(DEFAULT, 50, 50, points=50)
+    quantiles = floor_limits(DEFAULT, 50, 50, points=50)
     for statistic, values in (("mean", scores.mean(1)), ("p95", np.percentile(scores, 95, axis=1))):
-        assert (values <= quantiles[statistic][1]).mean() == pytest.approx(0.95, abs=0.04)
+        assert (values <= quantiles[statistic]).mean() == pytest.approx(0.95, abs=0.04)
 
 
 def test_few_points_spread_more():
-    few, many = (floor_quantiles(DEFAULT, 100, 100, points)["p95"][1] for points in (10, 1000))
+    few, many = (floor_limits(DEFAULT, 100, 100, points)["p95"] for points in (10, 1000))
     assert few > many > floor(DEFAULT, 100, 100).p95
+
+
+def test_the_reverse_direction_has_a_floor_of_its_own():
+    rng = np.random.default_rng(7)
+    oracle, unlearned = rng.normal(size=(200, 20_000)), rng.normal(size=(50, 20_000))
+    reverse = klom_and_reverse(oracle, unlearned)[1].mean()
+    assert reverse == pytest.approx(floor(DEFAULT, 200, 50, reverse=True).mean, rel=0.03)
+    assert reverse != pytest.approx(floor(DEFAULT, 200, 50).mean, rel=0.1)
 
 
 def test_members_needed_is_enough_and_one_step_less_is_not():
     n = members_needed(DEFAULT, 50, "p95", 0.5)
     assert n is not None
-    assert floor_quantiles(DEFAULT, n, n, 50)["p95"][1] <= 0.5
-    assert floor_quantiles(DEFAULT, n * 4 // 5, n * 4 // 5, 50)["p95"][1] > 0.5
+    assert floor_limits(DEFAULT, n, n, 50)["p95"] <= 0.5
+    assert floor_limits(DEFAULT, n * 4 // 5, n * 4 // 5, 50)["p95"] > 0.5
 
 
 def test_no_n_reaches_zero():

@@ -37,11 +37,18 @@ ONE = ("--klom-method=ga", "--klom-forget-set=1")
         ([*ONE, "--klom-device=cuda:99"], "--klom-device=cuda:99: torch * sees * CUDA devices*"),
         (
             [*ONE, "--klom-estimator=easydubb"],
-            "unknown estimator 'easydubb': did you mean 'easydub'*",
+            "unknown estimator 'easydubb': did you mean easydub*",
         ),
         ([*ONE, "--klom-missing=fetch"], "--klom-missing must be train or error, got 'fetch'"),
         ([*ONE, "--klom-store=test_mine.py/x"], "the store * cannot be made (*--klom-store"),
         (["--klom-plan"], "--klom-plan needs --klom-method*"),
+        ([*ONE, "--klom-store="], "--klom-store is empty: name a folder"),
+        ([*ONE, "--klom-param=lr=1" + 400 * "0"], "ga: lr must be of type float*"),
+        ([*ONE, "--klom-param=lr={[1]:2}"], "ga: lr must be of type float*"),
+        ([*ONE, "--klom-param=lr=None"], "ga: lr must be of type float*"),
+        ([*ONE, "--klom-max=val_p95=1" + 400 * "0"], "*can never fail*"),
+        ([*ONE, "--klom-device=cuda:" + 20 * "9"], "--klom-device must be auto, cpu, cuda or*"),
+        (["--klom-method=ga", "--klom-forget-set=1-20000000"], "unknown forget set*set_11'*"),
         ([*ONE, "--klom-seed=-1"], "--klom-seed must not be negative, got -1"),
         ([*ONE, "--klom-max=val_p95=12"], "*val_p95 = 12 can never fail, scores end at*11.51"),
     ],
@@ -64,6 +71,8 @@ def test_bad_options(project, args, message):
         ("[tool.klom.gates.ga.forget_set_33]\nval_p95 = 1", "*unknown forget set 'forget_set_33'*"),
         ("[tool.klom.gate]\nval_p95 = 1", "*unknown table 'gate': did you mean gates*"),
         ("[tool.klom]\ngates = 1", "*must be a table, got 1"),
+        ("[tool]\nklom = 3", "*[[]tool.klom] must be a table, got 3"),
+        ("[tool.klom.gates]\nval_p95 = inf", "*can never fail*"),
     ],
 )
 def test_bad_gates(project, gates, message):
@@ -156,8 +165,9 @@ def test_bad_forget_sets(project, indices, message):
     ("sets", "message"),
     [
         ("[1, 2]", "pytest_klom_forget_sets gave [[]1, 2]: it must return a dict*"),
-        ("{3: [1]}", "pytest_klom_forget_sets names a forget set 3: a name is letters*"),
-        ("{'my set/x': [1]}", "pytest_klom_forget_sets names a forget set 'my set/x':*"),
+        ("{3: [1]}", "pytest_klom_forget_sets: *the forget set 3: names are letters*"),
+        ("{'my set/x': [1]}", "pytest_klom_forget_sets: *the forget set 'my set/x': names are*"),
+        ("{'../../evil': [1]}", "pytest_klom_forget_sets: *the forget set '../../evil':*"),
     ],
 )
 @pytest.mark.parametrize("asked", [ONE, ["--klom-list"]])
@@ -167,6 +177,44 @@ def test_bad_hooks(project, sets, message, asked):
     assert result.ret == 4
     result.stderr.fnmatch_lines([f"*{message}"])
     assert "Traceback" not in result.stderr.str()
+
+
+@pytest.mark.parametrize("tasks", ["3", "[3]"])
+def test_bad_task_hooks(project, tasks):
+    result = project(*ONE, conftest=f"def pytest_klom_tasks(config): return {tasks}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*pytest_klom_tasks gave *it must return a list of tasks"])
+
+
+@pytest.mark.parametrize(
+    ("text", "args"),
+    [
+        ("import pytest\npytestmark = pytest.mark.skip", []),
+        ("", ["--benchmark-skip"]),
+        ("def test_klom(klom_cell): pass", []),
+    ],
+)
+def test_a_run_that_measures_nothing_is_not_green(project, pytester, text, args):
+    pytester.makepyfile(test_mine=f"from klom_bench.suite import test_klom\n{text}")
+    result = pytester.runpytest_inprocess("--klom-models=4", *ONE, *args)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["0 of 1 tests measured*"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "gates", "message"),
+    [
+        (["--klom-method=gaa"], "", "unknown method 'gaa': did you mean ga*"),
+        (["--klom-method=ga"], "[tool.klom.gates.gaa]\nval_p95 = 1", "*unknown method 'gaa'*"),
+    ],
+)
+def test_workers_of_xdist_tell_it_too(project, pytester, asked, gates, message):
+    pytester.makefile(".toml", pyproject=gates)
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
+    result = pytester.runpytest_subprocess("-n1", "--klom-models=4", "--klom-forget-set=1", *asked)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"*{message}", "0 of 1 tests measured*"])
+    assert "INTERNALERROR" not in result.stdout.str()
 
 
 def test_an_error_of_a_method_shows_the_method(project):

@@ -155,6 +155,60 @@ def test_gates_from_pyproject_marker_and_command_line(project, pytester):
     run("--klom-models=4", *asked, "--klom-max=val_mean=0").assert_outcomes(failed=2)
 
 
+def test_the_closest_marker_wins(pytester):
+    pytester.makepyfile(
+        test_mine="import pytest\nfrom klom_bench import suite\n"
+        "@pytest.mark.klom(val_mean=0.2)\n"
+        "def test_klom(klom_cell, klom): suite.test_klom(klom_cell, klom)\n"
+        "pytestmark = pytest.mark.klom(val_mean=11.4, forget_mean=11.3)"
+    )
+    result = pytester.runpytest_inprocess(
+        "--klom-models=4", "--klom-method=ga", "--klom-forget-set=1"
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*forget_mean: * is within the limit 11.3: pass"])
+    result.stdout.fnmatch_lines(["*val_mean: the limit 0.2 is inconclusive*"])
+
+
+def test_gates_are_found_where_pytests_root_is_another_folder(pytester):
+    pytester.makefile(".toml", pyproject="[tool.klom.gates]\nval_mean = 0.1\n")
+    folder = pytester.mkdir("tests")
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_mine.py").write_text("from klom_bench.suite import test_klom\n")
+    asked = ("--klom-models=4", "--klom-method=ga", "--klom-forget-set=1")
+    pytester.runpytest_inprocess(*asked, "tests").assert_outcomes(failed=1)
+
+
+def test_pairs_of_ini_and_command_line_add_up(project, pytester):
+    ini = '[tool.pytest]\nklom_max = ["val_mean=0.1", "forget_mean=11"]\nklom_param = ["lr=0.1"]\n'
+    result = project(
+        "--klom-method=ga", "--klom-forget-set=1", "--klom-max=forget_mean=11.1",
+        "--klom-param=ga.epochs=2", "--klom-param=epochs=7", "--benchmark-json=out.json",
+        pyproject=ini,
+    )  # fmt: skip
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*forget_mean: * within the limit 11.1: pass*"])
+    bench = json.loads((pytester.path / "out.json").read_text())["benchmarks"][0]
+    found = bench["extra_info"]["klom"]["hyperparameters"]
+    assert (found["lr"], found["epochs"]) == (0.1, 2)
+
+
+def test_workers_of_xdist_give_the_same_table(pytester):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
+    asked = ("--klom-models=4", "--klom-method=ga,do_nothing", "--klom-forget-set=1-3")
+
+    def rows(*args):
+        result = pytester.runpytest_subprocess(*asked, *args)
+        result.assert_outcomes(passed=6)
+        assert "6 of 6 tests measured: 6 no gate" in result.outlines
+        lines = result.outlines
+        start = next(i for i, line in enumerate(lines) if line.startswith("forget set "))
+        end = lines.index("6 of 6 tests measured: 6 no gate")
+        return [re.sub(r"  [\d.]+ +[\d.]+%  no gate", "", line) for line in lines[start:end]]
+
+    assert rows() == rows("-n2")
+
+
 def test_a_failing_gate_is_still_recorded(project, pytester):
     result = project(
         "--klom-method=ga", "--klom-forget-set=1", "--klom-models=20", "--klom-param=lr=30.0",
@@ -209,7 +263,7 @@ def test_plan_runs_nothing(project, pytester):
             "oracles of forget_set_1 * 4 * 0 * 4",
             "oracles of forget_set_2 * 4 * 0 * 4",
             "12 members to train: about * s (from 5 steps on this machine)",
-            "2 tests; nothing was run",
+            "nothing was run",
         ]
     )
     assert not list(store.iterdir())

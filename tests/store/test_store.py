@@ -17,7 +17,8 @@ from klom_bench.errors import KlomError
 from klom_bench.metrics.margins import margins
 from klom_bench.store import files
 from klom_bench.store.layout import EnsembleId
-from klom_bench.store.members import train_pack
+from klom_bench.store.manifest import Member
+from klom_bench.store.members import Trained, refuse_diverged, train_pack
 from klom_bench.store.store import Store, packs
 from klom_bench.tasks import DIGITS
 
@@ -142,7 +143,12 @@ def test_a_manifest_that_does_not_fit_is_refused(filled, key, value, message):
     assert snapshot(filled) == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"identity": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"identity": {}}', '{"identity": [], "members": {}}',
+     '{"identity": {}, "members": {"0": {"files": {}, "accuracy": {}, "margin_size": 1,'
+     ' "seconds": 1, "made_with": ""}}}'],
+)  # fmt: skip
 def test_a_broken_manifest_is_named(filled, text):
     path = filled.folder(ORACLES) / "manifest.json"
     path.write_text(text)
@@ -183,7 +189,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path):
     assert "--klom-store" in run.stderr
     store = Store(tmp_path)
     assert store.manifest(ORACLES).members == {}
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".partial", ".pt", ".npy")]
     store.complete(ORACLES, 2, CPU)
     assert store.margins(ORACLES, 2).shape == (2, 1797)
 
@@ -262,6 +268,33 @@ def test_a_diverged_member_is_refused(store, monkeypatch, name, change):
     with pytest.raises(KlomError, match="member 1 of the oracles of forget_set_3 diverged"):
         store.complete(ORACLES, 4, CPU)
     assert store.manifest(ORACLES).members == {}
+
+
+def trained(member, accuracy, margin_size):
+    nothing = np.zeros(0, np.float32)
+    return Trained(member, {}, nothing, nothing, {"retain": accuracy}, margin_size, 1.0, "")
+
+
+@pytest.mark.parametrize(
+    ("pack", "company"),
+    [
+        ([(0.1, 8.0)], [(1.0, 8.0)] * 25),  # the pack's only member, among those in the store
+        ([(1.0, 1e6)], [(1.0, 8.0)] * 25),
+        ([(1.0, 5.0), (1.0, 1e6)], []),
+        ([(0.11, 8.0)] * 25, []),  # all alike, and none has learned anything
+        ([(float("nan"), float("nan"))] * 3, []),
+    ],
+)
+def test_divergence_is_seen_in_any_company(pack, company):
+    found = [trained(i, *values) for i, values in enumerate(pack)]
+    others = {100 + i: Member({}, {"retain": a}, s, 1.0, "") for i, (a, s) in enumerate(company)}
+    with pytest.raises(KlomError, match="diverged in training"):
+        refuse_diverged(ORACLES, found, others)
+    refuse_diverged(
+        ORACLES,
+        [trained(0, 0.99, 9.0)],
+        dict.fromkeys(range(1, 9), others.get(100)) if company else {},
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
