@@ -54,9 +54,14 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     with announce(f"{cell.method.name} on {cell.forget_set.name}", cell.members) as tick:
 
         def one(run: Run, check: Check) -> None:
+            # Only the method knows how many epochs there will be; most call the number so.
+            given = cell.settings.get("epochs")
+            epochs = given if isinstance(given, int) and given > 0 else 1
             for _ in run.epochs():
                 check()
-            tick(len(run.pack))
+                if run.epoch < epochs:
+                    tick(len(run.pack) / epochs)
+            tick(len(run.pack) * (1 - min(run.epoch - 1, epochs - 1) / epochs))
 
         def unlearn() -> None:
             each(runs, one, cell.device)

@@ -1,6 +1,7 @@
 """One cell on the real task with few members, and everything that makes a score meaningless."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,23 @@ def test_a_record_is_what_its_margins_say(measured, cell, small_store):
     assert record.scores == record.do_nothing
     assert record.accuracy == record.accuracy_do_nothing
     assert record.relative_cost["examples"] == 0
+
+
+@pytest.mark.parametrize("given", [{"epochs": 1}, {"epochs": 7}, {}])
+def test_progress_of_unlearning_adds_up(cell, small_store, given):
+    told = {}
+
+    @contextmanager
+    def announce(label, members):
+        told[label] = []
+        yield told[label].append
+
+    store = Store(small_store)
+    measure(cell("finetune", members=30, **given), store, lambda f: f() or 1.0, announce)
+    ticks = told["finetune on forget_set_3"]
+    assert sum(ticks) == pytest.approx(30)
+    assert len(ticks) == 2 * given.get("epochs", 10)
+    assert min(ticks) > 0
 
 
 def test_unequal_numbers_are_allowed(measured):

@@ -43,11 +43,17 @@ def test_klom_alone_needs_no_torch():
 
 def on_a_terminal(args, folder, seconds=120, send=None):
     """Run pytest on a pseudo-terminal; its output. `send(pid, output)` may act meanwhile."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.environ |= {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
-        os.execv(sys.executable, [*PYTEST, *args])
+    terminal, other_end = pty.openpty()
+    process = subprocess.Popen(
+        [*PYTEST, *args],
+        cwd=folder,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
+        start_new_session=True,
+    )
+    os.close(other_end)
     output, end = b"", time.monotonic() + seconds
     while time.monotonic() < end:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -56,9 +62,9 @@ def on_a_terminal(args, folder, seconds=120, send=None):
             except OSError:  # the other side is closed: the process has ended
                 break
         if send:
-            send(pid, output.decode(errors="replace"))
-    _, status = os.waitpid(pid, 0)
-    return output.decode(), os.waitstatus_to_exitcode(status)
+            send(process.pid, output.decode(errors="replace"))
+    os.close(terminal)
+    return output.decode(), process.wait()
 
 
 def screen(output):
