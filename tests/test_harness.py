@@ -2,7 +2,7 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -92,7 +92,12 @@ def test_json_is_plain_and_whole(measured):
     assert content["estimator"] == {
         "name": "default", "direction": "oracle || unlearned", "bins": 18, "eps": 1e-5, "clip": None,
     }  # fmt: skip
+    for key in ("accuracy", "accuracy_do_nothing", "accuracy_oracle", "seconds", "relative_cost"):
+        assert content[key] == getattr(record, key)
+    assert content["accuracy"] != content["accuracy_oracle"]
     for key in ("scores", "reverse", "do_nothing", "floor"):
+        for split, summary in getattr(record, key).items():
+            assert content[key][split] == asdict(summary)
         assert set(content[key]) == {"forget", "retain", "val"}
         assert set(content[key]["val"]) == {"mean", "p50", "p95", "p99"}
     assert set(content["accuracy"]) == {"forget", "retain", "val"}
