@@ -96,18 +96,16 @@ class Ensemble(nn.Module):
         for name, value in self.network.state_dict().items():
             value.copy_(torch.stack([state[name] for state in states]))
 
-    def clone(self, generators: Sequence[torch.Generator] | None = None) -> "Ensemble":
-        """An independent copy, with random streams of its own where given."""
+    def clone(self) -> "Ensemble":
+        """A copy with parameters and buffers of its own; it shares the random streams."""
         twin = copy.copy(self)
         twin._modules = {"network": copy.deepcopy(self.network)}
-        if generators is not None:
-            twin.generators = tuple(generators)
         return twin
 
     def fingerprints(self) -> list[str]:
         """One hash a member over its parameters and buffers."""
         return [
-            hashlib.sha256(b"".join(_bytes(v) for v in state.values())).hexdigest()
+            hashlib.sha256(b"".join(v.numpy().tobytes() for v in state.values())).hexdigest()
             for state in self.states()
         ]
 
@@ -144,7 +142,3 @@ def logits(model: Any, x: Tensor, members: int, batch_size: int = 512) -> Tensor
 def _find(network: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, leaf = name.rpartition(".")
     return network.get_submodule(path), leaf
-
-
-def _bytes(value: Tensor) -> bytes:
-    return value.numpy().tobytes()

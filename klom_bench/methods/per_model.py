@@ -39,7 +39,7 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
 
     @functools.wraps(function)
     def method(model: Ensemble, forget: Points, retain: Points, **settings: Any) -> Iterator[None]:
-        singles = [_single(model, i) for i in range(len(model))]
+        singles = [_single(model, state) for state in model.states()]
         seen = [
             (OneMembersPoints(forget, i), OneMembersPoints(retain, i)) for i in range(len(model))
         ]
@@ -62,9 +62,9 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
     return method
 
 
-def _single(model: Ensemble, i: int) -> nn.Module:
+def _single(model: Ensemble, state: dict[str, Tensor]) -> nn.Module:
     single = new_model(model.architecture)
-    single.load_state_dict(model.states()[i])
+    single.load_state_dict(state)
     return single.to(model.device).train(model.training)
 
 

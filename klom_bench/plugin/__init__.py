@@ -98,8 +98,11 @@ def pytest_collection_modifyitems(
 ) -> None:
     """With --klom-method only KLOM tests run; without it, all others."""
     settings = config.stash.get(SETTINGS, None)
-    chosen = [i for i in items if ("klom_cell" in getattr(i, "fixturenames", ())) == bool(settings)]
-    dropped = [i for i in items if i not in set(chosen)]
+    chosen: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        is_klom = "klom_cell" in getattr(item, "fixturenames", ())
+        (chosen if is_klom == bool(settings) else dropped).append(item)
     if dropped:
         items[:] = chosen
         config.hook.pytest_deselected(items=dropped)

@@ -32,7 +32,10 @@ _INTEGERS = ("models", "oracles", "seed")
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, before it is known whether it exists."""
+    """What was asked for, before it is known whether it exists.
+
+    store: None stands for the user's cache folder.
+    """
 
     methods: tuple[str, ...]
     params: tuple[tuple[str | None, str, Any], ...]
@@ -42,7 +45,7 @@ class Options:
     oracles: int
     device: str
     seed: int
-    store: Path
+    store: Path | None
     estimator: str
     missing: str
     limits: tuple[tuple[str, Any], ...]
@@ -104,8 +107,9 @@ def read_options(config: pytest.Config) -> Options:
                 f"--klom-{name} is {number}: KLOM compares distributions over models, it needs at "
                 "least 2 (at 10 a perfect unlearner still scores 6.0 in the mean; 100 is usual)"
             )
-    if value("seed", 0) < 0:
-        raise pytest.UsageError(f"--klom-seed must not be negative, got {value('seed', 0)}")
+    seed = value("seed", 0)
+    if seed < 0:
+        raise pytest.UsageError(f"--klom-seed must not be negative, got {seed}")
     missing = value("missing", "train")
     if missing not in ("train", "error"):
         raise pytest.UsageError(f"--klom-missing must be train or error, got {missing!r}")
@@ -117,7 +121,7 @@ def read_options(config: pytest.Config) -> Options:
         models=models,
         oracles=oracles,
         device=value("device", "auto"),
-        seed=value("seed", 0),
+        seed=seed,
         store=_store(config),
         estimator=value("estimator", "default"),
         missing=missing,
@@ -148,7 +152,7 @@ def _limit(text: str) -> tuple[str, Any]:
     return metric.strip(), _literal(value.strip())
 
 
-def _store(config: pytest.Config) -> Path:
+def _store(config: pytest.Config) -> Path | None:
     given = config.getoption("klom_store")
     if given == "" or config.getini("klom_store") == "":
         raise pytest.UsageError("--klom-store is empty: name a folder")
@@ -159,6 +163,4 @@ def _store(config: pytest.Config) -> Path:
         return config.rootpath / Path(ini).expanduser()
     if variable := os.environ.get("KLOM_STORE"):
         return Path(variable).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("klom-bench")
+    return None

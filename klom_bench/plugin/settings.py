@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from platformdirs import user_cache_path
 
 from klom_bench import methods
 from klom_bench.errors import KlomError, unknown
@@ -165,14 +166,15 @@ def _device(name: str) -> torch.device:
 
 
 def _store(options: Options) -> Store:
+    root = options.store or user_cache_path("klom-bench")
     try:
-        options.store.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KlomError(
-            f"the store {options.store} cannot be made ({error.strerror}): "
+            f"the store {root} cannot be made ({error.strerror}): "
             "choose another folder with --klom-store"
         ) from error
-    return Store(options.store, "error" if options.missing == "error" else "train")
+    return Store(root, "error" if options.missing == "error" else "train")
 
 
 def _gates(config: pytest.Config) -> tuple[dict[str, Any], Path | None]:

@@ -57,9 +57,10 @@ class Store:
         through a file lock, which falls with the process that holds it.
         """
         wanted = range(members)
-        lacking = self.manifest(ensemble).missing(wanted)
+        manifest = self.manifest(ensemble)
+        lacking = manifest.missing(wanted)
         if not lacking:
-            return self.manifest(ensemble)
+            return manifest
         if self.missing == "error":
             raise KlomError(
                 f"{len(lacking)} of {members} {ensemble.label} are not in the store {self.root}: "
