@@ -40,8 +40,9 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     missing or do not fit, a method that yields nothing, changes nothing or diverges, originals
     that were touched.
     """
-    store.complete(cell.original_id, cell.members, cell.device, announce)
-    trained = store.complete(cell.oracle_id, cell.oracles, cell.device, announce)
+    wanted = [(cell.original_id, cell.members), (cell.oracle_id, cell.oracles)]
+    store.complete_all(wanted, cell.device, announce)
+    trained = store.manifest(cell.oracle_id)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
     oracle_margins = store.margins(cell.oracle_id, cell.oracles)
     before = _touchable(cell, store)

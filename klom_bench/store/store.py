@@ -1,7 +1,7 @@
 """The store: ensembles trained once, found again, and read with their checksums."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from klom_bench.ensemble.threads import side_by_side, thread_count
+from klom_bench.ensemble.threads import Check, side_by_side, thread_count
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.store import files
@@ -51,38 +51,59 @@ class Store:
         device: torch.device,
         announce: Announce = silent,
     ) -> Manifest:
-        """Train members 0..members-1 as far as they are missing; returns the manifest.
+        """Train members 0..members-1 as far as they are missing; returns the manifest."""
+        self.complete_all([(ensemble, members)], device, announce)
+        return self.manifest(ensemble)
+
+    def complete_all(
+        self,
+        wanted: Sequence[tuple[EnsembleId, int]],
+        device: torch.device,
+        announce: Announce = silent,
+    ) -> None:
+        """Train the first members of these ensembles as far as they are missing.
 
         Any number of threads, processes and machines may do this together: each claims a pack
-        through a file lock, which falls with the process that holds it.
+        through a file lock, which falls with the process that holds it. None waits for packs that
+        others train while a pack of any of these ensembles is free.
         """
-        wanted = range(members)
-        manifest = self.manifest(ensemble)
-        lacking = manifest.missing(wanted)
+        lacking = self._lacking(wanted)
         if not lacking:
-            return manifest
+            return
+        ensembles = list({id(e): e for e, _ in lacking}.values())
         if self.missing == "error":
+            first = ensembles[0]
+            members = next(n for e, n in wanted if e is first)
+            count = sum(len(pack) for e, pack in lacking if e is first)
             raise KlomError(
-                f"{len(lacking)} of {members} {ensemble.label} are not in the store {self.root}: "
+                f"{count} of {members} {first.label} are not in the store {self.root}: "
                 "run once with --klom-missing=train, or name the store that holds them "
                 "with --klom-store"
             )
-        self._take_folder(ensemble)
+        for ensemble in ensembles:
+            self._take_folder(ensemble)
 
-        def work(check: Callable[[], None]) -> None:
-            while lacking := self.manifest(ensemble).missing(wanted):
-                mine = [
-                    self._claim(ensemble, pack, device, check, tick)
-                    for pack in packs(lacking, ensemble.task.pack)
-                ]
+        def work(check: Check) -> None:
+            while free := self._lacking(wanted):
+                mine = [self._claim(e, pack, device, check, tick) for e, pack in free]
                 if not any(mine):  # others hold all that is left
                     check()
                     time.sleep(POLL_SECONDS)
 
-        with announce(f"training {ensemble.label}", len(lacking)) as tick:
-            count = min(thread_count(device), len(packs(lacking, ensemble.task.pack)))
-            side_by_side(work, count, device)
-        return self.manifest(ensemble)
+        labels = [e.label for e in ensembles]
+        label = f"training {labels[0] if len(labels) == 1 else 'originals and oracles'}"
+        with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
+            side_by_side(work, min(thread_count(device), len(lacking)), device)
+
+    def _lacking(
+        self, wanted: Sequence[tuple[EnsembleId, int]]
+    ) -> list[tuple[EnsembleId, list[int]]]:
+        """The packs that are not whole."""
+        return [
+            (ensemble, pack)
+            for ensemble, members in wanted
+            for pack in packs(self.manifest(ensemble).missing(range(members)), ensemble.task.pack)
+        ]
 
     def _take_folder(self, ensemble: EnsembleId) -> None:
         """Make the folder, with a manifest and room for locks: it is ours from now on."""
@@ -106,7 +127,7 @@ class Store:
         ensemble: EnsembleId,
         pack: list[int],
         device: torch.device,
-        check: Callable[[], None],
+        check: Check,
         tick: Tick,
     ) -> bool:
         """Train what is missing of a pack unless somebody else is at it; whether this one was."""
