@@ -14,9 +14,15 @@ from klom_bench.tasks import DIGITS
 
 CPU = torch.device("cpu")
 
-# pytester's runs in this process forget the modules that they were the first to import, and parts
-# of torch, which the first optimizer imports, abort the process when they are imported again.
-torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+
+@pytest.fixture(scope="session", autouse=True)
+def all_of_torch():
+    """Import now what the first optimizer imports.
+
+    pytester's runs in this process forget the modules that they were the first to import, and some
+    of these abort the process when they are imported again.
+    """
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
 
 
 @pytest.fixture(scope="session")

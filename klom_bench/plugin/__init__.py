@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from klom_bench.plugin import hookspec
+from klom_bench.plugin import distribution, hookspec
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS, TERMINAL
@@ -21,8 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Hooks for tasks and forget sets."""
+    """Hooks for tasks and forget sets, and those of pytest-xdist."""
     pluginmanager.add_hookspecs(hookspec)
+    pluginmanager.register(distribution, "klom-distribution")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,7 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("klom_plan"):
             raise pytest.UsageError("--klom-plan needs --klom-method: see --klom-list")
         return
+    _refuse_what_cannot_be_timed(config)
     from klom_bench.errors import KlomError
+    from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
     from klom_bench.plugin.progress import open_terminal
     from klom_bench.plugin.settings import resolve
@@ -46,10 +49,29 @@ def pytest_configure(config: pytest.Config) -> None:
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[SETTINGS] = settings
-    config.pluginmanager.register(built_in_methods(), "klom-methods")
-    if not hasattr(config, "workerinput"):
+    register = config.pluginmanager.register
+    register(built_in_methods(), "klom-methods")
+    if hasattr(config, "workerinput"):
+        register(bridge.Worker(config), "klom-bridge")
+    else:
         config.stash[TERMINAL] = open_terminal()
-        config.pluginmanager.register(Summary(settings), "klom-summary")
+        register(Summary(settings), "klom-summary")
+        register(bridge.Saving(settings), "klom-saving")
+        if distribution.workers(config):
+            register(bridge.Controller(config), "klom-bridge")
+
+
+def _refuse_what_cannot_be_timed(config: pytest.Config) -> None:
+    if not config.pluginmanager.has_plugin("benchmark"):
+        raise pytest.UsageError(
+            "--klom-method records with pytest-benchmark, which -p no:benchmark switches off: "
+            "leave that out (--benchmark-disable runs the tests without recording times)"
+        )
+    if config.getoption("benchmark_cprofile"):
+        raise pytest.UsageError(
+            "--benchmark-cprofile runs everything a second time, and what is unlearned already "
+            "cannot be unlearned again: leave it out with --klom-method"
+        )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,4 +10,5 @@ if TYPE_CHECKING:
 SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()
 TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()

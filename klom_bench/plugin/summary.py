@@ -20,8 +20,13 @@ class Summary:
         self._passed: set[str] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Which tests should measure; under xdist their reports tell."""
+        """Which tests should measure."""
         self._tests |= {item.nodeid for item in session.items}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """The same under xdist, where the process that reports collects nothing."""
+        self._tests |= set(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a test."""

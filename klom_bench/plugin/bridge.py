@@ -1,0 +1,157 @@
+"""pytest-benchmark under pytest-xdist: measured by workers, saved and compared by the controller.
+
+pytest-benchmark switches itself off where xdist is active: it measures nothing, writes nothing,
+compares nothing, and the run is green. With --klom-method workers measure all the same, each
+measurement travels on the report of its test's teardown, and the controller refills
+pytest-benchmark's session, which then saves, compares and prints as in a serial run. A serial run
+has neither of the two objects below.
+"""
+
+import json
+import math
+from collections.abc import Generator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pytest_benchmark.session import PerformanceRegression
+from pytest_benchmark.stats import Metadata
+from pytest_benchmark.utils import safe_dumps
+
+from klom_bench.plugin.distribution import workers
+from klom_bench.plugin.keys import BENCHMARK_ONLY
+from klom_bench.plugin.settings import Settings
+
+ATTRIBUTE = "klom_benchmark"  # of a test report: a JSON string, which xdist can always send
+SAVING = ("json", "save", "autosave", "compare", "compare_fail")
+
+
+class Worker:
+    """Measures, and leaves saving and comparing to the controller."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        for name in SAVING:
+            setattr(config.option, f"benchmark_{name}", None)
+        _postpone_only(config)
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Switch pytest-benchmark on."""
+        _enable(session.config)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
+        """Attach the measurement."""
+        report = yield
+        # The teardown report comes once a test, whereas every subtest makes a call report.
+        measured = getattr(getattr(item, "funcargs", {}).get("benchmark"), "stats", None)
+        if call.when == "teardown" and measured:
+            setattr(report, ATTRIBUTE, _text(measured))
+        return report
+
+
+class Controller:
+    """Refills pytest-benchmark's session from the reports, in the order of collection."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._ids: Sequence[str] = ()
+        _postpone_only(config)
+
+    def pytest_sessionstart(self) -> None:
+        """Have pytest-benchmark believe that it measures here."""
+        _enable(self._config)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """All workers collect the same tests."""
+        self._ids = ids
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Receive a measurement."""
+        if text := getattr(report, ATTRIBUTE, None):
+            benchmark = _measurement(text)
+            benchmark.extra_info["worker"] = getattr(report, "worker_id", None)
+            _session(self._config).benchmarks.append(benchmark)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, None, None]:
+        """Sort before pytest-benchmark saves."""
+        place = {name: i for i, name in enumerate(self._ids)}
+        _session(self._config).benchmarks.sort(key=lambda b: place.get(b.fullname, len(place)))
+        return (yield)
+
+
+class Saving:
+    """What pytest-benchmark saves and says of a run, serial or not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._device = settings.device
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Whose exit status tells of a regression."""
+        self._run = session
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_machine_info(
+        self, config: pytest.Config, machine_info: dict[str, Any]
+    ) -> None:
+        """Times are comparable on the same GPU, torch and number of workers only."""
+        machine_info |= _machine(self._device, workers(config))
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_terminal_summary(self) -> Generator[None, None, None]:
+        """A regression of the time fails the run; pytest-benchmark has said which."""
+        try:
+            yield
+        except PerformanceRegression:
+            self._run.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _machine(device: torch.device, workers: int) -> dict[str, Any]:
+    names: list[str] = []
+    if device.type == "cuda":
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if device.index is not None or not workers:
+            names = [names[device.index or 0]]
+    return {
+        "gpu": names or None,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "workers": workers,
+        "workers_per_gpu": math.ceil(workers / len(names)) if names and workers else None,
+    }
+
+
+def _session(config: pytest.Config) -> Any:
+    return config.pluginmanager.get_plugin("pytest-benchmark")
+
+
+def _postpone_only(config: pytest.Config) -> None:
+    """pytest-benchmark refuses --benchmark-only under xdist, where it believes to be disabled."""
+    config.stash[BENCHMARK_ONLY] = config.option.benchmark_only
+    config.option.benchmark_only = False
+
+
+def _enable(config: pytest.Config) -> None:
+    session, option = _session(config), config.option
+    session.xdist_warning = False
+    session.disabled = option.benchmark_disable and not option.benchmark_enable
+    session.only = config.stash[BENCHMARK_ONLY]
+    if session.only and session.disabled:
+        raise pytest.UsageError("Can't have both --benchmark-only and --benchmark-disable options.")
+
+
+def _text(measured: Metadata) -> str:
+    content = measured.as_dict(include_data=True) | {"has_error": measured.has_error}
+    text: str = safe_dumps(content)
+    return text
+
+
+def _measurement(text: str) -> Metadata:
+    content = json.loads(text)
+    stats, options = content.pop("stats"), content.pop("options")
+    fixture = SimpleNamespace(cprofile_stats=None, **content)
+    measured = Metadata(fixture, iterations=stats["iterations"], options=options)
+    measured.stats.data.extend(stats["data"])
+    return measured

@@ -1,0 +1,103 @@
+"""Workers of pytest-xdist with --klom-method: how tests are shared out, and who gets which GPU."""
+
+import os
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import pytest
+
+from klom_bench.plugin.keys import SETTINGS
+from klom_bench.plugin.options import read_options
+
+LAST_BROKEN_XDIST = (3, 8, 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """--dist=worksteal is the default; a wrapper, since xdist's own hook makes it `load`."""
+    option = config.option
+    if getattr(option, "numprocesses", None) and _klom(config):
+        if option.dist == "no":
+            option.dist = "worksteal"
+        if option.dist == "loadgroup" and _xdist_version() <= LAST_BROKEN_XDIST:
+            raise pytest.UsageError(
+                "--dist=loadgroup of pytest-xdist up to 3.8.0 never ends once a worker has "
+                "crashed, and with pytest 9.2 it does not group: leave out --dist (worksteal "
+                "is the default), or use --dist=load"
+            )
+    return (yield)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto`: a worker a GPU, without GPUs a worker a physical core."""
+    asked_otherwise = config.option.numprocesses != "auto" or os.environ.get(
+        "PYTEST_XDIST_AUTO_NUM_WORKERS"
+    )
+    if asked_otherwise or not _klom(config):
+        return None
+    import joblib
+
+    return len(gpus(read_options(config).device)) or int(joblib.cpu_count(only_physical_cores=True))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Fix GPU and threads of each worker before it starts; a replacement has the same spec."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings is None:
+        return
+    import torch
+
+    placed = environments(len(specs), gpus(settings.options.device), torch.get_num_threads())
+    for spec, environment in zip(specs, placed, strict=True):
+        if not spec.popen:  # another machine has GPUs of its own
+            continue
+        if ":" in settings.options.device:  # numbered as this process sees them
+            environment.pop("CUDA_VISIBLE_DEVICES", None)
+        for name, value in environment.items():
+            spec.env.setdefault(name, value)
+
+
+def environments(workers: int, gpus: Sequence[str], threads: int) -> list[dict[str, str]]:
+    """What each worker finds in its environment: a GPU in turn, and its share of the threads."""
+    share, rest = divmod(threads, workers)
+    found = [{"OMP_NUM_THREADS": str(max(1, share + (i < rest)))} for i in range(workers)]
+    for i, environment in enumerate(found):
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+    return found
+
+
+def gpus(device: str) -> list[str]:
+    """The GPUs that may be used, as the caller's CUDA_VISIBLE_DEVICES names them."""
+    if device == "cpu":
+        return []
+    import torch
+
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(i) for i in range(count)] if given is None else given.split(",")[:count]
+    names = [name.strip() for name in names]
+    _, colon, number = device.partition(":")
+    return names[int(number) : int(number) + 1] if colon else names
+
+
+def workers(config: pytest.Config) -> int:
+    """How many workers the controller has; 0 in a serial run."""
+    option = config.option
+    if getattr(option, "dist", "no") == "no" or not option.tx:
+        return 0
+    from xdist.workermanage import parse_tx_spec_config
+
+    return len(parse_tx_spec_config(config))
+
+
+def _klom(config: pytest.Config) -> bool:
+    return bool(config.getoption("klom_method") or config.getini("klom_method"))
+
+
+def _xdist_version() -> tuple[int, ...]:
+    import xdist
+
+    return tuple(int(part) for part in xdist.__version__.split(".")[:3] if part.isdigit())
