@@ -20,6 +20,16 @@ METRICS = {
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What a limit was reckoned from: a baseline's score, the rise allowed, what changed since."""
+
+    value: float
+    allowed: str
+    source: str
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Gate:
     """One limit held against one score; `perfect` is the 95 % quantile of a perfect unlearner."""
 
@@ -27,6 +37,7 @@ class Gate:
     limit: float
     value: float
     perfect: float
+    earlier: Earlier | None = None
 
     @property
     def parts(self) -> tuple[bool, str, str]:
@@ -35,7 +46,15 @@ class Gate:
 
     @property
     def verdict(self) -> Verdict:
-        """Inconclusive where even a perfect unlearner may exceed the limit; nan never passes."""
+        """Inconclusive where even a perfect unlearner may exceed the limit; nan never passes.
+
+        A score that did not rise above an earlier one is no regression, however low both are; one
+        that did is inconclusive while it stays where a perfect unlearner may be.
+        """
+        if self.earlier is not None:
+            if self.value <= self.limit:
+                return "pass"
+            return "inconclusive" if self.value <= self.perfect else "fail"
         if self.limit < self.perfect:
             return "inconclusive"
         return "pass" if self.value <= self.limit else "fail"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from klom_bench import __version__
-from klom_bench.gates import METRICS, Gate, Verdict, overall
+from klom_bench.gates import METRICS, Earlier, Gate, Verdict, overall
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.floor import floor_limits, members_needed
@@ -18,6 +18,33 @@ from klom_bench.tasks.task import ForgetSet, Task
 
 SCHEMA = 1
 Scores = dict[str, Summary]
+
+
+def what_is_asked(
+    task: str,
+    forget_set: ForgetSet,
+    method: str,
+    members: int,
+    oracles: int,
+    estimator: Estimator,
+    seed: int,
+) -> dict[str, Any]:
+    """The part of a record in JSON that is known before anything is measured."""
+    return {
+        "task": task,
+        "forget_set": forget_set.name,
+        "forget_set_sha256": forget_set.sha256,
+        "method": method,
+        "members": {"oracle": oracles, "unlearned": members},
+        "estimator": {
+            "name": estimator.name,
+            "direction": estimator.direction,
+            "bins": estimator.bins,
+            "eps": estimator.eps,
+            "clip": estimator.clip,
+        },
+        "seed": seed,
+    }
 
 
 @dataclass(frozen=True)
@@ -83,14 +110,15 @@ class Record:
 
     def judged(self, limits: Mapping[str, float]) -> tuple[Gate, ...]:
         """The gates that these limits make, by metric."""
-        return tuple(self._gate(metric, limit) for metric, limit in sorted(limits.items()))
+        return tuple(self.gate(metric, limit) for metric, limit in sorted(limits.items()))
 
-    def _gate(self, metric: str, limit: float) -> Gate:
+    def gate(self, metric: str, limit: float, earlier: Earlier | None = None) -> Gate:
+        """This record's score held against a limit."""
         reverse, split, statistic = METRICS[metric]
         cell, points = self.cell, len(self.cell.splits[split])
         perfect = floor_limits(cell.estimator, cell.oracles, cell.members, points, reverse)
         scores = self.reverse if reverse else self.scores
-        return Gate(metric, limit, getattr(scores[split], statistic), perfect[statistic])
+        return Gate(metric, limit, getattr(scores[split], statistic), perfect[statistic], earlier)
 
     def needed(self, gate: Gate) -> int | None:
         """The N at which an inconclusive gate could be decided."""
@@ -114,26 +142,18 @@ class Record:
         def summaries(scores: Scores) -> dict[str, dict[str, float | None]]:
             return {split: summary.as_json() for split, summary in scores.items()}
 
+        asked = what_is_asked(
+            cell.task.name, cell.forget_set, cell.method.name, cell.members, cell.oracles,
+            est, cell.seed,
+        )  # fmt: skip
         return {
             "schema": SCHEMA,
             "version": __version__,
-            "task": cell.task.name,
-            "forget_set": cell.forget_set.name,
-            "method": cell.method.name,
+            **asked,
             "hyperparameters": {
                 k: list(v) if isinstance(v, tuple) else v for k, v in cell.settings.items()
             },
             "epoch": self.epoch,
-            "members": {"oracle": cell.oracles, "unlearned": cell.members},
-            "estimator": {
-                "name": est.name,
-                "direction": est.direction,
-                "bins": est.bins,
-                "eps": est.eps,
-                "clip": est.clip,
-            },
-            "seed": cell.seed,
-            "forget_set_sha256": cell.forget_set.sha256,
             "device": str(cell.device),
             "scores": summaries(self.scores),
             "reverse": summaries(self.reverse),
@@ -150,6 +170,7 @@ class Record:
                     "limit": g.limit,
                     "value": plain(g.value),
                     "perfect": plain(g.perfect),
+                    "before": g.earlier.value if g.earlier else None,
                     "verdict": g.verdict,
                 }
                 for g in self.gates

@@ -1,5 +1,6 @@
 """The pytest plugin: hooks only. Every pytest run of an environment imports this module."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from klom_bench.errors import KlomError
     from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
+    from klom_bench.plugin.github import GitHub
     from klom_bench.plugin.progress import open_terminal
     from klom_bench.plugin.settings import resolve
     from klom_bench.plugin.summary import Summary
@@ -55,7 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
         register(bridge.Worker(config), "klom-bridge")
     else:
         config.stash[TERMINAL] = open_terminal()
-        register(Summary(settings), "klom-summary")
+        summary = Summary(settings, config)
+        register(summary, "klom-summary")
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            register(GitHub(summary), "klom-github")
         register(bridge.Saving(settings), "klom-saving")
         if distribution.workers(config):
             register(bridge.Controller(config), "klom-bridge")
@@ -141,7 +146,7 @@ def pytest_collection_modifyitems(
 def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
     """What is known only now: no KLOM test, a method that is no fixture, limits of nothing."""
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.collected import check_methods
+    from klom_bench.plugin.collected import check_baseline, check_methods
 
     if not items:
         if session.testsfailed:
@@ -153,6 +158,7 @@ def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.I
         )
     try:
         check_methods(session, settings, items)
+        check_baseline(settings, items)
     except KlomError as error:
         return str(error)
     return None
@@ -190,10 +196,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     settings = config.stash.get(SETTINGS, None)
     if settings is None:
         return None
-    options = settings.options
+    options, count = settings.options, distribution.workers(config)
+    share = distribution.sharing(count, options.device) if count else ""
     return (
         f"klom: {', '.join(options.methods)} on {settings.task.name} "
         f"({len(settings.forget_sets)} forget sets), {options.models} models against "
         f"{options.oracles} oracles, seed {options.seed}, estimator {settings.estimator.name}, "
-        f"{settings.device}, store {settings.store.root}"
+        f"{settings.device}{share}, store {settings.store.root}"
     )

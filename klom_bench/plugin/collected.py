@@ -11,6 +11,19 @@ from klom_bench.methods.method import method_of
 from klom_bench.plugin.settings import Settings
 
 
+def check_baseline(settings: Settings, items: Sequence[pytest.Item]) -> None:
+    """KlomError where no test that will run is in the baseline."""
+    if settings.baseline:
+        params = [item.callspec.params for item in items if isinstance(item, pytest.Function)]
+        settings.baseline.refuse_strangers(
+            {
+                (settings.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
+                for p in params
+                if "klom_forget_set" in p
+            }
+        )
+
+
 def check_methods(
     session: pytest.Session, settings: Settings, items: Sequence[pytest.Item]
 ) -> None:

@@ -93,6 +93,15 @@ def workers(config: pytest.Config) -> int:
     return len(parse_tx_spec_config(config))
 
 
+def sharing(workers: int, device: str) -> str:
+    """What the header says of the workers: times on a shared GPU are not those on one's own."""
+    found = len(gpus(device))
+    text = f", {workers} workers"
+    if found:
+        text += f" on {found} GPU{'s' * (found > 1)}"
+    return text + (" (shared, so times are longer)" if 0 < found < workers else "")
+
+
 def _klom(config: pytest.Config) -> bool:
     return bool(config.getoption("klom_method") or config.getini("klom_method"))
 

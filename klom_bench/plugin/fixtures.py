@@ -56,6 +56,18 @@ def klom_cell(
     return told_plainly(lambda: settings.cell(method_of(klom_method, function), klom_forget_set))
 
 
+def properties(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Names and values for JUnit XML: the verdict and every score; plain values, for xdist."""
+    from klom_bench.baseline import score
+    from klom_bench.gates import METRICS
+
+    found: list[tuple[str, Any]] = [("klom_verdict", record["verdict"])]
+    for metric in METRICS:
+        value = score(record, metric)
+        found.append((f"klom_{metric}", "n/a" if value is None else value))
+    return found
+
+
 class KlomTest:
     """Measures a cell, records it, and holds it against the gates."""
 
@@ -68,7 +80,9 @@ class KlomTest:
         __tracebackhide__ = True
         record = told_plainly(lambda: self._measured(cell))
         as_json = record.as_json()
-        self._request.node.stash[RECORD] = self._benchmark.extra_info["klom"] = as_json
+        node = self._request.node
+        node.stash[RECORD] = self._benchmark.extra_info["klom"] = as_json
+        node.user_properties += properties(as_json)  # JUnit XML has them
         return record
 
     def _measured(self, cell: "Cell") -> "Record":
@@ -81,7 +95,10 @@ class KlomTest:
             marker |= mark.kwargs
         record = measure(cell, self._settings.store, self._timed, announce_on(config))
         limits = self._settings.limits(cell.method.name, cell.forget_set.name, marker)
-        return replace(record, gates=record.judged(limits))
+        gates = record.judged(limits)
+        if baseline := self._settings.baseline:
+            gates += baseline.gates(record, self._settings.regressions)
+        return replace(record, gates=gates)
 
     def _timed(self, unlearn: Callable[[], None]) -> float:
         took = []

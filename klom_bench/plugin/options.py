@@ -25,8 +25,12 @@ _HELP = {
     "(default: train)",
     "max": "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with forget, "
     "retain, val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
+    "baseline": "scores of an earlier run to compare with: a file of --klom-save-baseline, or of "
+    "--benchmark-json",
+    "max_regression": "gate: fail where a score rises above the baseline's by more than this, as "
+    "forget_p95=10%% or forget_p95=0.2 (nats); repeatable",
 }
-_LISTS = ("method", "param", "forget_set", "max")
+_LISTS = ("method", "param", "forget_set", "max", "max_regression")
 _INTEGERS = ("models", "oracles", "seed")
 
 
@@ -49,6 +53,9 @@ class Options:
     estimator: str
     missing: str
     limits: tuple[tuple[str, Any], ...]
+    baseline: Path | None
+    save_baseline: Path | None
+    regressions: tuple[tuple[str, str], ...]
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -57,15 +64,27 @@ def add_options(parser: pytest.Parser) -> None:
     for name, text in _HELP.items():
         flag = f"--klom-{name.replace('_', '-')}"
         if name in _LISTS:
-            pairs = {"param": "[METHOD.]NAME=VALUE", "max": "METRIC=LIMIT"}
+            pairs = {
+                "param": "[METHOD.]NAME=VALUE",
+                "max": "METRIC=LIMIT",
+                "max_regression": "METRIC=RISE",
+            }
             metavar = pairs.get(name, name.upper())
             group.addoption(flag, action="append", default=None, metavar=metavar, help=text)
-            parser.addini(f"klom_{name}", text, type="args", default=[])
+            ini_text = text.replace("%%", "%")
+            parser.addini(f"klom_{name}", ini_text, type="args", default=[])
         else:
             kind = int if name in _INTEGERS else str
             group.addoption(flag, type=kind, default=None, metavar=name.upper(), help=text)
             ini: Literal["int", "string"] = "int" if name in _INTEGERS else "string"
             parser.addini(f"klom_{name}", text, type=ini, default=None)
+    group.addoption(
+        "--klom-save-baseline",
+        default=None,
+        metavar="FILE",
+        help="write the scores of this run to a small sorted file, to be committed and compared "
+        "with by --klom-baseline",
+    )
     group.addoption(
         "--klom-list",
         action="store_true",
@@ -126,6 +145,9 @@ def read_options(config: pytest.Config) -> Options:
         estimator=value("estimator", "default"),
         missing=missing,
         limits=tuple(_limit(text) for text in pairs("max")),
+        baseline=_file(config, "baseline"),
+        save_baseline=_file(config, "save_baseline"),
+        regressions=tuple(_regression(text) for text in pairs("max_regression")),
     )
 
 
@@ -150,6 +172,27 @@ def _limit(text: str) -> tuple[str, Any]:
     if not equals:
         raise pytest.UsageError(f"--klom-max must be METRIC=LIMIT, as forget_p95=2.0, got {text!r}")
     return metric.strip(), _literal(value.strip())
+
+
+def _regression(text: str) -> tuple[str, str]:
+    metric, equals, rise = text.partition("=")
+    if not equals:
+        raise pytest.UsageError(
+            f"--klom-max-regression must be METRIC=RISE, as forget_p95=10% or forget_p95=0.2, "
+            f"got {text!r}"
+        )
+    return metric.strip(), rise.strip()
+
+
+def _file(config: pytest.Config, name: str) -> Path | None:
+    """A file: of the command line, seen from where pytest was started, or an ini value."""
+    given = config.getoption(f"klom_{name}")
+    if given is not None:
+        if not given:
+            raise pytest.UsageError(f"--klom-{name.replace('_', '-')} is empty: name a file")
+        return config.invocation_params.dir / Path(given).expanduser()
+    ini = None if name == "save_baseline" else config.getini(f"klom_{name}")
+    return config.rootpath / Path(ini).expanduser() if ini else None
 
 
 def _store(config: pytest.Config) -> Path | None:

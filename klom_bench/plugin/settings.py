@@ -1,5 +1,6 @@
 """What a run is: the options, resolved to things that exist. Imports torch; only when asked to."""
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -12,12 +13,13 @@ import torch
 from platformdirs import user_cache_path
 
 from klom_bench import methods
+from klom_bench.baseline import Baseline, Regression, checked_regression, load
 from klom_bench.errors import KlomError, unknown
 from klom_bench.gates import checked_limits, checked_table, limits_for
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
-from klom_bench.record import Cell
+from klom_bench.record import Cell, what_is_asked
 from klom_bench.store.store import Store
 from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.task import ForgetSet, Task
@@ -36,6 +38,8 @@ class Settings:
     gates: Mapping[str, Any]
     gates_file: Path | None
     known_forget_sets: tuple[str, ...]
+    baseline: Baseline | None
+    regressions: Mapping[str, Regression]
 
     def hyperparameters(self, method: Method) -> dict[str, Any]:
         """The settings of a method: its defaults, the task's, --klom-param."""
@@ -130,7 +134,42 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
         gates=gates,
         gates_file=gates_file,
         known_forget_sets=tuple(dict.fromkeys(n for t in tasks.values() for n in t.forget_sets)),
+        baseline=_baseline(options, forget_sets, estimator),
+        regressions={
+            metric: checked_regression(metric, rise) for metric, rise in options.regressions
+        },
     )
+
+
+def _baseline(
+    options: Options, forget_sets: tuple[ForgetSet, ...], estimator: Estimator
+) -> Baseline | None:
+    """The baseline, once it is known that it can be compared with; KlomError where it cannot."""
+    target = options.save_baseline
+    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
+        raise KlomError(
+            f"--klom-save-baseline: {target} cannot be written: name a file in a "
+            "folder that is there"
+        )
+    if options.baseline is None:
+        if options.regressions:
+            raise KlomError(
+                "--klom-max-regression says how far scores may rise, but above what? Give the "
+                "earlier run with --klom-baseline=FILE"
+            )
+        return None
+    baseline = load(options.baseline)
+    baseline.refuse_other_settings(
+        [
+            what_is_asked(
+                options.task, forget_set, method, options.models, options.oracles, estimator,
+                options.seed,
+            )
+            for forget_set in forget_sets
+            for method in options.methods
+        ]
+    )  # fmt: skip
+    return baseline
 
 
 def _selected(asked: Iterable[str], known: tuple[str, ...]) -> list[str]:

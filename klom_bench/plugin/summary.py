@@ -1,94 +1,136 @@
 """The summary at the end of a run: lives in the process that reports, never in a worker."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from klom_bench.plugin.keys import SETTINGS
+from klom_bench import baseline
 from klom_bench.plugin.settings import Settings
+from klom_bench.report.changes import changes
 from klom_bench.report.table import table
 
 
 class Summary:
     """Collects the records that reports carry, prints one table, and fails an empty run."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._records: dict[str, dict[str, Any]] = {}
+    def __init__(self, settings: Settings, config: pytest.Config) -> None:
+        self._settings, self._config = settings, config
+        self._found: dict[str, dict[str, Any]] = {}
         self._tests: set[str] = set()
+        self._conformance: set[str] = set()
         self._passed: set[str] = set()
+        self._saved: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Which tests should measure."""
-        self._tests |= {item.nodeid for item in session.items}
+        """Which tests will run."""
+        self._expect(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """The same under xdist, where the process that reports collects nothing."""
-        self._tests |= set(ids)
+        self._expect(ids)
+
+    def _expect(self, ids: Iterable[str]) -> None:
+        names = [f"-{forget_set.name}-" for forget_set in self._settings.forget_sets]
+        for test in ids:  # a conformance test is of no forget set
+            of_forget_set = any(name in test for name in names)
+            (self._tests if of_forget_set else self._conformance).add(test)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a test."""
-        self._tests.add(report.nodeid)
         if report.when == "call" and report.passed:
             self._passed.add(report.nodeid)
         record = getattr(report, "klom", None)
         if record is not None:
-            self._records[report.nodeid] = record
+            self._found[report.nodeid] = record
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """A run that measured nothing, or a test that passed unmeasured, must not look green."""
-        config = session.config
-        if config.getoption("klom_plan") or config.getoption("collectonly"):
+        if not self._runs():
             return
-        unmeasured = self._passed - set(self._records)
-        if exitstatus == pytest.ExitCode.OK and (unmeasured or not self._records):
+        unmeasured = (self._passed & self._tests) - set(self._found)
+        nothing = not self._found and not (self._passed & self._conformance)
+        saved = self._save()
+        if exitstatus == pytest.ExitCode.OK and (unmeasured or nothing or not saved):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _save(self) -> bool:
+        """--klom-save-baseline; whether all is well."""
+        path = self._settings.options.save_baseline
+        if path is None:
+            return True
+        if len(self._found) < len(self._tests):
+            self._saved = [f"baseline not saved: not all tests were measured; {path} is as it was"]
+            return False
+        try:
+            baseline.save(path, self.records())
+        except OSError as error:
+            self._saved = [f"baseline not saved: {path} cannot be written ({error.strerror})"]
+            return False
+        self._saved = [f"baseline saved: {path}"]
+        return True
+
+    def _runs(self) -> bool:
+        option = self._config.option
+        return not (option.klom_plan or option.collectonly)
+
     def pytest_terminal_summary(
-        self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
     ) -> None:
         """The table, and what it rests on."""
-        if config.getoption("klom_plan") or config.getoption("collectonly"):
+        if not self._runs() or exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
-        if exitstatus == pytest.ExitCode.USAGE_ERROR:
-            return
-        write = terminalreporter.write_line
-        records = sorted(self._records.values(), key=self._place)
         terminalreporter.ensure_newline()
         terminalreporter.section("KLOM", sep="=")
+        records = self.records()
         if records:
             first = records[0]
             members, estimator = first["members"], first["estimator"]
-            write(
+            terminalreporter.write_line(
                 f"{members['unlearned']} unlearned against {members['oracle']} oracles of "
                 f"{first['task']}, estimator {estimator['name']} (KL {estimator['direction']}, "
                 f"nats), {first['device']}"
             )
             for text in table(records):
-                write(text)
+                terminalreporter.write_line(text)
+        complete = len(records) == len(self._tests)
+        for text in self.told():
+            terminalreporter.write_line(text, red=not complete and " tests measured" in text)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Forget sets and methods in the order asked for, however workers shared them."""
+        names = [forget_set.name for forget_set in self._settings.forget_sets]
+        methods = self._settings.options.methods
+        return sorted(
+            self._found.values(),
+            key=lambda r: (names.index(r["forget_set"]), methods.index(r["method"])),
+        )
+
+    def told(self) -> list[str]:
+        """What the run says of itself below the table."""
+        settings, records, lines = self._settings, self.records(), []
         verdicts = Counter(record["verdict"] for record in records)
         counts = ", ".join(
             f"{count} {'no gate' if name == 'none' else name}" for name, count in verdicts.items()
         )
-        write(
-            f"{len(records)} of {len(self._tests)} tests measured"
-            + (f": {counts}" if counts else ""),
-            red=len(records) < len(self._tests),
-        )
+        if self._tests or not self._conformance:
+            measured = f"{len(records)} of {len(self._tests)} tests measured"
+            lines.append(measured + (f": {counts}" if counts else ""))
+        if self._conformance:
+            kept = len(self._passed & self._conformance)
+            lines.append(f"conformance: {kept} of {len(self._conformance)} methods hold")
         if verdicts["pass"]:
-            write("pass: within the limits set for the test; whether it forgets, the scores say")
-        where = self._settings.gates_file or config.rootpath / "pyproject.toml"
+            lines.append(
+                "pass: within the limits set for the test; whether it forgets, the scores say"
+            )
+        where = settings.gates_file or self._config.rootpath / "pyproject.toml"
         if verdicts["none"]:
-            write(
+            lines.append(
                 f"no gate: nothing was asserted; set limits in [tool.klom.gates] of {where} "
                 "or with --klom-max forget_p95=LIMIT"
             )
-        write(f"store: {config.stash[SETTINGS].store.root}")
-
-    def _place(self, record: dict[str, Any]) -> tuple[int, int]:
-        """Forget sets and methods in the order asked for, however workers shared them."""
-        names = [forget_set.name for forget_set in self._settings.forget_sets]
-        methods = self._settings.options.methods
-        return names.index(record["forget_set"]), methods.index(record["method"])
+        if settings.baseline and records:
+            lines += changes(settings.baseline, records, settings.regressions)
+        return [*lines, *self._saved, f"store: {settings.store.root}"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from klom_bench.gates import Gate
+from klom_bench.gates import Earlier, Gate
 from klom_bench.metrics.floor import floor
 from klom_bench.record import Record
 
@@ -15,8 +15,14 @@ def failure(record: Record) -> str | None:
         return None
     cell = record.cell
     first = next(gate for gate in record.gates if gate.verdict == record.verdict)
+    what = f"{first.metric} {first.value:.2f}, limit {first.limit:g}"
+    if first.earlier:
+        what = (
+            f"{first.metric} rose from {first.earlier.value:.2f} to {first.value:.2f}, "
+            f"{first.earlier.allowed} allowed"
+        )
     lines = [
-        f"{first.metric} {first.value:.2f}, limit {first.limit:g}: {record.verdict}; "
+        f"{what}: {record.verdict}; "
         f"{cell.method.name} on {cell.forget_set.name} of {cell.task.name} "
         f"({cell.members} unlearned against {cell.oracles} oracles)"
     ]
@@ -36,13 +42,10 @@ def _no_score(record: Record) -> str:
 
 
 def _judged(record: Record, gate: Gate) -> list[str]:
+    if gate.earlier:
+        return _compared(record, gate, gate.earlier)
     reverse, split, statistic = gate.parts
-    cell, points = record.cell, len(record.cell.splits[split])
-    expected = getattr(floor(cell.estimator, cell.oracles, cell.members, reverse), statistic)
-    noise = (
-        f"floor {expected:.2f}; a perfect unlearner stays below {gate.perfect:.2f} in 95 % of "
-        f"runs at this N and {points} points"
-    )
+    noise = _noise(record, gate)
     if gate.verdict == "pass":
         return [f"  {gate.metric}: {gate.value:.2f} is within the limit {gate.limit:g}: pass"]
     if gate.verdict == "inconclusive":
@@ -64,9 +67,45 @@ def _judged(record: Record, gate: Gate) -> list[str]:
     if reverse:
         return [*lines, f"    {noise}; the reverse divergence shows members far from the oracles"]
     nothing = getattr(record.do_nothing[split], statistic)
-    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(split))
     return [
         *lines,
         f"    {noise}; doing nothing scores {nothing:.2f}",
-        f"    worst {split} points (their KLOM): {worst}",
+        _worst(record, split),
     ]
+
+
+def _compared(record: Record, gate: Gate, before: Earlier) -> list[str]:
+    reverse, split, statistic = gate.parts
+    what = f"{'reverse KLOM' if reverse else 'KLOM'} of the {split} set, {statistic}"
+    shown = f"  {gate.metric}: {what}: {before.value:.4g} before, {gate.value:.4g} now"
+    if gate.verdict == "pass":
+        return [f"{shown}; within the {before.allowed} allowed: pass"]
+    lines = [
+        f"{shown}; {before.allowed} allowed, so up to {gate.limit:.4g}: {gate.verdict}",
+        f"    before: {before.source}",
+    ]
+    if before.changed:
+        lines.append(f"    hyperparameters changed since: {', '.join(before.changed)}")
+    if gate.verdict == "inconclusive":
+        lines.append(
+            f"    the score is still in the noise ({_noise(record, gate)}): more models "
+            "(--klom-models, --klom-oracles) tell whether it is worse"
+        )
+    elif not reverse:
+        lines.append(_worst(record, split))
+    return lines
+
+
+def _noise(record: Record, gate: Gate) -> str:
+    reverse, split, statistic = gate.parts
+    cell, points = record.cell, len(record.cell.splits[split])
+    expected = getattr(floor(cell.estimator, cell.oracles, cell.members, reverse), statistic)
+    return (
+        f"floor {expected:.2f}; a perfect unlearner stays below {gate.perfect:.2f} in 95 % of "
+        f"runs at this N and {points} points"
+    )
+
+
+def _worst(record: Record, split: str) -> str:
+    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(split))
+    return f"    worst {split} points (their KLOM): {worst}"

@@ -15,6 +15,11 @@ HEAD = (
 
 def table(records: Sequence[Json]) -> list[str]:
     """Lines: for every forget set the oracles, doing nothing, then a row a test."""
+    return aligned([*HEAD, *cells(records)], left=2)
+
+
+def cells(records: Sequence[Json]) -> list[tuple[str, ...]]:
+    """The rows of the table without its head."""
     rows: list[tuple[str, ...]] = []
     for name, group in groupby(records, lambda r: (r["task"], r["forget_set"])):
         together = list(group)
@@ -34,7 +39,7 @@ def table(records: Sequence[Json]) -> list[str]:
             for r in together
             if r["method"] != "do_nothing" or r["verdict"] != "none" or len(together) == 1
         ]
-    return aligned([*HEAD, *rows], left=2)
+    return rows
 
 
 def _row(forget_set: str, who: str, scores: Json, accuracy: Json, *rest: str) -> tuple[str, ...]:

@@ -12,18 +12,26 @@ from klom_bench.errors import KlomError
 
 
 def write(path: Path, content: bytes) -> str:
-    """Write beside and rename, so that a killed run leaves no half file; returns the checksum."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a file of the store whole; returns the checksum, KlomError where it cannot."""
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise KlomError(
             f"cannot write {path}: {error.strerror}. Make room or choose another folder with "
             "--klom-store; members that were finished before are kept"
         ) from error
     return hashlib.sha256(content).hexdigest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside and rename, so that a killed run leaves no half file."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path, sha256: str) -> bytes:

@@ -1,0 +1,183 @@
+"""The scores of an earlier run, and how far a later one may rise above them."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from klom_bench.errors import KlomError, unknown
+from klom_bench.gates import METRICS, Earlier, Gate
+from klom_bench.record import Record
+from klom_bench.store.files import write_whole
+
+SCHEMA = 1
+KEPT = ("task", "forget_set", "method", "hyperparameters", "members", "estimator", "seed",
+        "forget_set_sha256", "device", "scores", "reverse")  # fmt: skip
+MUST_AGREE = ("estimator", "members", "seed", "forget_set_sha256")
+Json = Mapping[str, Any]
+Test = tuple[str, str, str]
+"""Task, forget set and method: what a score belongs to, wherever its test lies."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How far a score may rise: a share of what it was, or an amount in nats."""
+
+    amount: float
+    relative: bool
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}%" if self.relative else f"{self.amount:g}"
+
+    def limit(self, before: float) -> float:
+        """The highest score that is no regression."""
+        return before * (1 + self.amount / 100) if self.relative else before + self.amount
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The records of an earlier run, as far as they are compared."""
+
+    path: Path
+    tests: Mapping[Test, Json]
+
+    def refuse_other_settings(self, asked: Sequence[Json]) -> None:
+        """KlomError where tests of both runs cannot be compared; `asked` has MUST_AGREE of each."""
+        for now in asked:
+            before = self.tests.get(test_of(now))
+            if before is None:
+                continue
+            different = [
+                f"{key} is {_shown(before[key])} there, {_shown(now[key])} is asked for"
+                for key in MUST_AGREE
+                if before[key] != now[key]
+            ]
+            if different:
+                raise KlomError(
+                    f"the baseline {self.path} does not fit {name_of(now)}: "
+                    f"{'; '.join(different)}. Ask for the same, or make it anew with "
+                    "--klom-save-baseline"
+                )
+
+    def refuse_strangers(self, asked: Collection[Test]) -> None:
+        """KlomError where this run has none of its tests: nothing would be compared."""
+        if not any(test in self.tests for test in asked):
+            raise KlomError(
+                f"the baseline {self.path} shares no test with this run, so nothing would be held "
+                f"against it: it has {_few(self.tests)}; this run has {_few(asked)}"
+            )
+
+    def gates(self, record: Record, allowed: Mapping[str, Regression]) -> tuple[Gate, ...]:
+        """What the baseline asks of a record; nothing where it does not have the test."""
+        now = record.as_json()
+        before = self.tests.get(test_of(now))
+        if before is None:
+            return ()
+        old, new = before["hyperparameters"], now["hyperparameters"]
+        changed = [
+            f"{name} {old.get(name)!r} -> {new.get(name)!r}"
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        ]
+        found = []
+        for metric, regression in sorted(allowed.items()):
+            value = score(before, metric)
+            if value is None:
+                raise KlomError(
+                    f"the baseline {self.path} has no number for {metric} of {name_of(before)}: "
+                    "there is nothing to compare with"
+                )
+            earlier = Earlier(value, str(regression), str(self.path), tuple(changed))
+            found.append(record.gate(metric, regression.limit(value), earlier))
+        return tuple(found)
+
+
+def load(path: Path) -> Baseline:
+    """A benchmark JSON of an earlier run, or what `save` wrote; KlomError for anything else."""
+    try:
+        content = json.loads(path.read_bytes())
+        if "klom_baseline" in content:
+            records = list(content["tests"].values())
+        else:
+            benchmarks = [b.get("extra_info", {}) for b in content["benchmarks"]]
+            records = [info["klom"] for info in benchmarks if "klom" in info]
+        tests = {test_of(_checked(record)): record for record in records}
+    except OSError as error:
+        raise KlomError(f"the baseline {path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KlomError(
+            f"{path} is not a baseline ({type(error).__name__}: {error}): give a file of "
+            "--klom-save-baseline, or one of --benchmark-json of a run with --klom-method"
+        ) from error
+    if not tests:
+        raise KlomError(f"the baseline {path} has no KLOM test: nothing would be held against it")
+    return Baseline(path, tests)
+
+
+def save(path: Path, records: Sequence[Json]) -> None:
+    """Write the records' scores, sorted, a number a line, so that changes show in a diff.
+
+    OSError where the file cannot be written.
+    """
+    tests = {name_of(record): {key: record[key] for key in KEPT} for record in records}
+    content = {"klom_baseline": SCHEMA, "tests": tests}
+    write_whole(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+
+def checked_regression(metric: str, text: str) -> Regression:
+    """The regression allowed by `10%` or `0.2`; KlomError for anything else."""
+    if metric not in METRICS:
+        raise KlomError(f"--klom-max-regression: {unknown('score', metric, METRICS)}")
+    try:
+        amount = float(text.removesuffix("%"))
+    except ValueError:
+        amount = float("nan")
+    if not 0 <= amount < float("inf"):
+        raise KlomError(
+            f"--klom-max-regression {metric}={text}: say how far the score may rise, "
+            "as 10% or as 0.2 (nats)"
+        )
+    return Regression(amount, text.endswith("%"))
+
+
+def score(record: Json, metric: str) -> float | None:
+    """One score of a record in its JSON form."""
+    reverse, split, statistic = METRICS[metric]
+    value: float | None = record["reverse" if reverse else "scores"][split][statistic]
+    return value
+
+
+def test_of(record: Json) -> Test:
+    """Which test a record is of."""
+    return record["task"], record["forget_set"], record["method"]
+
+
+def name_of(record: Json) -> str:
+    """The same as text, as in the test's id."""
+    return "-".join(test_of(record))
+
+
+def _checked(record: Any) -> Json:
+    """The record, or an exception that says what is missing or not what it should be."""
+    for key in KEPT:
+        record[key]
+    for metric in METRICS:
+        value = score(record, metric)
+        if value is not None and not isinstance(value, int | float):
+            raise TypeError(f"{metric} is {value!r}")
+    if not isinstance(record["hyperparameters"], dict):
+        raise TypeError("hyperparameters are not an object")
+    checked: Json = record
+    return checked
+
+
+def _few(tests: Collection[Test]) -> str:
+    names = ["-".join(test) for test in sorted(tests)]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{k}={v}" for k, v in value.items())
+    return str(value)

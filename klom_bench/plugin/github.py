@@ -1,0 +1,52 @@
+"""On GitHub Actions: a job summary and annotations, from the process that reports."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from klom_bench.plugin.summary import Summary
+from klom_bench.report.github import annotation, job_summary
+
+
+class GitHub:
+    """Collects what failed; at the end writes $GITHUB_STEP_SUMMARY and prints annotations."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        self._failures: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the first failure of a test."""
+        if report.failed:
+            self._failures.setdefault(report.nodeid, report.longreprtext)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
+        """Annotations go to the log, where GitHub reads them from the start of a line."""
+        terminalreporter.ensure_newline()
+        for test, message in self._failures.items():
+            path = _seen_from_repository(config.rootpath / test.partition("::")[0])
+            terminalreporter.write_line(annotation(path, test, message))
+        target = os.environ.get("GITHUB_STEP_SUMMARY")
+        if not target:
+            return
+        page = job_summary(self._summary.records(), self._summary.told(), self._failures)
+        try:
+            with Path(target).open("a", encoding="utf-8") as file:
+                file.write(page)
+        except OSError as error:
+            terminalreporter.write_line(
+                f"GITHUB_STEP_SUMMARY={target} cannot be written ({error.strerror}): "
+                "no job summary; everything it would say stands above"
+            )
+
+
+def _seen_from_repository(path: Path) -> str:
+    """GitHub finds files by their path in the repository."""
+    root = os.environ.get("GITHUB_WORKSPACE")
+    if root and path.is_relative_to(root):
+        path = path.relative_to(root)
+    return path.as_posix()

@@ -1,0 +1,46 @@
+"""What GitHub Actions shows: a job summary in Markdown, and annotations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from klom_bench.report.table import cells
+
+COLUMNS = (
+    "forget set", "", "P95 forget", "P95 retain", "P95 val", "accuracy forget", "accuracy retain",
+    "accuracy val", "unlearn s", "cost of retrain", "verdict",
+)  # fmt: skip
+
+
+def job_summary(
+    records: Sequence[Mapping[str, Any]], told: Sequence[str], failures: Mapping[str, str]
+) -> str:
+    """A page: the table, what the run says of itself, and what failed, by test."""
+    lines = ["## KLOM", ""]
+    if records:
+        rows = [COLUMNS, ["---"] * len(COLUMNS), *cells(records)]
+        lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
+        lines.append("")
+    lines += [f"{line}  " for line in told]
+    for test, message in failures.items():
+        lines += ["", f"<details><summary>{_plain(test)}</summary>", ""]
+        lines += ["    " + line for line in message.splitlines()]
+        lines += ["", "</details>"]
+    return "\n".join(lines) + "\n\n"
+
+
+def annotation(path: str, test: str, message: str) -> str:
+    """A workflow command that GitHub shows at the file of a failing test."""
+    title = _escaped(test, {":": "%3A", ",": "%2C"})
+    file = _escaped(path, {":": "%3A", ",": "%2C"})
+    return f"::error file={file},title={title}::{_escaped(message, {})}"
+
+
+def _escaped(text: str, more: Mapping[str, str]) -> str:
+    for char, code in {"%": "%25", "\r": "%0D", "\n": "%0A", **more}.items():
+        text = text.replace(char, code)
+    return text
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves alone in a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")
