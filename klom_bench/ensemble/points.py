@@ -35,6 +35,11 @@ class Points:
             self.seen += batch.shape[1]
             yield self.x[batch], self.y[batch]
 
+    def of_member(self, i: int) -> "Points":
+        """The same points for the i-th member alone."""
+        indices = self.indices if self.indices.ndim == 1 else self.indices[i]
+        return type(self)(self.x, self.y, indices, [self.generators[i]])
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Not without a batch size."""
         raise TypeError("points come in batches: for x, y in forget.batches(64): ...")

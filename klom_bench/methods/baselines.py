@@ -22,6 +22,8 @@ def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> I
     """Train afresh on R by the task's recipe: an independent second set of oracles.
 
     Its scores are what a perfect unlearner gets: they lie at the floor.
+    Resets: all.
+    Sees: retain.
     """
     seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
     model.load_states([initial_state(task.architecture, seed) for seed in seeds])

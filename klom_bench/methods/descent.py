@@ -24,6 +24,7 @@ def finetune(
 
     Defaults: as in most public comparisons (METHODS notes: lr .01, 10 epochs, batch 256, momentum
     .9, weight decay 5e-4).
+    Sees: retain.
     """
     optimizer = torch.optim.SGD(
         model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
@@ -51,6 +52,7 @@ def noisy_descent(
 
     The noise is added to the gradient, as in the public code. Defaults: C 1, σ .01, lr 1e-3,
     5 epochs, batch 256 (the public code).
+    Sees: retain.
     """
     parameters = list(model.parameters())
     for _ in range(epochs):

@@ -15,8 +15,7 @@ class OneMembersPoints:
     """Points as a single model sees them: batches x [B, ...], y [B]."""
 
     def __init__(self, points: Points, i: int) -> None:
-        indices = points.indices if points.indices.ndim == 1 else points.indices[i]
-        self.points = Points(points.x, points.y, indices, [points.generators[i]])
+        self.points = points.of_member(i)
 
     def __len__(self) -> int:
         return len(self.points)

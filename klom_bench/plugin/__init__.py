@@ -9,11 +9,14 @@ import pytest
 from klom_bench.plugin import distribution, hookspec
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
+from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
 from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS, TERMINAL
 from klom_bench.plugin.options import add_options, read_options
 
 if TYPE_CHECKING:
     from klom_bench.plugin.settings import Settings
+
+KLOM_FIXTURES = {"klom_cell", "klom_conformance"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,8 +104,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a forget set and method."""
-    if "klom_cell" not in metafunc.fixturenames:
+    """One test a forget set and method, one conformance test a method."""
+    if not KLOM_FIXTURES & set(metafunc.fixturenames):
         return
     settings = metafunc.config.stash.get(SETTINGS, None)
     # Plain strings, so that pytest-benchmark can save and group by them.
@@ -116,7 +119,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         }
     )
     for name, values in parameters.items():
-        metafunc.parametrize(name, values)
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, values)
 
 
 @pytest.hookimpl(trylast=True)
@@ -128,7 +132,7 @@ def pytest_collection_modifyitems(
     chosen: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
     for item in items:
-        is_klom = "klom_cell" in getattr(item, "fixturenames", ())
+        is_klom = bool(KLOM_FIXTURES & set(getattr(item, "fixturenames", ())))
         (chosen if is_klom == bool(settings) else dropped).append(item)
     if dropped:
         items[:] = chosen

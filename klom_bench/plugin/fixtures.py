@@ -12,6 +12,7 @@ import pytest
 from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS
 
 if TYPE_CHECKING:
+    from klom_bench.conformance.subject import Subject
     from klom_bench.record import Cell, Record
 
 T = TypeVar("T")
@@ -123,6 +124,44 @@ class KlomTest:
 def klom(request: pytest.FixtureRequest, benchmark: Any) -> KlomTest:
     """klom.measure(cell) -> record; klom.check(record)."""
     return KlomTest(request, benchmark)
+
+
+class Conformance:
+    """Examines the method of a test."""
+
+    def __init__(self, subject: "Subject") -> None:
+        self._subject = subject
+
+    def check(self) -> None:
+        """Fail the test where the method does not do what its docstring says."""
+        from klom_bench.conformance.checks import complaints
+        from klom_bench.report.failure import nonconformance
+
+        __tracebackhide__ = True
+        wrong = told_plainly(lambda: complaints(self._subject))
+        if wrong:
+            pytest.fail(nonconformance(self._subject.method.name, wrong), pytrace=False)
+
+
+@pytest.fixture
+def klom_conformance(
+    request: pytest.FixtureRequest, klom_task: str, klom_method: str
+) -> Conformance:
+    """klom_conformance.check(): whether the selected method does what it says."""
+    from klom_bench.conformance.subject import Subject
+    from klom_bench.methods.method import method_of
+
+    if problem := request.config.stash.get(PROBLEM, None):
+        pytest.fail(problem, pytrace=False)
+    settings = request.config.stash[SETTINGS]
+    function = request.getfixturevalue(klom_method)
+
+    def subject() -> Subject:
+        method = method_of(klom_method, function)
+        hyperparameters = settings.hyperparameters(method)
+        return Subject(method, hyperparameters, settings.task, settings.device)
+
+    return Conformance(told_plainly(subject))
 
 
 def built_in_methods() -> ModuleType:

@@ -1,5 +1,7 @@
 """What a failing KLOM test says."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from klom_bench.gates import Earlier, Gate
@@ -28,6 +30,15 @@ def failure(record: Record) -> str | None:
     ]
     for gate in record.gates:
         lines += _judged(record, gate)
+    return "\n".join(lines)
+
+
+def nonconformance(method: str, wrong: Mapping[str, Sequence[str]]) -> str:
+    """What a failing conformance test says: check by check."""
+    lines = [f"{method} does not do what it says"]
+    for check, complaints in wrong.items():
+        lines.append(f"  {check.replace('_', ' ')}: no")
+        lines += [f"    {complaint}" for complaint in complaints]
     return "\n".join(lines)
 
 

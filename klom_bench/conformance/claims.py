@@ -1,0 +1,102 @@
+"""What a method's docstring says of it, in lines that can be checked.
+
+    Trains: all | nothing | 4.*, 6.weight | last k | share of the weights     (default: all)
+    Resets: the same words                                                    (default: nothing)
+    Sees: forget and retain | retain | nothing                   (default: forget and retain)
+    BatchNorm: frozen | updated                                   (default: nothing is said)
+
+`4.*` are names of parameters, `k` and `share` hyperparameters of the method (or numbers, `50 %`);
+`last k` are the last k blocks, the children of the network that have parameters.
+"""
+
+import functools
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from klom_bench.errors import KlomError, unknown
+
+_LINE = re.compile(r"^\s*(Trains|Resets|Sees|BatchNorm):\s*(.*?)\.?\s*$", re.MULTILINE)
+_ALLOWED = {
+    "sees": ("forget and retain", "forget", "retain", "nothing"),
+    "batchnorm": ("frozen", "updated", ""),
+}
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The four lines; what a docstring leaves out has its default."""
+
+    trains: str = "all"
+    resets: str = "nothing"
+    sees: str = "forget and retain"
+    batchnorm: str = ""
+
+    @property
+    def sees_forget(self) -> bool:
+        """Whether the forget set makes a difference."""
+        return self.sees.startswith("forget")
+
+
+def source_of(function: Any) -> Any:
+    """The function that was written: without functools.partial and decorators."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.unwrap(function)
+
+
+def claims_of(function: Any) -> Claims:
+    """What the docstring says; KlomError for a word that is not known."""
+    doc = inspect.getdoc(source_of(function)) or ""
+    said = {name.lower(): value for name, value in _LINE.findall(doc)}
+    for name, words in _ALLOWED.items():
+        if name in said and said[name] not in words:
+            where = f"the docstring of {source_of(function).__name__}"
+            raise KlomError(f"{where}: {unknown(name, said[name], words)}")
+    return Claims(**said)
+
+
+def names(claim: str, network: nn.Module, settings: Mapping[str, Any]) -> set[str]:
+    """The parameters that a claim is about; KlomError where there are none of these names."""
+    known = [name for name, _ in network.named_parameters()]
+    if claim == "nothing":
+        return set()
+    if claim == "all" or share(claim, settings) is not None:
+        return set(known)
+    if match := re.fullmatch(r"last (\w+)", claim):
+        count = int(_value(match[1], settings))
+        blocks = [
+            n for n, child in network.named_children() if any(True for _ in child.parameters())
+        ]
+        return {n for n in known if n.partition(".")[0] in blocks[max(len(blocks) - count, 0) :]}
+    found: set[str] = set()
+    for pattern in re.split(r"[,\s]+", claim):
+        matching = {name for name in known if fnmatchcase(name, pattern)}
+        if not matching:
+            raise KlomError(
+                f"the docstring speaks of {pattern!r}: {unknown('parameter', pattern, known)}"
+            )
+        found |= matching
+    return found
+
+
+def share(claim: str, settings: Mapping[str, Any]) -> float | None:
+    """The part of the weights that a claim allows to change, None where it does not say."""
+    match = re.fullmatch(r"([\w.]+)\s*(%?) of the weights", claim)
+    return float(_value(match[1], settings)) / (100 if match[2] else 1) if match else None
+
+
+def _value(word: str, settings: Mapping[str, Any]) -> Any:
+    if word in settings:
+        return settings[word]
+    try:
+        return float(word)
+    except ValueError:
+        raise KlomError(
+            f"the docstring names {unknown('hyperparameter', word, settings)}"
+        ) from None

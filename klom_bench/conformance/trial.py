@@ -1,0 +1,206 @@
+"""Small runs of a method, as the harness runs it, on a few points and watched."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.seeds import generator
+from klom_bench.ensemble.threads import side_by_side
+from klom_bench.harness import Run
+from klom_bench.methods.method import Method
+from klom_bench.metrics.estimators import ESTIMATORS
+from klom_bench.metrics.margins import margins
+from klom_bench.record import Cell
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.members import train_pack
+from klom_bench.tasks.task import Data, Task, checked_forget_set
+
+MEMBERS = [0, 1, 2]
+TRAIN, FORGET, VAL = 128, 13, 32
+LARGEST_BATCH = 5
+"""Of forget points: so that the set has several batches and a ragged one, whatever is asked for."""
+
+State = dict[str, Tensor]
+T = TypeVar("T")
+
+
+class SmallBatches(Points):
+    """Points that come in batches of at most LARGEST_BATCH."""
+
+    def batches(
+        self, batch_size: int, *, drop_last: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch."""
+        yield from super().batches(min(batch_size, LARGEST_BATCH), drop_last=drop_last)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made: margins [members, points], state dicts, epochs."""
+
+    margins: np.ndarray
+    states: Sequence[State]
+    epochs: int
+
+
+class Watch:
+    """What is seen from outside: parameters that a gradient reached, inputs of the model."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = shape
+        self.on = False
+        self.reached: set[str] = set()
+        self.inputs: set[bytes] = set()
+
+    def over(self, module: nn.Module) -> nn.Module:
+        """Watch this module from now on."""
+        for name, parameter in module.named_parameters():
+            parameter.register_hook(self._gradient(name.removeprefix("network.")))
+        module.register_forward_pre_hook(self._input)
+        return module
+
+    def _gradient(self, name: str) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            if self.on and gradient.any():
+                self.reached.add(name)
+
+        return hook
+
+    def _input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        # Inside vmap a tensor has no values to look at; the ensemble around it has been seen.
+        if self.on and not torch._C._functorch.is_batchedtensor(args[0]):
+            self.inputs |= rows(args[0], self.shape)
+
+
+def rows(x: Tensor, shape: Sequence[int]) -> set[bytes]:
+    """The single inputs of a batch, as bytes that can be compared."""
+    return {row.tobytes() for row in x.detach().cpu().reshape(-1, *shape).numpy()}
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A method with its settings, and an architecture to try it on."""
+
+    task: Task
+    method: Method
+    settings: Mapping[str, Any]
+    device: torch.device
+    architecture: Callable[[], nn.Module]
+
+    @cached_property
+    def small(self) -> Task:
+        """A task of TRAIN points that are drawn from the task's."""
+        whole = self.task.data
+        g = generator("conformance", self.task.name)
+        train = torch.randperm(len(whole.y_train), generator=g)[:TRAIN]
+        val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
+        data = Data(
+            whole.x_train[train], whole.y_train[train], whole.x_val[val], whole.y_val[val], ""
+        )
+        return replace(
+            self.task,
+            architecture=self.architecture,
+            load=lambda: data,
+            train_points=len(train),
+            forget_sets={},
+        )
+
+    @cached_property
+    def cell(self) -> Cell:
+        """What the harness is asked for."""
+        n = self.small.train_points
+        return Cell(
+            task=self.small,
+            method=self.method,
+            settings=self.settings,
+            forget_set=checked_forget_set(
+                "conformance", np.linspace(3, n - 1, FORGET, dtype=int), n
+            ),
+            members=len(MEMBERS),
+            oracles=len(MEMBERS),
+            seed=0,
+            estimator=ESTIMATORS["default"],
+            device=self.device,
+        )
+
+    @cached_property
+    def originals(self) -> Outcome:
+        """Originals, trained by the task's recipe."""
+        ensemble = EnsembleId(self.small, "original", 0)
+        trained = self._alone(
+            lambda: train_pack(ensemble, MEMBERS, self.device, _nothing, _nothing)
+        )
+        found = [np.concatenate([t.train_margins, t.val_margins]) for t in trained]
+        return Outcome(np.stack(found), [t.state for t in trained], 0)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """One model, for the names of its parameters."""
+        return self.architecture()
+
+    def run(
+        self,
+        pack: Sequence[int] = MEMBERS,
+        *,
+        originals: Sequence[State] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        replaced: Sequence[Sequence[int]] | None = None,
+        watch: Watch | None = None,
+    ) -> Outcome:
+        """Unlearn.
+
+        replaced: for every model of the pack the forget points (positions in the forget set) in
+        whose place it sees noise of the same look.
+        """
+        cell = self.cell
+        if settings is not None:
+            cell = replace(cell, settings=settings)
+        if watch is not None:
+            watched = replace(self.small, architecture=lambda: watch.over(self.architecture()))
+            cell = replace(cell, task=watched)
+
+        def unlearn() -> Outcome:
+            run = Run(cell, list(originals or self.originals.states), list(pack))
+            run.forget = self._forget(run, replaced or [()] * len(pack))
+            if watch is not None:
+                watch.over(run.model)
+                watch.on = True
+            for _ in run.epochs():
+                pass
+            if watch is not None:
+                watch.on = False
+            y = cell.task.data.y()
+            return Outcome(margins(run.logits().cpu(), y).numpy(), run.model.states(), run.epoch)
+
+        return self._alone(unlearn)
+
+    def _forget(self, run: Run, replaced: Sequence[Sequence[int]]) -> Points:
+        points = run.forget
+        forget = points.indices
+        own = forget.repeat(len(replaced), 1)
+        for row, positions in zip(own, replaced, strict=True):
+            for position in positions:
+                row[position] = len(points.x) + position
+        g = generator("conformance noise", self.task.name)
+        flat = points.x[forget.to(points.x.device)].flatten(1)
+        noise = torch.stack(
+            [row[torch.randperm(len(row), generator=g).to(row.device)] for row in flat]
+        )
+        x = torch.cat([points.x, noise.view(-1, *points.x.shape[1:])])
+        y = torch.cat([points.y, points.y[forget.to(points.y.device)]])
+        return SmallBatches(x, y, own, points.generators)
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        """As the harness does it: in a thread that computes with one core."""
+        (result,) = side_by_side(lambda _: work(), 1, self.device)
+        return result
+
+
+def _nothing(*_: Any) -> None:
+    pass

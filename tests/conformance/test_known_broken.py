@@ -1,0 +1,437 @@
+"""Methods that are broken as public ones were: each must be caught, and its sound twin must pass.
+
+The first seven are those of the notes on public code; `broken` switches between the twins.
+"""
+
+import copy
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from klom_bench import per_model
+from klom_bench.conformance.checks import CHECKS, complaints
+from klom_bench.conformance.subject import Subject
+from klom_bench.ensemble.ensemble import initial_state
+from klom_bench.ensemble.losses import cross_entropy, kl
+from klom_bench.errors import KlomError
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.tasks import DIGITS
+
+CPU = torch.device("cpu")
+
+
+def examine(function, name="method", **given):
+    method = method_of(name, function)
+    return complaints(Subject(method, method.settings(given, {}), DIGITS, CPU))
+
+
+def descend(model, points, lr, epochs=1, **more):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, **more)
+    for _ in range(epochs):
+        for x, y in points.batches(16):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+
+def scrub_like(teacher_of, held_by):
+    """SCRUB in little: the teacher and what the optimizer holds are what may go wrong."""
+
+    def method(model, forget, retain, *, lr=0.05):
+        teacher = teacher_of(model)
+        optimizer = torch.optim.SGD(held_by(model, teacher).parameters(), lr=lr)
+        for _ in range(2):
+            for x, y in retain.batches(32):
+                optimizer.zero_grad()
+                (cross_entropy(model(x), y) + kl(teacher(x).detach(), model(x))).backward()
+                optimizer.step()
+            for x, _ in forget.batches(32):
+                optimizer.zero_grad()
+                (-kl(teacher(x).detach(), model(x))).backward()
+                optimizer.step()
+        yield
+
+    return method
+
+
+def the_optimizer_holds_the_teachers_parameters(broken):
+    return scrub_like(lambda m: m.clone(), lambda m, teacher: teacher if broken else m)
+
+
+def the_teacher_is_a_shallow_copy(broken):
+    return scrub_like(lambda m: copy.copy(m) if broken else m.clone(), lambda m, _: m)
+
+
+def the_forget_set_is_cut(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        for x, y in itertools.islice(forget.batches(64), 2 if broken else None):
+            optimizer.zero_grad()
+            (-cross_entropy(model(x), y)).backward()
+            optimizer.step()
+        yield
+
+    return method
+
+
+def weight_decay_moves_masked_weights(broken):
+    def method(model, forget, retain, *, share=0.5, weight_decay=0.1):
+        """Saliency in little.
+
+        Trains: share of the weights.
+        """
+        parameters = list(model.parameters())
+        optimizer = torch.optim.SGD(parameters, lr=0.1, weight_decay=weight_decay)
+        old = [p.detach().clone() for p in parameters]
+        sums = [torch.zeros_like(p) for p in parameters]
+        for x, y in forget.batches(64):
+            gradients = torch.autograd.grad(cross_entropy(model(x), y), parameters)
+            sums = [s + g for s, g in zip(sums, gradients, strict=True)]
+        every = torch.cat([s.abs().flatten(1) for s in sums], 1)
+        edge = every.sort(1).values[:, -int(share * every.shape[1])]
+        masks = [s.abs() >= edge.view(-1, *[1] * (s.ndim - 1)) for s in sums]
+        for x, y in forget.batches(64):
+            optimizer.zero_grad()
+            (-cross_entropy(model(x), y)).backward()
+            for p, mask in zip(parameters, masks, strict=True):
+                p.grad *= mask
+            optimizer.step()
+            if not broken:
+                with torch.no_grad():
+                    for p, mask, before in zip(parameters, masks, old, strict=True):
+                        p.copy_(torch.where(mask, p, before))
+        yield
+
+    return method
+
+
+def a_layer_without_reset_parameters_is_skipped(broken):
+    """EU-k in little: the last k blocks anew, then fine-tuned on R."""
+
+    def reset(child, fresh):
+        for module, other in zip(child.modules(), fresh.modules(), strict=True):
+            if not broken or hasattr(module, "reset_parameters"):
+                own = dict(module.named_parameters(recurse=False))
+                for name, value in other.named_parameters(recurse=False):
+                    own[name].data.copy_(value)
+
+    @per_model
+    def method(model, forget, retain, *, k=1, lr=0.05):
+        """Exact unlearning of the last blocks.
+
+        Trains: last k.
+        Resets: last k.
+        Sees: retain.
+        """
+        blocks = [c for c in model.children() if any(True for _ in c.parameters())][-k:]
+        last = list(model.children()).index(blocks[0])
+        seed = int(torch.randint(2**31, (), generator=retain.points.generators[0]))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            anew = copy.deepcopy(model)
+            for module in anew.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+                elif hasattr(module, "scale"):
+                    module.scale.data.uniform_(0.5, 1.5)
+        for child, fresh in list(zip(model.children(), anew.children(), strict=True))[last:]:
+            reset(child, fresh)
+        optimizer = torch.optim.SGD([p for b in blocks for p in b.parameters()], lr=lr)
+        model.eval()
+        for x, y in retain.batches(32):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    return method
+
+
+def train_mode_where_batchnorm_should_be_frozen(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        """Fine-tuning.
+
+        Sees: retain.
+        BatchNorm: frozen.
+        """
+        if not broken:
+            model.eval()
+        descend(model, retain, lr)
+        yield
+
+    return method
+
+
+def a_stale_cache_hides_that_nothing_is_done(broken):
+    cache = {}
+
+    def method(model, forget, retain, *, lr=0.05):
+        key = "done" if broken else object()
+        if key not in cache:
+            descend(model, forget, lr)
+            cache[key] = [p.detach().clone() for p in model.parameters()]
+        with torch.no_grad():
+            for p, done in zip(model.parameters(), cache[key], strict=True):
+                p.copy_(done[:1].expand_as(p) if done.shape != p.shape else done)
+        yield
+
+    return method
+
+
+OF_PUBLIC_CODE = {
+    the_optimizer_holds_the_teachers_parameters: "trains_what_it_says",
+    the_teacher_is_a_shallow_copy: "every_forget_point_counts",
+    the_forget_set_is_cut: "every_forget_point_counts",
+    weight_decay_moves_masked_weights: "trains_what_it_says",
+    a_layer_without_reset_parameters_is_skipped: "resets_are_whole",
+    train_mode_where_batchnorm_should_be_frozen: "batchnorm_is_treated_as_said",
+    a_stale_cache_hides_that_nothing_is_done: "every_forget_point_counts",
+}
+
+
+def validation_points_are_used(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        if broken:
+            x = DIGITS.data.x_val[:3]
+            model(x.expand(len(model), *x.shape))
+        descend(model, forget, lr)
+        yield
+
+    return method
+
+
+def randomness_is_global(broken):
+    def method(model, forget, retain, *, sigma=0.01):
+        descend(model, forget, 0.05)
+        with torch.no_grad():
+            for p in model.parameters():
+                p += sigma * (torch.randn_like(p) if broken else model.noise_like(p))
+        yield
+
+    return method
+
+
+def numpy_randomness_is_global(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        descend(model, forget, lr * (np.random.rand() if broken else 0.5))
+        yield
+
+    return method
+
+
+def the_loss_is_a_mean_over_members(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        for x, y in forget.batches(64):
+            optimizer.zero_grad()
+            (-cross_entropy(model(x), y) / (len(model) if broken else 1)).backward()
+            optimizer.step()
+        yield
+
+    return method
+
+
+def members_share_one_generator(broken):
+    def method(model, forget, retain, *, sigma=0.01):
+        descend(model, forget, 0.05)
+        with torch.no_grad():
+            for p in model.parameters():
+                if broken:
+                    p += sigma * torch.randn(p.shape, generator=model.generator(0))
+                else:
+                    p += sigma * model.noise_like(p)
+        yield
+
+    return method
+
+
+def a_hyperparameter_is_not_used(broken):
+    def method(model, forget, retain, *, lr=0.05, momentum=0.9):
+        descend(model, forget, lr, epochs=2, momentum=0.5 if broken else momentum)
+        yield
+
+    return method
+
+
+def a_word_is_not_used(broken):
+    def not_read(model, forget, retain, *, order="random"):
+        descend(model, forget, 0.05)
+        yield
+
+    def read(model, forget, retain, *, order="random"):
+        descend(model, forget, {"random": 0.05}[order])
+        yield
+
+    return not_read if broken else read
+
+
+def the_data_are_changed(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        descend(model, forget, lr)
+        retain.x.add_(0.001 if broken else 0)
+        yield
+
+    return method
+
+
+def what_should_be_frozen_moves(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        """Trains: 2.*"""
+        chosen = [p for n, p in model.named_parameters() if broken or n.startswith("network.2")]
+        optimizer = torch.optim.SGD(chosen, lr=lr)
+        for x, y in forget.batches(64):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+        yield
+
+    return method
+
+
+def a_layer_moves_by_weight_decay_alone(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=0.1)
+        for x, y in forget.batches(64):
+            optimizer.zero_grad()
+            first = [p for n, p in model.named_parameters() if n.startswith("network.0")]
+            for p in first:
+                p.requires_grad_(not broken)
+            cross_entropy(model(x), y).backward()
+            for p in first:
+                p.requires_grad_(True)
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            optimizer.step()
+        yield
+
+    return method
+
+
+def the_forget_set_is_seen_after_all(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        """Sees: retain."""
+        descend(model, retain, lr)
+        if broken:
+            descend(model, forget, lr)
+        yield
+
+    return method
+
+
+def it_changes_something(broken):
+    def method(model, forget, retain):
+        if broken:
+            descend(model, forget, 0.05)
+        yield
+
+    method.changes_nothing = True
+    return method
+
+
+def it_diverges(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        descend(model, forget, lr * (1e9 if broken else 1), epochs=3)
+        yield
+
+    return method
+
+
+OTHERS = {
+    validation_points_are_used: "no_validation_point_is_seen",
+    randomness_is_global: "the_same_seed_gives_the_same",
+    numpy_randomness_is_global: "the_same_seed_gives_the_same",
+    the_loss_is_a_mean_over_members: "the_pack_makes_no_difference",
+    members_share_one_generator: "the_pack_makes_no_difference",
+    a_hyperparameter_is_not_used: "every_hyperparameter_is_used",
+    a_word_is_not_used: "every_hyperparameter_is_used",
+    the_data_are_changed: "originals_are_untouched",
+    what_should_be_frozen_moves: "trains_what_it_says",
+    a_layer_moves_by_weight_decay_alone: "trains_what_it_says",
+    the_forget_set_is_seen_after_all: "every_forget_point_counts",
+    it_changes_something: "it_changes_nothing",
+    it_diverges: "it_stays_finite",
+}
+DEFECTS = OF_PUBLIC_CODE | OTHERS
+
+
+@pytest.fixture(autouse=True)
+def data_as_they_were():
+    yield
+    DIGITS.forget_data()
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: d.__name__)
+def test_a_broken_method_is_caught(defect):
+    found = examine(defect(broken=True))
+    assert DEFECTS[defect] in found, found
+    assert all(isinstance(text, str) for wrong in found.values() for text in wrong)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: d.__name__)
+def test_its_sound_twin_passes(defect):
+    assert examine(defect(broken=False)) == {}
+
+
+def test_every_check_has_a_broken_method():
+    assert {check.__name__ for check in CHECKS} <= set(DEFECTS.values())
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("defaults", ["published", "of the task"])
+def test_built_in_methods_hold(name, defaults):
+    given = DIGITS.hyperparameters.get(name, {}) if defaults == "of the task" else {}
+    assert examine(BUILT_IN[name], name, **given) == {}
+
+
+def test_batchnorm_frozen_may_be_asked_for():
+    def method(model, forget, retain, *, freeze_batchnorm=True, lr=0.05):
+        descend(model, forget, lr)
+        yield
+
+    assert "batchnorm_is_treated_as_said" in examine(method)
+    found = examine(method, freeze_batchnorm=False)
+    assert set(found) == {"every_hyperparameter_is_used"}
+
+
+def test_batchnorm_updated_is_held_to_it():
+    def method(model, forget, retain, *, lr=0.05):
+        """BatchNorm: updated."""
+        model.eval()
+        descend(model, forget, lr)
+        yield
+
+    assert "batchnorm_is_treated_as_said" in examine(method)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Trains: 9.*.", "speaks of '9.*': unknown parameter"),
+        ("Sees: everything.", "unknown sees 'everything'"),
+        ("BatchNorm: cold.", "unknown batchnorm 'cold'"),
+        ("Trains: last depth.", "unknown hyperparameter 'depth'"),
+        ("Trains: part of the weights.", "unknown hyperparameter 'part'"),
+    ],
+)
+def test_a_claim_that_is_not_understood(line, message):
+    def method(model, forget, retain, *, lr=0.05):
+        descend(model, forget, lr)
+        yield
+
+    method.__doc__ = f"Something.\n\n{line}"
+    with pytest.raises(KlomError, match=message.replace("*", r"\*")):
+        examine(method)
+
+
+def test_wrappers_are_looked_through():
+    def method(model, forget, retain, *, lr=0.05):
+        """Sees: retain."""
+        states = [initial_state(model.architecture, 0) for _ in model.members]
+        assert states
+        descend(model, retain, lr)
+        yield
+
+    assert examine(functools.partial(method, lr=0.1)) == {}
