@@ -193,22 +193,6 @@ def test_pairs_of_ini_and_command_line_add_up(project, pytester):
     assert (found["lr"], found["epochs"]) == (0.1, 2)
 
 
-def test_workers_of_xdist_give_the_same_table(pytester):
-    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
-    asked = ("--klom-models=4", "--klom-method=ga,do_nothing", "--klom-forget-set=1-3")
-
-    def rows(*args):
-        result = pytester.runpytest_subprocess(*asked, *args)
-        result.assert_outcomes(passed=6)
-        assert "6 of 6 tests measured: 6 no gate" in result.outlines
-        lines = result.outlines
-        start = next(i for i, line in enumerate(lines) if line.startswith("forget set "))
-        end = lines.index("6 of 6 tests measured: 6 no gate")
-        return [re.sub(r"  [\d.]+ +[\d.]+%  no gate", "", line) for line in lines[start:end]]
-
-    assert rows() == rows("-n2")
-
-
 def test_a_failing_gate_is_still_recorded(project, pytester):
     result = project(
         "--klom-method=ga", "--klom-forget-set=1", "--klom-models=20", "--klom-param=lr=30.0",
