@@ -98,6 +98,11 @@ def load(path: Path) -> Baseline:
     try:
         content = json.loads(path.read_bytes())
         if "klom_baseline" in content:
+            if content["klom_baseline"] != SCHEMA:
+                raise KlomError(
+                    f"the baseline {path} is of another version ({content['klom_baseline']}), not "
+                    f"{SCHEMA}: make it anew with --klom-save-baseline"
+                )
             records = list(content["tests"].values())
         else:
             benchmarks = [b.get("extra_info", {}) for b in content["benchmarks"]]

@@ -1,0 +1,273 @@
+"""A run held against an earlier one."""
+
+import json
+import re
+
+import pytest
+
+ASKED = ("--klom-method=do_nothing,ga", "--klom-forget-set=1,3", "--klom-models=6")
+
+FILES: list[str] = []
+
+
+@pytest.fixture
+def saved(project, pytester):
+    """A baseline of four tests, as its content; `saved(change)` writes it changed."""
+    names = ("base.json", "bench.json")
+    if not FILES:  # the same for all tests
+        asked = [f"--klom-save-baseline={names[0]}", f"--benchmark-json={names[1]}"]
+        result = project(*ASKED, *asked)
+        result.assert_outcomes(passed=4)
+        assert f"baseline saved: {pytester.path / names[0]}" in result.outlines
+        FILES.extend((pytester.path / name).read_text() for name in names)
+    for name, text in zip(names, FILES, strict=True):
+        (pytester.path / name).write_text(text)
+    path = pytester.path / names[0]
+
+    def write(change):
+        changed = json.loads(FILES[0])
+        for test, record in changed["tests"].items():
+            change(test, record)
+        path.write_text(json.dumps(changed))
+
+    return write
+
+
+def lower_ga_on_3(test, record):
+    """As if the forget set had scored less before."""
+    if test == "digits-forget_set_3-ga":
+        record["scores"]["forget"]["p95"] -= 0.5
+
+
+def test_the_same_run_rises_nowhere(project, saved):
+    for name in ("base.json", "bench.json"):
+        result = project(
+            *ASKED, f"--klom-baseline={name}", "--klom-max-regression=forget_p95=0%",
+            "--klom-max-regression=reverse_val_mean=0",
+        )  # fmt: skip
+        result.assert_outcomes(passed=4)
+        result.stdout.fnmatch_lines(
+            ["4 of 4 tests measured: 4 pass", f"baseline *{name}: 4 of 4 tests measured are in it",
+             "  forget_p95: unchanged", "  reverse_val_mean: unchanged"]
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rise", "fails"), [("0.4", True), ("0.6", False), ("1%", True), ("90%", False)]
+)
+def test_a_rise_fails_in_its_own_test(project, saved, pytester, rise, fails):
+    saved(lower_ga_on_3)
+    result = project(
+        *ASKED, "--klom-baseline=base.json", f"--klom-max-regression=forget_p95={rise}",
+        "--benchmark-json=out.json",
+    )  # fmt: skip
+    result.assert_outcomes(passed=4 - fails, failed=int(fails))
+    tests = json.loads((pytester.path / "base.json").read_text())["tests"]
+    benchmarks = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
+    records = {b["param"]: b["extra_info"]["klom"] for b in benchmarks}
+    before, now = (found["digits-forget_set_3-ga"] for found in (tests, records))
+    was, is_now = before["scores"]["forget"]["p95"], now["scores"]["forget"]["p95"]
+    (gate,) = now["gates"]
+    assert (gate["metric"], gate["before"], gate["value"]) == ("forget_p95", was, is_now)
+    share = float(rise.rstrip("%")) / 100
+    assert gate["limit"] == pytest.approx(was * (1 + share) if "%" in rise else was + share * 100)
+    if fails:
+        result.stdout.fnmatch_lines(
+            [
+                f"forget_p95 rose from {was:.2f} to {is_now:.2f}, {rise} allowed: *; "
+                "ga on forget_set_3 of digits (6 unlearned against 6 oracles)",
+                f"  forget_p95: KLOM of the forget set, p95: {was:.4g} before, {is_now:.4g} now; *",
+                "    before: *base.json",
+            ]
+        )
+    result.stdout.fnmatch_lines([f"  forget_p95: largest rise {was:.4g} -> {is_now:.4g} (*"])
+
+
+def test_a_rise_in_the_noise_is_inconclusive_and_fails(project, saved):
+    """6 models cannot tell a score of 7 from a perfect unlearner's."""
+    saved(lower_ga_on_3)
+    result = project(
+        *ASKED, "--klom-baseline=base.json", "--klom-max-regression=forget_p95=1%",
+    )  # fmt: skip
+    result.stdout.fnmatch_lines(
+        ["*allowed, so up to *: inconclusive", "*still in the noise (floor *more models*"]
+    )
+
+
+def test_changed_hyperparameters_are_told(project, saved):
+    result = project(
+        *ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_mean=5%",
+        "--klom-param=ga.lr=2.0", "--klom-forget-set=3",
+    )  # fmt: skip
+    result.stdout.fnmatch_lines(["    hyperparameters changed since: lr 0.3 -> 2.0"])
+
+
+def test_without_limits_changes_are_shown_and_nothing_fails(project, saved):
+    saved(lower_ga_on_3)
+    result = project(*ASKED, "--klom-baseline=base.json")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        ["  forget_p95: largest rise * (digits-forget_set_3-ga)", "  retain_p95: unchanged",
+         "  nothing is asserted against it: say --klom-max-regression*"]
+    )  # fmt: skip
+
+
+def test_new_and_missing_tests_are_named(project, saved):
+    result = project(
+        "--klom-method=ga,random_label", "--klom-forget-set=1", "--klom-models=6",
+        "--klom-baseline=base.json", "--klom-max-regression=val_mean=5%",
+    )  # fmt: skip
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["2 of 2 tests measured: 1 pass, 1 no gate", "*: 1 of 2 tests measured are in it",
+         "  not in it, so not compared: digits-forget_set_1-random_label",
+         "  in it, but not measured now: digits-forget_set_1-do_nothing, digits-forget_set_3-do*"]
+    )  # fmt: skip
+
+
+def change(key, value):
+    def made(test, record):
+        record[key] = value
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (change("seed", 7), "seed is 7 there, 0 is asked for"),
+        (change("members", {"oracle": 100, "unlearned": 100}),
+         "members is oracle=100 unlearned=100 there, oracle=6 unlearned=6 is asked for"),
+        (change("forget_set_sha256", "abc"), "forget_set_sha256 is abc there"),
+        (change("estimator", {"name": "easydub"}), "estimator is name=easydub there, name=default"),
+        (change("task", "cifar10"), "shares no test with this run"),
+        (change("scores", {}), "is not a baseline (KeyError: 'forget')"),
+        (lambda _, r: r["scores"]["val"].update(p95="1.0"), "is not a baseline (TypeError: val_p95"),
+        (lambda _, r: r["scores"]["val"].update(p95=None), "has no number for val_p95 of digits-"),
+        (lambda _, r: r.pop("seed"), "is not a baseline (KeyError: 'seed')"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(project, saved, changed, message):
+    saved(changed)
+    result = project(*ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_p95=5%")
+    text = result.stdout.str() + result.stderr.str()
+    assert result.ret == (1 if "no number" in message else 4), text
+    assert message in text
+    assert "INTERNALERROR" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "is not a baseline (JSONDecodeError"),
+        ("[]", "is not a baseline (TypeError"),
+        ("{}", "is not a baseline (KeyError: 'benchmarks')"),
+        ('{"benchmarks": []}', "has no KLOM test"),
+        ('{"benchmarks": [{"extra_info": {}}]}', "has no KLOM test"),
+        ('{"klom_baseline": 1, "tests": []}', "is not a baseline (AttributeError"),
+        ('{"klom_baseline": 1, "tests": {}}', "has no KLOM test"),
+        ('{"klom_baseline": 1, "tests": {"a": 3}}', "is not a baseline (TypeError"),
+        ('{"klom_baseline": 9, "tests": {}}', "is of another version (9)"),
+    ],
+)
+def test_a_file_that_is_no_baseline(project, pytester, content, message):
+    if content is not None:
+        (pytester.path / "base.json").write_text(content)
+    result = project("--klom-method=ga", "--klom-baseline=base.json")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*base.json {message.replace('[', '[[]')}*"])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--klom-max-regression=val_p95=5%"], "above what? Give the earlier run"),
+        (["--klom-max-regression=val_p95"], "must be METRIC=RISE"),
+        (["--klom-baseline="], "--klom-baseline is empty"),
+        (["--klom-save-baseline=nowhere/b.json"], "nowhere/b.json cannot be written"),
+        (["--klom-save-baseline=."], "cannot be written: name a file"),
+        (
+            ["--klom-baseline=.", "--klom-max-regression=val_p95=5%"],
+            "cannot be read: Is a directory",
+        ),
+    ],
+)
+def test_bad_options(project, args, message):
+    result = project("--klom-method=ga", *args)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{message.replace('?', '[?]')}*"])
+
+
+@pytest.mark.parametrize(
+    ("rise", "message"),
+    [
+        ("val_p94=5%", "unknown score 'val_p94': did you mean val_p9*"),
+        ("val_p95=-5%", "say how far the score may rise"),
+        ("val_p95=much", "say how far the score may rise"),
+        ("val_p95=nan", "say how far the score may rise"),
+        ("val_p95=%", "say how far the score may rise"),
+    ],
+)
+def test_bad_rises(project, saved, rise, message):
+    result = project(*ASKED, "--klom-baseline=base.json", f"--klom-max-regression={rise}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{message}*"])
+
+
+def test_the_saved_file_is_sorted_and_stays_the_same(project, saved, pytester):
+    path = pytester.path / "base.json"
+    text = path.read_text()
+    content = json.loads(text)
+    assert text == json.dumps(content, indent=1, sort_keys=True) + "\n"
+    assert list(content["tests"]) == sorted(content["tests"])
+    assert len(text) < 4000 * len(content["tests"])
+    assert not re.search(r"seconds|torch|/tmp|node", text)
+    reversed_order = ("--klom-method=ga,do_nothing", "--klom-forget-set=3,1", "--klom-models=6")
+    project(*reversed_order, "--klom-save-baseline=base.json").assert_outcomes(passed=4)
+    assert path.read_text() == text
+
+
+def test_a_run_that_measured_less_than_all_saves_nothing(project, saved, pytester):
+    path = pytester.path / "base.json"
+    text = path.read_text()
+    conftest = """
+        import pytest
+
+        @pytest.fixture
+        def do_nothing():
+            def unlearn(model, forget, retain):
+                raise RuntimeError
+                yield
+            return unlearn
+    """
+    result = project(*ASKED, "--klom-save-baseline=base.json", conftest=conftest)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["baseline not saved: not all tests were measured*"])
+    assert path.read_text() == text
+
+
+def test_a_run_that_fails_its_gates_may_become_the_baseline(project, pytester):
+    result = project(*ASKED, "--klom-max=forget_p95=0.1", "--klom-save-baseline=base.json")
+    assert result.ret == 1
+    assert len(json.loads((pytester.path / "base.json").read_text())["tests"]) == 4
+
+
+def test_ini_values(project, saved, pytester):
+    saved(lower_ga_on_3)
+    ini = '[tool.pytest]\nklom_baseline = "base.json"\nklom_max_regression = ["forget_p95=0.1"]\n'
+    project(*ASKED, pyproject=ini).assert_outcomes(passed=3, failed=1)
+
+
+def test_workers_hold_tests_against_it_too(saved, pytester):
+    saved(lower_ga_on_3)
+    asked = (*ASKED, "-n1", "--klom-baseline=base.json")
+    result = pytester.runpytest_subprocess(
+        *asked, "--klom-max-regression=forget_p95=0.1", "--klom-save-baseline=new.json"
+    )
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["forget_p95 rose from *ga on forget_set_3*"])
+    assert len(json.loads((pytester.path / "new.json").read_text())["tests"]) == 4
+    refused = pytester.runpytest_inprocess(*asked, "--klom-seed=3")
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["*seed is 0 there, 3 is asked for*"])

@@ -1,0 +1,112 @@
+"""What machines read: JUnit XML, GitHub's job summary and annotations."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from klom_bench.gates import METRICS
+from klom_bench.report.github import annotation, job_summary
+
+ASKED = ("--klom-method=ga,do_nothing", "--klom-forget-set=1")
+
+
+@pytest.fixture
+def github(monkeypatch, pytester):
+    """The environment of a job; the path of its summary."""
+    summary = pytester.path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path.parent))
+    return summary
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["serial", "workers"])
+def test_junit_has_the_scores(project, pytester, workers):
+    args = (*ASKED, *workers, "--junitxml=out.xml", "--klom-max=forget_p95=0.1")
+    if workers:
+        pytester.runpytest_subprocess("--klom-models=4", *args)
+    else:
+        project(*args)
+    cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))
+    assert len(cases) == 2
+    for case in cases:
+        found = {p.get("name"): p.get("value") for p in case.iter("property")}
+        assert found.pop("klom_verdict") == "inconclusive"
+        assert found.keys() == {f"klom_{metric}" for metric in METRICS}
+        assert all(0 <= float(value) < 12 for value in found.values())
+
+
+def test_github_gets_a_summary_and_an_annotation_a_failing_test(project, github, pytester):
+    result = project(*ASKED, "--klom-max=forget_p95=0.1", "--klom-max=val_mean=0.2")
+    result.assert_outcomes(failed=2)
+    commands = [line for line in result.outlines if line.startswith("::")]
+    assert len(commands) == 2
+    folder = pytester.path.name
+    assert re.match(
+        rf"::error file={folder}/test_mine.py,title=test_mine.py%3A%3Atest_klom\[digits-forget_set_1-"
+        r"ga\]::forget_p95 [\d.]+, limit 0\.1: inconclusive; ga on forget_set_1 .*%0A  forget_p95",
+        commands[0],
+    )
+    assert "95 %25 of runs" in commands[0]
+    page = github.read_text()
+    assert "| forget set |  | P95 forget |" in page
+    assert len([line for line in page.splitlines() if line.startswith("|")]) == 2 + 4
+    assert "| ga |" in page
+    assert "2 of 2 tests measured: 2 inconclusive" in page
+    assert "the limit 0.1 is inconclusive" in page
+    assert page.count("<details>") == page.count("</details>") == 2
+
+
+def test_a_second_step_adds_to_the_summary(project, github):
+    github.write_text("before\n")
+    project(*ASKED)
+    text = github.read_text()
+    assert text.startswith("before\n## KLOM")
+    assert "no gate: nothing was asserted" in text
+
+
+def test_annotations_of_what_never_measured(project, github):
+    conftest = """
+        import pytest
+
+        @pytest.fixture
+        def mine():
+            def unlearn(model, forget, retain):
+                raise ZeroDivisionError
+                yield
+            return unlearn
+    """
+    result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
+    assert sum(line.startswith("::error ") for line in result.outlines) == 1
+    assert "0 of 1 tests measured" in github.read_text()
+
+
+@pytest.mark.parametrize("target", ["no/such/folder/summary.md", "."])
+def test_a_summary_that_cannot_be_written(project, github, monkeypatch, target):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", target)
+    result = project(*ASKED)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"GITHUB_STEP_SUMMARY={target} cannot be written (*): no job*"])
+
+
+def test_elsewhere_nothing_of_this_is_written(project, monkeypatch, pytester):
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    result = project(*ASKED, "--klom-max=forget_p95=0.1")
+    assert not (pytester.path / "summary.md").exists()
+    assert not [line for line in result.outlines if line.startswith("::")]
+
+
+def test_annotations_are_escaped():
+    assert annotation("a,b.py", "t[x:y]", "50 %\r\nmore: all") == (
+        "::error file=a%2Cb.py,title=t[x%3Ay]::50 %25%0D%0Amore: all"
+    )
+
+
+def test_a_summary_of_nothing_says_so():
+    page = job_summary([], ["0 of 3 tests measured"], {"a|b<c": "broke\nhere"})
+    assert "0 of 3 tests measured" in page
+    assert "|  |" not in page
+    assert "a\\|b&lt;c" in page
+    assert "    broke\n    here" in page

@@ -1,0 +1,102 @@
+"""test_conformance as its users see it."""
+
+import pytest
+
+BROKEN = """
+    import pytest, torch
+    from klom_bench.ensemble.losses import cross_entropy
+
+    @pytest.fixture
+    def mine():
+        def unlearn(model, forget, retain, *, lr=0.1, unused=3):
+            optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+            for x, y in retain.batches(64):
+                optimizer.zero_grad()
+                cross_entropy(model(x), y).backward()
+                optimizer.step()
+            yield
+        return unlearn
+"""
+
+
+@pytest.fixture
+def both(project, pytester):
+    def run(*args, names="test_klom, test_conformance", **more):
+        pytester.makepyfile(test_mine=f"from klom_bench.suite import {names}")
+        return project("--klom-forget-set=1,2", *args, **more)
+
+    return run
+
+
+def test_it_runs_beside_the_scores(both):
+    result = both("--klom-method=ga,scrub", "-v")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        ["*test_conformance[[]digits-ga[]] PASSED*", "4 of 4 tests measured: 4 no gate",
+         "conformance: 2 of 2 methods hold"]
+    )  # fmt: skip
+
+
+def test_a_broken_method_fails_with_all_complaints(both):
+    result = both("--klom-method=mine", conftest=BROKEN)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "mine does not do what it says",
+            "  every forget point counts: no",
+            "    13 of 13 forget points leave no trace*its docstring must say `Sees: retain`",
+            "  every hyperparameter is used: no",
+            "    unused = 3 makes no difference (4, 6, 1 tried): is it used?",
+            "2 of 2 tests measured: 2 no gate",
+            "conformance: 0 of 1 methods hold",
+        ]
+    )
+
+
+def test_it_may_run_alone(both):
+    result = both("--klom-method=ga", names="test_conformance")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["conformance: 1 of 1 methods hold"])
+    assert "tests measured" not in result.stdout.str()
+
+
+def test_hyperparameters_of_the_command_line_are_those_that_are_tried(both):
+    result = both("--klom-method=ga", "--klom-param=lr=1e9", names="test_conformance")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["  it stays finite: no", "*'lr': 1000000000.0*lower learning rate*"]
+    )
+
+
+def test_without_a_method_it_is_deselected(both):
+    both(names="test_conformance").assert_outcomes(deselected=1)
+
+
+def test_a_task_of_ones_own_with_batchnorm(both):
+    """Built-in methods hold on a network that goes through vmap, too."""
+    conftest = """
+        import torch
+        from torch import nn
+        from klom_bench.ensemble.training import Recipe
+        from klom_bench.tasks import Data, Task
+
+        def pytest_klom_tasks(config):
+            def load():
+                g = torch.Generator().manual_seed(0)
+                x, y = torch.randn(300, 1, 6, 6, generator=g), torch.arange(300) % 3
+                x[range(300), 0, 0, y] += 2
+                return Data(x[:200], y[:200], x[200:], y[200:], sha256="1")
+
+            def network():
+                return nn.Sequential(
+                    nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+                )
+            return [Task(name="pictures", folder="PICTURES", architecture=network,
+                         recipe=Recipe(epochs=3, batch_size=32, lr=0.05), load=load,
+                         train_points=200, forget_sets={"ten": lambda: range(10)})]
+    """
+    result = both(
+        "--klom-task=pictures", "--klom-forget-set=ten", "--klom-method=ga,finetune,scrub,retrain",
+        names="test_conformance", conftest=conftest,
+    )  # fmt: skip
+    result.assert_outcomes(passed=4)
