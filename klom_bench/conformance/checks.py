@@ -25,8 +25,8 @@ TRACE = 1e-3
 def trains_what_it_says(subject: Subject) -> Iterator[str]:
     """Parameters changed, a gradient reached them, and all others are as they were."""
     claims, settings, trial = subject.claims, subject.settings, subject.trial
-    trained = names(claims.trains, trial.network, settings)
-    allowed = trained | names(claims.resets, trial.network, settings)
+    said = names(claims.trains, trial.network, settings)
+    allowed, trained = said | names(claims.resets, trial.network, settings), said - trial.idle
     part = share(claims.trains, settings)
     changed = {
         name: _changed(trial, subject.unlearned, name)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
@@ -25,6 +27,9 @@ MEMBERS = [0, 1, 2]
 TRAIN, FORGET, VAL = 128, 13, 32
 LARGEST_BATCH = 5
 """Of forget points: so that the set has several batches and a ragged one, whatever is asked for."""
+
+IDLE = 1e-5
+"""A gradient this small beside the largest is rounding (5e-8 for a bias before BatchNorm)."""
 
 State = dict[str, Tensor]
 T = TypeVar("T")
@@ -143,6 +148,24 @@ class Trial:
     def network(self) -> nn.Module:
         """One model, for the names of its parameters."""
         return self.architecture()
+
+    @cached_property
+    def idle(self) -> set[str]:
+        """Parameters that make no difference, as a bias before BatchNorm: nothing trains them."""
+        model = Ensemble(self.architecture, self.originals.states).to(self.device).train()
+        data = self.small.data_on(self.device)
+        x = data.x_train.expand(len(model), *data.x_train.shape).contiguous()
+        cross_entropy(model(x), data.y_train.expand(len(model), -1)).backward()
+        sizes = {
+            n: float(p.grad.abs().max())
+            for n, p in model.network.named_parameters()
+            if p.grad is not None
+        }
+        return {
+            name
+            for name, _ in self.network.named_parameters()
+            if sizes.get(name, 0.0) <= IDLE * max(sizes.values())
+        }
 
     def run(
         self,

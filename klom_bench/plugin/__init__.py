@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
     from klom_bench.plugin.github import GitHub
-    from klom_bench.plugin.progress import open_terminal
+    from klom_bench.plugin.progress import WorkersProgress, open_terminal
     from klom_bench.plugin.settings import resolve
     from klom_bench.plugin.summary import Summary
 
@@ -67,6 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
         register(bridge.Saving(settings), "klom-saving")
         if distribution.workers(config):
             register(bridge.Controller(config), "klom-bridge")
+            if config.stash[TERMINAL]:
+                register(WorkersProgress(config), "klom-progress")
 
 
 def _refuse_what_cannot_be_timed(config: pytest.Config) -> None:

@@ -7,7 +7,9 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +117,21 @@ def test_progress_shows_and_leaves_no_trace(folder, flags):
         return [line for line in text.splitlines() if line.startswith("test_mine.py")]
 
     assert of_tests(left) == of_tests(plain) != []
+
+
+def test_progress_of_workers_shows_and_leaves_no_trace(folder):
+    store = f"--klom-store={folder / 'store'}"
+    asked = [*ONE, "--klom-models=30", "--color=no", "-v", "-n1", store]
+    output, status = on_a_terminal(asked, folder)
+    assert status == 0
+    assert re.search(r"gw0 training originals and oracles \d+/60, \d+/s, \d+ s left", output), (
+        output
+    )
+    left = screen(output)
+    assert "[gw0] [100%] PASSED" in left
+    assert "training" not in left
+    assert " left" not in left
+    assert not list(Path(tempfile.gettempdir()).glob("klom-progress-*"))
 
 
 def test_ctrl_c_ends_the_run_and_loses_nothing(folder):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -99,6 +100,27 @@ def test_members_are_the_same_however_they_came(filled, store):
         store._take_folder(ORACLES)
         store._write(ORACLES, train_pack(ORACLES, members, CPU, lambda: None, lambda _: None))
     assert np.array_equal(store.margins(ORACLES, 4), filled.margins(ORACLES, 4))
+
+
+def test_nobody_waits_while_a_pack_is_free(store):
+    """All originals are claimed by somebody else: the oracles are trained meanwhile."""
+    store._take_folder(ORIGINALS)
+    seen = []
+
+    def release_once_oracles_are_there():
+        while store.manifest(ORACLES).missing(range(2)):
+            time.sleep(0.02)
+        seen.append(len(store.manifest(ORIGINALS).members))
+        held.release()
+
+    held = store._lock(ORIGINALS, "pack_0")
+    held.acquire()
+    watcher = threading.Thread(target=release_once_oracles_are_there)
+    watcher.start()
+    store.complete_all([(ORIGINALS, 2), (ORACLES, 2)], CPU)
+    watcher.join()
+    assert seen == [0]
+    assert not store.manifest(ORIGINALS).missing(range(2))
 
 
 def test_packs_are_fixed_ranges():
