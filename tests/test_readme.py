@@ -13,9 +13,9 @@ def block(holding):
     return found
 
 
-@pytest.mark.parametrize("holding", ["# conftest.py", "@per_model"])
+@pytest.mark.parametrize("holding", ["# conftest.py", "@klom_bench.per_model"])
 def test_a_method_of_ones_own(project, holding):
-    conftest = "import pytest, torch\n" + block(holding)
+    conftest = "import klom_bench, pytest, torch\n" + block(holding)
     result = project("--klom-method=my_method", "--klom-forget-set=1", conftest=conftest)
     result.assert_outcomes(passed=1)
 
@@ -54,8 +54,42 @@ def test_names_every_option_and_method():
     from klom_bench.methods import BUILT_IN
     from klom_bench.plugin.options import _HELP
 
-    for name in (*_HELP, "plan", "list"):
+    for name in (*_HELP, "plan", "list", "save_baseline"):
         assert f"--klom-{name.replace('_', '-')}" in TEXT
     for name in BUILT_IN:
         assert f"`{name}`" in TEXT
     assert len(TEXT.splitlines()) < 400
+
+
+def test_the_workflow(project, pytester):
+    """Its pytest commands run as they stand, but for fewer models, no workers and no GPU."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
+    smoke, full = re.findall(r"- run: pytest (.*)", text)
+    conftest = block("# conftest.py")
+    saved = re.search(r"pytest (.*--klom-save-baseline=\S+)", TEXT)[1]
+    project(*saved.split(), conftest=conftest).assert_outcomes(passed=10)
+    for line, tests in ((smoke, 3), (full, 10)):
+        args = line.replace("-n auto", "").replace("--klom-device=cuda", "").split()
+        result = project(*args, conftest=conftest)
+        result.assert_outcomes(passed=tests)
+        assert (pytester.path / "klom.xml").exists()
+    assert (pytester.path / "klom.json").exists()
+    assert "path: .klom-store" in text
+
+
+def test_regressions(project):
+    first, second = re.findall(r"^pytest (--klom-method=my_method .*)$", TEXT, re.M)
+    conftest = block("# conftest.py")
+    for line in (first, second):
+        args = [*line.partition("#")[0].split(), "--klom-forget-set=1"]
+        project(*args, conftest=conftest).assert_outcomes(passed=1)
+
+
+def test_conformance(project, pytester):
+    """README's methods hold, and its docstring words are those that are known."""
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_conformance")
+    for holding in ("# conftest.py", "@klom_bench.per_model"):
+        conftest = "import klom_bench, pytest, torch\n" + block(holding)
+        project("--klom-method=my_method", conftest=conftest).assert_outcomes(passed=1)
+    for word in ("Trains", "Resets", "Sees", "BatchNorm"):
+        assert re.search(rf"^{word}: ", TEXT, re.M)

@@ -1,8 +1,9 @@
-"""The speeds that README states: python tests/benchmarks/speeds.py [cold_warm|klom]
+"""The speeds that README states: python tests/benchmarks/speeds.py [cold_warm|klom|workers|bridge]
 
 By hand, on a quiet machine. Times move by a fifth between runs; ratios are taken in one run.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,57 @@ def klom_speed() -> None:
             print(f"  largest difference {np.abs(scores[:6000] - slow).max():.1e}")
 
 
+def workers() -> None:
+    """Empty store, serial against two workers, in a project with nothing but the test."""
+    asked = {
+        "N = 100, ga": ["--klom-method=ga"],
+        "N = 25 (one pack: a serial run leaves a core idle), ga": [
+            "--klom-method=ga", "--klom-models=25",
+        ],
+        "N = 25, ga, scrub and retrain": [
+            "--klom-method=ga,scrub,retrain", "--klom-models=25",
+        ],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_it.py").write_text("from klom_bench.suite import test_klom\n")
+        for name, args in asked.items():
+            times = []
+            for count in ("-n0", "-n2"):
+                store = tempfile.mkdtemp(dir=folder)
+                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest"]
+                start = time.perf_counter()
+                subprocess.run(
+                    [*command, *args, count, f"--klom-store={store}"],
+                    cwd=folder, check=True, stdout=subprocess.PIPE,
+                )  # fmt: skip
+                times.append(time.perf_counter() - start)
+            print(f"{name}: serial {times[0]:.1f} s, -n2 {times[1]:.1f} s, "
+                  f"{times[0] / times[1]:.2f} times as fast")  # fmt: skip
+
+
+def bridge() -> None:
+    """What carrying a measurement from a worker to the controller costs, without the wire."""
+    from klom_bench.plugin.bridge import _measurement, _text
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_it.py").write_text("from klom_bench.suite import test_klom\n")
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "--klom-method=ga", "--klom-models=4",
+             "--klom-forget-set=1", "--benchmark-json=out.json", f"--klom-store={folder}/store"],
+            cwd=folder, check=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        (record,) = json.loads(Path(folder, "out.json").read_text())["benchmarks"]
+    measured = _measurement(json.dumps({**record, "has_error": False}))
+    start = time.perf_counter()
+    for _ in range(100):
+        text = _text(measured)
+        _measurement(text)
+    took = (time.perf_counter() - start) / 100
+    print(f"bridge: {took * 1000:.2f} ms a test, {len(text) / 1000:.1f} kB on the wire")
+
+
+SPEEDS = {"klom": klom_speed, "cold_warm": cold_warm, "workers": workers, "bridge": bridge}
+
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["klom", "cold_warm"]
-    for name in chosen:
-        {"klom": klom_speed, "cold_warm": cold_warm}[name]()
+    for name in sys.argv[1:] or SPEEDS:
+        SPEEDS[name]()
