@@ -21,7 +21,7 @@ from klom_bench.metrics.margins import margins
 from klom_bench.record import Cell
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.members import train_pack
-from klom_bench.tasks.task import Data, Task, checked_forget_set
+from klom_bench.tasks.task import Data, Task
 
 MEMBERS = [0, 1, 2]
 TRAIN, FORGET, VAL = 128, 13, 32
@@ -100,33 +100,45 @@ class Trial:
 
     @cached_property
     def small(self) -> Task:
-        """A task of TRAIN points that are drawn from the task's."""
+        """A task of some of the task's points, and a spare for every forget point.
+
+        A spare has the label of its forget point and an input of the same look: its entries in
+        another order. Spares are train points that belong to no set, unless they take a place.
+        """
         whole = self.task.data
         g = generator("conformance", self.task.name)
         train = torch.randperm(len(whole.y_train), generator=g)[:TRAIN]
         val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
+        x, y = whole.x_train[train], whole.y_train[train]
+        forget = torch.linspace(3, len(train) - 1, FORGET).long()
+        flat = x[forget].flatten(1)
+        spares = torch.stack([row[torch.randperm(len(row), generator=g)] for row in flat])
         data = Data(
-            whole.x_train[train], whole.y_train[train], whole.x_val[val], whole.y_val[val], ""
+            torch.cat([x, spares.view(-1, *x.shape[1:])]),
+            torch.cat([y, y[forget]]),
+            whole.x_val[val],
+            whole.y_val[val],
+            sha256="",
         )
         return replace(
             self.task,
             architecture=self.architecture,
             load=lambda: data,
-            train_points=len(train),
-            forget_sets={},
+            train_points=len(data.y_train),
+            forget_sets={
+                "conformance": lambda: forget.numpy(),
+                "spares": lambda: np.arange(len(train), len(data.y_train)),
+            },
         )
 
     @cached_property
     def cell(self) -> Cell:
         """What the harness is asked for."""
-        n = self.small.train_points
         return Cell(
             task=self.small,
             method=self.method,
             settings=self.settings,
-            forget_set=checked_forget_set(
-                "conformance", np.linspace(3, n - 1, FORGET, dtype=int), n
-            ),
+            forget_set=self.small.forget_set("conformance"),
             members=len(MEMBERS),
             oracles=len(MEMBERS),
             seed=0,
@@ -136,8 +148,8 @@ class Trial:
 
     @cached_property
     def originals(self) -> Outcome:
-        """Originals, trained by the task's recipe."""
-        ensemble = EnsembleId(self.small, "original", 0)
+        """Originals, trained by the task's recipe on all points but the spares."""
+        ensemble = EnsembleId(self.small, "oracle", 0, self.small.forget_set("spares"))
         trained = self._alone(
             lambda: train_pack(ensemble, MEMBERS, self.device, _nothing, _nothing)
         )
@@ -179,7 +191,7 @@ class Trial:
         """Unlearn.
 
         replaced: for every model of the pack the forget points (positions in the forget set) in
-        whose place it sees noise of the same look.
+        whose place it sees their spares.
         """
         cell = self.cell
         if settings is not None:
@@ -190,7 +202,7 @@ class Trial:
 
         def unlearn() -> Outcome:
             run = Run(cell, list(originals or self.originals.states), list(pack))
-            run.forget = self._forget(run, replaced or [()] * len(pack))
+            self._give_points(run, replaced or [()] * len(pack))
             if watch is not None:
                 watch.over(run.model)
                 watch.on = True
@@ -203,21 +215,16 @@ class Trial:
 
         return self._alone(unlearn)
 
-    def _forget(self, run: Run, replaced: Sequence[Sequence[int]]) -> Points:
-        points = run.forget
-        forget = points.indices
-        own = forget.repeat(len(replaced), 1)
-        for row, positions in zip(own, replaced, strict=True):
+    def _give_points(self, run: Run, replaced: Sequence[Sequence[int]]) -> None:
+        """Forget points, of which some models see spares in their place, and retain points."""
+        spares = torch.from_numpy(self.small.forget_set("spares").indices)
+        forget = run.forget.indices.repeat(len(replaced), 1)
+        for row, positions in zip(forget, replaced, strict=True):
             for position in positions:
-                row[position] = len(points.x) + position
-        g = generator("conformance noise", self.task.name)
-        flat = points.x[forget.to(points.x.device)].flatten(1)
-        noise = torch.stack(
-            [row[torch.randperm(len(row), generator=g).to(row.device)] for row in flat]
-        )
-        x = torch.cat([points.x, noise.view(-1, *points.x.shape[1:])])
-        y = torch.cat([points.y, points.y[forget.to(points.y.device)]])
-        return SmallBatches(x, y, own, points.generators)
+                row[position] = spares[position]
+        retain = run.retain.indices[~torch.isin(run.retain.indices, spares)]
+        run.forget = SmallBatches(run.forget.x, run.forget.y, forget, run.forget.generators)
+        run.retain = Points(run.retain.x, run.retain.y, retain, run.retain.generators)
 
     def _alone(self, work: Callable[[], T]) -> T:
         """As the harness does it: in a thread that computes with one core."""
