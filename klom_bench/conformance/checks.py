@@ -60,8 +60,8 @@ def every_forget_point_counts(subject: Subject) -> Iterator[str]:
     silent = np.flatnonzero(~(traces > TRACE))
     if subject.claims.sees_forget and len(silent):
         yield (
-            f"{len(silent)} of {FORGET} forget points leave no trace (the first is the "
-            f"{silent[0] + 1}th): other points in their place give the same model. The set is cut, "
+            f"{len(silent)} of {FORGET} forget points leave no trace (the first is number "
+            f"{silent[0] + 1}): other points in their place give the same model. The set is cut, "
             "or what is learned from it has no gradient. If the method is not meant to look at it, "
             "its docstring must say `Sees: retain`"
         )
@@ -133,10 +133,14 @@ def batchnorm_is_treated_as_said(subject: Subject) -> Iterator[str]:
 
 def resets_are_whole(subject: Subject) -> Iterator[str]:
     """What is reset does not depend on what was there before."""
-    for trial in (subject.trial, subject.probe):
-        reset = names(subject.claims.resets, trial.network, subject.settings)
+    claim = subject.claims.resets
+    general = claim == "all" or claim.startswith("last ")  # the probe's names are its own
+    for trial in (subject.trial, subject.probe) if general else (subject.trial,):
+        reset = names(claim, trial.network, subject.settings)
         if not reset:
             return
+        if claim == "all":
+            reset |= set(trial.network.state_dict())
         others = [
             {n: v + 0.5 if n in reset and v.is_floating_point() else v for n, v in state.items()}
             for state in trial.originals.states
@@ -144,7 +148,7 @@ def resets_are_whole(subject: Subject) -> Iterator[str]:
         one, two = trial.run(), trial.run(originals=others)
         if not subject.same(one.margins, two.margins):
             yield (
-                f"`Resets: {subject.claims.resets}`, but what comes out depends on what these "
+                f"`Resets: {claim}`, but what comes out depends on what these "
                 f"parameters were ({', '.join(sorted(reset))}): is there a layer without "
                 "reset_parameters?"
             )
@@ -152,7 +156,8 @@ def resets_are_whole(subject: Subject) -> Iterator[str]:
 
 def every_hyperparameter_is_used(subject: Subject) -> Iterator[str]:
     """Another value gives another model, or an error."""
-    code = source_of(subject.method.function).__code__
+    function = source_of(subject.method.function)
+    code = getattr(function, "__code__", None) or type(function).__call__.__code__
     for name, value in subject.settings.items():
         others = list(_others(value))
         used = (

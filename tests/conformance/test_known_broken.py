@@ -435,3 +435,12 @@ def test_wrappers_are_looked_through():
         yield
 
     assert examine(functools.partial(method, lr=0.1)) == {}
+
+
+def test_an_object_may_be_a_method():
+    class Method:
+        def __call__(self, model, forget, retain, *, lr=0.05, order="random"):
+            descend(model, forget, {"random": lr}[order])
+            yield
+
+    assert examine(Method()) == {}
