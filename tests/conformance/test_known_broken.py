@@ -437,6 +437,18 @@ def test_wrappers_are_looked_through():
     assert examine(functools.partial(method, lr=0.1)) == {}
 
 
+def test_words_of_a_wrapped_function_are_looked_for_in_it():
+    @per_model
+    def method(model, forget, retain, *, order="random"):
+        optimizer = torch.optim.SGD(model.parameters(), lr={"random": 0.05}[order])
+        for x, y in forget.batches(16):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    assert examine(method) == {}
+
+
 def test_an_object_may_be_a_method():
     class Method:
         def __call__(self, model, forget, retain, *, lr=0.05, order="random"):

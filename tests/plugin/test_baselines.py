@@ -247,6 +247,14 @@ def test_a_run_that_measured_less_than_all_saves_nothing(project, saved, pyteste
     assert path.read_text() == text
 
 
+def test_a_baseline_that_cannot_be_written_turns_the_run_red(project, pytester):
+    name = "b" * 250  # fits, but not with what is added while it is written
+    result = project("--klom-method=ga", "--klom-forget-set=1", f"--klom-save-baseline={name}")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["baseline not saved: *cannot be written (File name too long)"])
+
+
 def test_a_run_that_fails_its_gates_may_become_the_baseline(project, pytester):
     result = project(*ASKED, "--klom-max=forget_p95=0.1", "--klom-save-baseline=base.json")
     assert result.ret == 1
