@@ -7,9 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
@@ -119,7 +117,9 @@ def test_progress_shows_and_leaves_no_trace(folder, flags):
     assert of_tests(left) == of_tests(plain) != []
 
 
-def test_progress_of_workers_shows_and_leaves_no_trace(folder):
+def test_progress_of_workers_shows_and_leaves_no_trace(folder, monkeypatch):
+    (folder / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder / "temporary"))
     store = f"--klom-store={folder / 'store'}"
     asked = ["--klom-method=ga", "--klom-forget-set=1-4", "--klom-models=30", "-v", "-n2"]
     output, status = on_a_terminal([*asked, "--color=no", store], folder)
@@ -129,7 +129,7 @@ def test_progress_of_workers_shows_and_leaves_no_trace(folder):
     assert left.count(" PASSED ") == 4
     assert "training" not in left
     assert " left" not in left
-    assert not list(Path(tempfile.gettempdir()).glob("klom-progress-*"))
+    assert not list((folder / "temporary").glob("klom-*"))
 
 
 def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
