@@ -2,7 +2,7 @@
 
     Trains: all | nothing | 4.*, 6.weight | last k | share of the weights     (default: all)
     Resets: the same words                                                    (default: nothing)
-    Sees: forget and retain | retain | nothing                   (default: forget and retain)
+    Sees: forget and retain | forget | retain | nothing          (default: forget and retain)
     BatchNorm: frozen | updated                                   (default: nothing is said)
 
 `4.*` are names of parameters, `k` and `share` hyperparameters of the method (or numbers, `50 %`);
@@ -21,7 +21,9 @@ from torch import nn
 
 from klom_bench.errors import KlomError, unknown
 
-_LINE = re.compile(r"^\s*(Trains|Resets|Sees|BatchNorm):\s*(.*?)\.?\s*$", re.MULTILINE)
+_LINE = re.compile(
+    r"^\s*(Trains|Resets|Sees|BatchNorm):\s*(.*?)\.?\s*$", re.MULTILINE | re.IGNORECASE
+)
 _ALLOWED = {
     "sees": ("forget and retain", "forget", "retain", "nothing"),
     "batchnorm": ("frozen", "updated", ""),
@@ -37,10 +39,9 @@ class Claims:
     sees: str = "forget and retain"
     batchnorm: str = ""
 
-    @property
-    def sees_forget(self) -> bool:
-        """Whether the forget set makes a difference."""
-        return self.sees.startswith("forget")
+    def see(self, points: str) -> bool:
+        """Whether forget or retain points make a difference."""
+        return points in self.sees.split()
 
 
 def source_of(function: Any) -> Any:

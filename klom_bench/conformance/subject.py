@@ -11,7 +11,7 @@ from torch import nn
 
 from klom_bench.conformance.claims import Claims, claims_of
 from klom_bench.conformance.probe import probe
-from klom_bench.conformance.trial import Outcome, Trial, Watch
+from klom_bench.conformance.trial import MEMBERS, Outcome, Trial, Watch
 from klom_bench.methods.method import Method
 from klom_bench.tasks.task import Task
 
@@ -36,27 +36,61 @@ class Subject:
         return self._trial(self.task.architecture)
 
     @cached_property
-    def probe(self) -> Trial:
-        """On a network with BatchNorm and a layer that cannot reset itself."""
-        return self._trial(probe(self.task))
+    def probe(self) -> Trial | None:
+        """On a network with BatchNorm and a layer that cannot reset itself.
+
+        None where the method cannot run there: it may be made for the task's architecture.
+        """
+        trial = self._trial(probe(self.task))
+        try:
+            trial.run()
+        except Exception:
+            return None
+        return trial
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Both, as far as the method runs there."""
+        return [trial for trial in (self.trial, self.probe) if trial]
 
     def _trial(self, architecture: Callable[[], nn.Module]) -> Trial:
         return Trial(self.task, self.method, self.settings, self.device, architecture)
 
     @cached_property
-    def _watched(self) -> tuple[Outcome, Watch]:
-        watch = Watch(self.task.data.x_val.shape[1:])
-        return self.trial.run(watch=watch), watch
+    def _first(self) -> tuple[Outcome, Watch, list[str]]:
+        watch, before = Watch(self.task.data.x_val.shape[1:]), self._shared()
+        outcome = self.trial.run(watch=watch)
+        changed = [n for n, t in self._shared().items() if not torch.equal(t, before[n])]
+        return outcome, watch, changed
 
     @property
     def unlearned(self) -> Outcome:
-        """The run that others are compared with."""
-        return self._watched[0]
+        """The first run; others are compared with it."""
+        return self._first[0]
 
     @property
     def seen(self) -> Watch:
-        """What was seen of that run."""
-        return self._watched[1]
+        """Which inputs were seen in that run."""
+        return self._first[1]
+
+    @property
+    def touched(self) -> list[str]:
+        """What that run changed of things that outlive it."""
+        return self._first[2]
+
+    def _shared(self) -> dict[str, torch.Tensor]:
+        """Copies of everything that outlives a run, by name."""
+        trial = self.trial
+        found = {
+            f"{name} of original {i}": tensor.clone()
+            for i, state in zip(MEMBERS, trial.originals.states, strict=True)
+            for name, tensor in state.items()
+        }
+        small, whole = trial.small.data_on(self.device), self.task.data
+        for data, of in ((small, "the small task"), (whole, self.task.name)):
+            for name in ("x_train", "y_train", "x_val", "y_val"):
+                found[f"{name} of {of}"] = getattr(data, name).clone()
+        return found
 
     @cached_property
     def effect(self) -> float:

@@ -14,6 +14,7 @@ from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
+from klom_bench.errors import KlomError
 from klom_bench.harness import Run
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import ESTIMATORS
@@ -24,9 +25,10 @@ from klom_bench.store.members import train_pack
 from klom_bench.tasks.task import Data, Task
 
 MEMBERS = [0, 1, 2]
-TRAIN, FORGET, VAL = 128, 13, 32
-LARGEST_BATCH = 5
-"""Of forget points: so that the set has several batches and a ragged one, whatever is asked for."""
+RETAIN, VAL = 115, 32
+LARGEST_FORGET, TRIED = 100, 13
+"""Forget points: as many as the task's largest set has; so many of them are tried one by one."""
+FEWEST = 40
 
 IDLE = 1e-5
 """A gradient this small beside the largest is rounding (5e-8 for a bias before BatchNorm)."""
@@ -35,14 +37,14 @@ State = dict[str, Tensor]
 T = TypeVar("T")
 
 
-class SmallBatches(Points):
-    """Points that come in batches of at most LARGEST_BATCH."""
+class ThreeBatches(Points):
+    """Points that come in three batches at least, the last one ragged, whatever is asked for."""
 
     def batches(
         self, batch_size: int, *, drop_last: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch."""
-        yield from super().batches(min(batch_size, LARGEST_BATCH), drop_last=drop_last)
+        yield from super().batches(min(batch_size, len(self) // 3 + 1), drop_last=drop_last)
 
 
 @dataclass(frozen=True)
@@ -55,32 +57,23 @@ class Outcome:
 
 
 class Watch:
-    """What is seen from outside: parameters that a gradient reached, inputs of the model."""
+    """The inputs that models were given, as bytes that can be compared."""
 
     def __init__(self, shape: Sequence[int]) -> None:
-        self.shape = shape
-        self.on = False
-        self.reached: set[str] = set()
+        self.shape = tuple(shape)
         self.inputs: set[bytes] = set()
+        self.on = False
 
     def over(self, module: nn.Module) -> nn.Module:
         """Watch this module from now on."""
-        for name, parameter in module.named_parameters():
-            parameter.register_hook(self._gradient(name.removeprefix("network.")))
-        module.register_forward_pre_hook(self._input)
+        module.register_forward_pre_hook(self._see, with_kwargs=True)
         return module
 
-    def _gradient(self, name: str) -> Callable[[Tensor], None]:
-        def hook(gradient: Tensor) -> None:
-            if self.on and gradient.any():
-                self.reached.add(name)
-
-        return hook
-
-    def _input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        # Inside vmap a tensor has no values to look at; the ensemble around it has been seen.
-        if self.on and not torch._C._functorch.is_batchedtensor(args[0]):
-            self.inputs |= rows(args[0], self.shape)
+    def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for x in (*args, *kwargs.values()):
+            # Inside vmap a tensor has no values to look at; the ensemble around has been seen.
+            if self.on and isinstance(x, Tensor) and not torch._C._functorch.is_batchedtensor(x):
+                self.inputs |= rows(x, self.shape)
 
 
 def rows(x: Tensor, shape: Sequence[int]) -> set[bytes]:
@@ -99,22 +92,38 @@ class Trial:
     architecture: Callable[[], nn.Module]
 
     @cached_property
+    def forget_count(self) -> int:
+        """Of the trial: a set that is cut would otherwise look whole."""
+        task = self.task
+        if task.train_points < FEWEST:
+            raise KlomError(
+                f"{task.name} has {task.train_points} train points: conformance needs {FEWEST}"
+            )
+        largest = max((len(task.forget_set(name)) for name in task.forget_sets), default=0)
+        return min(max(largest, TRIED), LARGEST_FORGET, task.train_points // 2)
+
+    @cached_property
+    def tried(self) -> list[int]:
+        """Positions in the forget set that are tried one by one; the first and the last are."""
+        return [int(i) for i in np.linspace(0, self.forget_count - 1, TRIED)]
+
+    @cached_property
     def small(self) -> Task:
         """A task of some of the task's points, and a spare for every forget point.
 
-        A spare has the label of its forget point and an input of the same look: its entries in
-        another order. Spares are train points that belong to no set, unless they take a place.
+        A spare has the label of its forget point, and noise in the range of the data as its input.
+        Spares are train points that belong to no set, unless they take a place.
         """
-        whole = self.task.data
+        whole, n = self.task.data, self.forget_count
         g = generator("conformance", self.task.name)
-        train = torch.randperm(len(whole.y_train), generator=g)[:TRAIN]
+        train = torch.randperm(len(whole.y_train), generator=g)[: n + RETAIN]
         val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
         x, y = whole.x_train[train], whole.y_train[train]
-        forget = torch.linspace(3, len(train) - 1, FORGET).long()
-        flat = x[forget].flatten(1)
-        spares = torch.stack([row[torch.randperm(len(row), generator=g)] for row in flat])
+        forget = torch.linspace(0, len(train) - 1, n).long()
+        low, high = x.amin(0), x.amax(0)
+        spares = low + (high - low) * torch.rand((n, *low.shape), generator=g, dtype=x.dtype)
         data = Data(
-            torch.cat([x, spares.view(-1, *x.shape[1:])]),
+            torch.cat([x, spares]),
             torch.cat([y, y[forget]]),
             whole.x_val[val],
             whole.y_val[val],
@@ -186,23 +195,29 @@ class Trial:
         originals: Sequence[State] | None = None,
         settings: Mapping[str, Any] | None = None,
         replaced: Sequence[Sequence[int]] | None = None,
+        other_retain: bool = False,
+        other_val: bool = False,
         watch: Watch | None = None,
     ) -> Outcome:
         """Unlearn.
 
         replaced: for every model of the pack the forget points (positions in the forget set) in
-        whose place it sees their spares.
+        whose place it sees their spares. other_retain: spares in place of all retain points.
+        other_val: other val inputs in the task.
         """
         cell = self.cell
         if settings is not None:
             cell = replace(cell, settings=settings)
+        if other_val:
+            data = replace(self.small.data, x_val=-self.small.data.x_val)
+            cell = replace(cell, task=replace(self.small, load=lambda: data))
         if watch is not None:
-            watched = replace(self.small, architecture=lambda: watch.over(self.architecture()))
+            watched = replace(cell.task, architecture=lambda: watch.over(self.architecture()))
             cell = replace(cell, task=watched)
 
         def unlearn() -> Outcome:
             run = Run(cell, list(originals or self.originals.states), list(pack))
-            self._give_points(run, replaced or [()] * len(pack))
+            self._give_points(run, replaced or [()] * len(pack), other_retain)
             if watch is not None:
                 watch.over(run.model)
                 watch.on = True
@@ -215,7 +230,7 @@ class Trial:
 
         return self._alone(unlearn)
 
-    def _give_points(self, run: Run, replaced: Sequence[Sequence[int]]) -> None:
+    def _give_points(self, run: Run, replaced: Sequence[Sequence[int]], other_retain: bool) -> None:
         """Forget points, of which some models see spares in their place, and retain points."""
         spares = torch.from_numpy(self.small.forget_set("spares").indices)
         forget = run.forget.indices.repeat(len(replaced), 1)
@@ -223,7 +238,9 @@ class Trial:
             for position in positions:
                 row[position] = spares[position]
         retain = run.retain.indices[~torch.isin(run.retain.indices, spares)]
-        run.forget = SmallBatches(run.forget.x, run.forget.y, forget, run.forget.generators)
+        if other_retain:
+            retain = spares[torch.arange(len(retain)) % len(spares)]
+        run.forget = ThreeBatches(run.forget.x, run.forget.y, forget, run.forget.generators)
         run.retain = Points(run.retain.x, run.retain.y, retain, run.retain.generators)
 
     def _alone(self, work: Callable[[], T]) -> T:

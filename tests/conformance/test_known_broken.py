@@ -17,10 +17,12 @@ from klom_bench.conformance.checks import CHECKS, complaints
 from klom_bench.conformance.subject import Subject
 from klom_bench.ensemble.ensemble import initial_state
 from klom_bench.ensemble.losses import cross_entropy, kl
+from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
-from klom_bench.tasks import DIGITS
+from klom_bench.models.mlp import mlp
+from klom_bench.tasks import DIGITS, Data, Task
 
 CPU = torch.device("cpu")
 
@@ -339,7 +341,144 @@ def it_diverges(broken):
     return method
 
 
+def data_are_changed_once_and_for_all(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        descend(model, forget, lr)
+        retain.x.clamp_(max=0.5 if broken else 100.0)
+        yield
+
+    return method
+
+
+def only_the_first_forget_points_are_used(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        some = copy.copy(forget)
+        some.indices = forget.indices[..., : 50 if broken else None]
+        descend(model, some, lr)
+        yield
+
+    return method
+
+
+def only_the_first_batches_are_used(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        for x, y in itertools.islice(forget.batches(16), 3 if broken else None):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+        yield
+
+    return method
+
+
+def validation_points_are_used_in_disguise(broken):
+    def method(model, forget, retain, *, task, lr=0.05):
+        descend(model, forget, lr)
+        if broken:
+            x, y = (
+                t[:16].expand(len(model), *t[:16].shape) for t in (task.data.x_val, task.data.y_val)
+            )
+            cross_entropy(model.forward(x * 1.001), y).backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    p -= lr * p.grad
+        yield
+
+    return method
+
+
+def retain_points_are_seen_after_all(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        """Sees: forget."""
+        descend(model, forget, lr)
+        if broken:
+            descend(model, retain, lr)
+        yield
+
+    return method
+
+
+def a_claim_in_lower_case_is_not_kept(broken):
+    def method(model, forget, retain, *, lr=0.05):
+        """trains: 2.*"""
+        chosen = [p for n, p in model.named_parameters() if broken or n.startswith("network.2")]
+        descend(SomeParameters(model, chosen), forget, lr)
+        yield
+
+    return method
+
+
+class SomeParameters:
+    def __init__(self, model, parameters):
+        self.call, self.chosen = model, parameters
+
+    def __call__(self, x):
+        return self.call(x)
+
+    def parameters(self):
+        return self.chosen
+
+
+def gradients_are_thrown_away(broken):
+    def method(model, forget, retain, *, lr=0.05, weight_decay=0.1):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=weight_decay)
+        for x, y in forget.batches(64):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            if broken:
+                for n, p in model.named_parameters():
+                    if n.startswith("network.0"):
+                        p.grad.zero_()
+            optimizer.step()
+        yield
+
+    return method
+
+
+def gradients_are_clipped_over_members(broken):
+    """At 2 a pack of three is hardly clipped, a full one always is."""
+
+    def method(model, forget, retain, *, lr=0.1, clip=2.0):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        for x, y in forget.batches(64):
+            optimizer.zero_grad()
+            (-cross_entropy(model(x), y)).backward()
+            if broken:
+                nn.utils.clip_grad_norm_(model.parameters(), clip / 50)
+            else:
+                for p in model.parameters():
+                    p.grad.clamp_(-clip / 50, clip / 50)
+            optimizer.step()
+        yield
+
+    return method
+
+
+def a_flag_is_not_read(broken):
+    def not_read(model, forget, retain, *, verbose=False):
+        descend(model, forget, 0.05)
+        yield
+
+    def read(model, forget, retain, *, verbose=False):
+        descend(model, forget, 0.05)
+        if verbose:
+            print("done")
+        yield
+
+    return not_read if broken else read
+
+
 OTHERS = {
+    data_are_changed_once_and_for_all: "originals_are_untouched",
+    only_the_first_forget_points_are_used: "every_forget_point_counts",
+    only_the_first_batches_are_used: "every_forget_point_counts",
+    validation_points_are_used_in_disguise: "no_validation_point_is_seen",
+    retain_points_are_seen_after_all: "every_forget_point_counts",
+    a_claim_in_lower_case_is_not_kept: "trains_what_it_says",
+    gradients_are_thrown_away: "trains_what_it_says",
+    gradients_are_clipped_over_members: "the_pack_makes_no_difference",
+    a_flag_is_not_read: "every_hyperparameter_is_used",
     validation_points_are_used: "no_validation_point_is_seen",
     randomness_is_global: "the_same_seed_gives_the_same",
     numpy_randomness_is_global: "the_same_seed_gives_the_same",
@@ -456,3 +595,91 @@ def test_an_object_may_be_a_method():
             yield
 
     assert examine(Method()) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", -1), ("many", 10**30), ("clip", float("inf")), ("seed", float("nan")), ("size", 0),
+     ("betas", (0.9, 0.5)), ("huge", 1e6), ("nothing", None), ("table", {"a": 1})],
+)  # fmt: skip
+def test_odd_values_end_and_are_told_apart(name, value):
+    """Used or not, whatever the value."""
+    source = """
+def used(model, forget, retain, *, {name}=value):
+    lr = 0.05 if repr({name}) == repr(value) else 0.07
+    descend(model, forget, lr)
+    yield
+
+def unused(model, forget, retain, *, {name}=value):
+    descend(model, forget, 0.05)
+    yield
+"""
+    found = {"value": value, "descend": descend}
+    exec(source.format(name=name), found)
+    assert examine(found["used"]) == {}
+    (complaint,) = examine(found["unused"])["every_hyperparameter_is_used"]
+    assert complaint.startswith(f"{name} = ")
+    assert len(complaint) < 150
+
+
+def test_sound_methods_that_look_unusual():
+    def by_keyword(model, forget, retain, *, lr=0.05):
+        descend(lambda_of(model), forget, lr)
+        yield
+
+    def lambda_of(model):
+        wrapped = SomeParameters(model, list(model.parameters()))
+        wrapped.call = lambda x: model(x=x)
+        return wrapped
+
+    def frozen(model, forget, retain, *, freeze_batchnorm=True, lr=0.05):
+        if freeze_batchnorm:
+            model.eval()
+        descend(model, forget, lr)
+        yield
+
+    def reset(model, forget, retain, *, lr=0.05):
+        """Resets: 0.*"""
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                if n.startswith("network.0"):
+                    p.copy_(0.1 * model.noise_like(p))
+        for points in (forget, retain):
+            descend(model, points, lr)
+        yield
+
+    def of_this_network(model, forget, retain, *, lr=0.05):
+        """Trains: 0.*
+        BatchNorm: frozen.
+        """
+        model.eval()
+        descend(SomeParameters(model, list(model.network[0].parameters())), forget, lr)
+        yield
+
+    def half(model, forget, retain, *, lr=0.05):
+        """Trains: 50% of the weights."""
+        descend(SomeParameters(model, list(model.network[2].parameters())), forget, lr)
+        yield
+
+    for method in (by_keyword, frozen, reset, of_this_network, half):
+        assert examine(method) == {}, method.__name__
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_tasks_of_few_features(features):
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(300) % 2
+    x = torch.randn(300, features, generator=g) + 2 * y[:, None]
+    task = Task("few", "FEW", lambda: mlp(features, 8, 2), Recipe(5, 32, 0.1),
+                lambda: Data(x[:200], y[:200], x[200:], y[200:], ""), 200, {})  # fmt: skip
+    method = method_of("ga", BUILT_IN["ga"])
+    assert complaints(Subject(method, method.settings({}, {}), task, CPU)) == {}
+
+
+def test_a_task_of_too_few_points():
+    x, y = torch.randn(30, 4), torch.arange(30) % 2
+    task = Task("tiny", "TINY", lambda: mlp(4, 8, 2), Recipe(1, 8, 0.1),
+                lambda: Data(x[:20], y[:20], x[20:], y[20:], ""), 20, {})  # fmt: skip
+    method = method_of("ga", BUILT_IN["ga"])
+    with pytest.raises(KlomError, match="tiny has 20 train points: conformance needs 40"):
+        complaints(Subject(method, method.settings({}, {}), task, CPU))
