@@ -1,5 +1,6 @@
 """The scores of an earlier run, and how far a later one may rise above them."""
 
+import errno
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from klom_bench.record import Record
 from klom_bench.store.files import write_whole
 
 SCHEMA = 1
+HIGHEST = 100.0  # nats; no estimator comes near
 KEPT = ("task", "forget_set", "method", "hyperparameters", "members", "estimator", "seed",
         "forget_set_sha256", "device", "scores", "reverse")  # fmt: skip
 MUST_AGREE = ("estimator", "members", "seed", "forget_set_sha256")
@@ -100,17 +102,17 @@ def load(path: Path) -> Baseline:
         if "klom_baseline" in content:
             if content["klom_baseline"] != SCHEMA:
                 raise KlomError(
-                    f"the baseline {path} is of another version ({content['klom_baseline']}), not "
-                    f"{SCHEMA}: make it anew with --klom-save-baseline"
+                    f"the baseline {path} is of another version ({content['klom_baseline']!r}, not "
+                    f"{SCHEMA}): make it anew with --klom-save-baseline"
                 )
             records = list(content["tests"].values())
         else:
             benchmarks = [b.get("extra_info", {}) for b in content["benchmarks"]]
             records = [info["klom"] for info in benchmarks if "klom" in info]
-        tests = {test_of(_checked(record)): record for record in records}
+        tests = one_a_test([_checked(record) for record in records])
     except OSError as error:
         raise KlomError(f"the baseline {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KlomError(
             f"{path} is not a baseline ({type(error).__name__}: {error}): give a file of "
             "--klom-save-baseline, or one of --benchmark-json of a run with --klom-method"
@@ -123,11 +125,27 @@ def load(path: Path) -> Baseline:
 def save(path: Path, records: Sequence[Json]) -> None:
     """Write the records' scores, sorted, a number a line, so that changes show in a diff.
 
-    OSError where the file cannot be written.
+    OSError where the file cannot be written; KlomError where records of one test differ.
     """
-    tests = {name_of(record): {key: record[key] for key in KEPT} for record in records}
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is there, and not a file")
+    tests = {name_of(r): {key: r[key] for key in KEPT} for r in one_a_test(records).values()}
     content = {"klom_baseline": SCHEMA, "tests": tests}
     write_whole(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+
+def one_a_test(records: Sequence[Json]) -> dict[Test, Json]:
+    """Records by test; KlomError where two of one test differ, so that one would be lost."""
+    found: dict[Test, Json] = {}
+    for record in records:
+        first = found.setdefault(test_of(record), record)
+        if any(first[key] != record[key] for key in KEPT):
+            raise KlomError(
+                f"two records of {name_of(record)} differ, and a baseline holds one a task, forget "
+                "set and method: give methods with other settings names of their own"
+            )
+    return found
 
 
 def checked_regression(metric: str, text: str) -> Regression:
@@ -167,10 +185,14 @@ def _checked(record: Any) -> Json:
     """The record, or an exception that says what is missing or not what it should be."""
     for key in KEPT:
         record[key]
+    for key in ("task", "forget_set", "method"):
+        if not isinstance(record[key], str):
+            raise TypeError(f"{key} is {record[key]!r}")
     for metric in METRICS:
         value = score(record, metric)
-        if value is not None and not isinstance(value, int | float):
-            raise TypeError(f"{metric} is {value!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= HIGHEST):
+            raise TypeError(f"{metric} is {value!r:.40}")
     if not isinstance(record["hyperparameters"], dict):
         raise TypeError("hyperparameters are not an object")
     checked: Json = record
@@ -178,7 +200,7 @@ def _checked(record: Any) -> Json:
 
 
 def _few(tests: Collection[Test]) -> str:
-    names = ["-".join(test) for test in sorted(tests)]
+    names = ["-".join(test) for test in sorted(tests)] or ["no KLOM test"]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

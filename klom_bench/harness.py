@@ -86,6 +86,8 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
 
     forward, backward = klom_and_reverse(oracle_margins, unlearned, cell.estimator)
     nothing = klom(oracle_margins, originals.margins, cell.estimator)
+    away = np.full_like(unlearned, 2 * np.abs(oracle_margins).max() + 1)
+    nowhere = klom(oracle_margins, away, cell.estimator)
     noise = floor(cell.estimator, cell.oracles, cell.members)
     per_member = float(np.mean([run.seconds / len(run.pack) for run in runs]))
     retrain = float(np.mean([m.seconds for m in trained.members.values()]))
@@ -97,6 +99,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         scores={split: summarise(forward[rows]) for split, rows in splits.items()},
         reverse={split: summarise(backward[rows]) for split, rows in splits.items()},
         do_nothing={split: summarise(nothing[rows]) for split, rows in splits.items()},
+        nowhere={split: summarise(nowhere[rows]) for split, rows in splits.items()},
         floor=dict.fromkeys(splits, noise),
         accuracy={split: float(right[:, rows].mean()) for split, rows in splits.items()},
         accuracy_do_nothing={

@@ -1,5 +1,6 @@
 """What is asked and what is answered: the cell and its record."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,21 @@ from klom_bench.tasks.task import ForgetSet, Task
 
 SCHEMA = 1
 Scores = dict[str, Summary]
+
+
+def plain_setting(value: Any) -> Any:
+    """A hyperparameter as JSON (and execnet) can carry it; anything odd in Python's own words."""
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain_setting(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): plain_setting(v) for k, v in value.items()}
+    if isinstance(value, np.generic):
+        return plain_setting(value.item())
+    return str(value)
 
 
 def what_is_asked(
@@ -85,7 +101,8 @@ class Cell:
 class Record:
     """What one cell leaves behind.
 
-    points: KLOM of every point, float64 [points], train first. relative_cost compares with
+    points: KLOM of every point, float64 [points], train first. nowhere: what models score that are
+    nowhere near the oracles, about the most there is. relative_cost compares with
     training afresh on R: `time` measured, `examples` counted.
     """
 
@@ -94,6 +111,7 @@ class Record:
     scores: Scores
     reverse: Scores
     do_nothing: Scores
+    nowhere: Scores
     floor: Scores
     accuracy: Mapping[str, float]
     accuracy_do_nothing: Mapping[str, float]
@@ -150,14 +168,13 @@ class Record:
             "schema": SCHEMA,
             "version": __version__,
             **asked,
-            "hyperparameters": {
-                k: list(v) if isinstance(v, tuple) else v for k, v in cell.settings.items()
-            },
+            "hyperparameters": {name: plain_setting(v) for name, v in cell.settings.items()},
             "epoch": self.epoch,
             "device": str(cell.device),
             "scores": summaries(self.scores),
             "reverse": summaries(self.reverse),
             "do_nothing": summaries(self.do_nothing),
+            "nowhere": summaries(self.nowhere),
             "floor": summaries(self.floor),
             "accuracy": numbers(self.accuracy),
             "accuracy_do_nothing": numbers(self.accuracy_do_nothing),

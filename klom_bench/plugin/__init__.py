@@ -10,7 +10,7 @@ from klom_bench.plugin import distribution, hookspec
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
-from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS, TERMINAL
+from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS, TERMINAL
 from klom_bench.plugin.options import add_options, read_options
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     options = read_options(config)
     if not options.methods:
-        if config.getoption("klom_plan"):
-            raise pytest.UsageError("--klom-plan needs --klom-method: see --klom-list")
+        for name in ("plan", "baseline", "save_baseline", "max_regression"):
+            if config.getoption(f"klom_{name}"):
+                flag = f"--klom-{name.replace('_', '-')}"
+                raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")
         return
     _refuse_what_cannot_be_timed(config)
     from klom_bench.errors import KlomError
@@ -72,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _refuse_what_cannot_be_timed(config: pytest.Config) -> None:
+    """Before anything is measured, rather than lose it at the end."""
     if not config.pluginmanager.has_plugin("benchmark"):
         raise pytest.UsageError(
             "--klom-method records with pytest-benchmark, which -p no:benchmark switches off: "
@@ -82,6 +85,9 @@ def _refuse_what_cannot_be_timed(config: pytest.Config) -> None:
             "--benchmark-cprofile runs everything a second time, and what is unlearned already "
             "cannot be unlearned again: leave it out with --klom-method"
         )
+    target = config.getoption("benchmark_json")
+    if target and not (config.invocation_params.dir / target).parent.is_dir():
+        raise pytest.UsageError(f"--benchmark-json={target}: the folder is not there")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -144,9 +150,9 @@ def pytest_collection_modifyitems(
     problem = _problem(session, settings, chosen)
     if problem is None:
         return
-    if not hasattr(config, "workerinput"):
+    config.stash[PROBLEM] = problem
+    if not hasattr(config, "workerinput"):  # in a worker a UsageError would be an INTERNALERROR
         raise pytest.UsageError(problem)
-    config.stash[PROBLEM] = problem  # a UsageError of a worker would be an INTERNALERROR
 
 
 def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
@@ -194,6 +200,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     # The teardown report comes once a test, whereas every subtest makes a call report.
     if report.when == "teardown" and RECORD in item.stash:
         report.klom = item.stash[RECORD]
+    if report.when == "teardown" and CONFORMS in item.stash:
+        report.klom_conforms = item.stash[CONFORMS]
     return report
 
 

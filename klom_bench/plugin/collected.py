@@ -15,13 +15,13 @@ def check_baseline(settings: Settings, items: Sequence[pytest.Item]) -> None:
     """KlomError where no test that will run is in the baseline."""
     if settings.baseline:
         params = [item.callspec.params for item in items if isinstance(item, pytest.Function)]
-        settings.baseline.refuse_strangers(
-            {
-                (settings.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
-                for p in params
-                if "klom_forget_set" in p
-            }
-        )
+        tests = {
+            (settings.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
+            for p in params
+            if "klom_forget_set" in p
+        }
+        if tests:  # conformance tests are held against nothing
+            settings.baseline.refuse_strangers(tests)
 
 
 def check_methods(

@@ -16,6 +16,10 @@ LAST_BROKEN_XDIST = (3, 8, 0)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     """--dist=worksteal is the default; a wrapper, since xdist's own hook makes it `load`."""
     option = config.option
+    if hasattr(option, "numprocesses") and option.klom_plan:
+        option.numprocesses, option.dist, option.tx = 0, "no", []  # nothing is run
+    if getattr(option, "dist", "no") == "each" and _klom(config):
+        raise pytest.UsageError("--dist=each would measure every test once a worker: leave it out")
     if getattr(option, "numprocesses", None) and _klom(config):
         if option.dist == "no":
             option.dist = "worksteal"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from klom_bench.plugin.keys import PROBLEM, RECORD, SETTINGS
+from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS
 
 if TYPE_CHECKING:
     from klom_bench.conformance.subject import Subject
@@ -79,6 +79,8 @@ class KlomTest:
     def measure(self, cell: "Cell") -> "Record":
         """Unlearn and score; pytest-benchmark times the unlearning alone."""
         __tracebackhide__ = True
+        if RECORD in self._request.node.stash:
+            pytest.fail("klom.measure was called before in this test: measure once a test")
         record = told_plainly(lambda: self._measured(cell))
         as_json = record.as_json()
         node = self._request.node
@@ -123,14 +125,16 @@ class KlomTest:
 @pytest.fixture
 def klom(request: pytest.FixtureRequest, benchmark: Any) -> KlomTest:
     """klom.measure(cell) -> record; klom.check(record)."""
+    if SETTINGS not in request.config.stash or "klom_cell" not in request.fixturenames:
+        pytest.fail("a test with `klom` asks for `klom_cell`, too: it is what can be measured")
     return KlomTest(request, benchmark)
 
 
 class Conformance:
     """Examines the method of a test."""
 
-    def __init__(self, subject: "Subject") -> None:
-        self._subject = subject
+    def __init__(self, node: pytest.Item, subject: "Subject") -> None:
+        self._node, self._subject = node, subject
 
     def check(self) -> None:
         """Fail the test where the method does not do what its docstring says."""
@@ -139,6 +143,7 @@ class Conformance:
 
         __tracebackhide__ = True
         wrong = told_plainly(lambda: complaints(self._subject))
+        self._node.stash[CONFORMS] = not wrong
         if wrong:
             pytest.fail(nonconformance(self._subject.method.name, wrong), pytrace=False)
 
@@ -161,7 +166,7 @@ def klom_conformance(
         hyperparameters = settings.hyperparameters(method)
         return Subject(method, hyperparameters, settings.task, settings.device)
 
-    return Conformance(told_plainly(subject))
+    return Conformance(request.node, told_plainly(subject))
 
 
 def built_in_methods() -> ModuleType:

@@ -21,6 +21,11 @@ class GitHub:
         if report.failed:
             self._failures.setdefault(report.nodeid, report.longreprtext)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be collected."""
+        if report.failed:
+            self._failures.setdefault(report.nodeid, report.longreprtext)
+
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
+CONFORMS: pytest.StashKey[bool] = pytest.StashKey()
 RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()
 TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()

@@ -12,6 +12,7 @@ from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.ensemble.training import train
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
+from klom_bench.plugin.ids import is_of
 from klom_bench.plugin.settings import Settings
 from klom_bench.report.table import aligned
 from klom_bench.store.layout import EnsembleId
@@ -49,7 +50,7 @@ def plan(settings: Settings, tests: Sequence[str]) -> str:
     ensembles = [(EnsembleId(task, "original", options.seed), options.models)] + [
         (EnsembleId(task, "oracle", options.seed, forget_set), options.oracles)
         for forget_set in settings.forget_sets
-        if not tests or any(f"-{forget_set.name}-" in test for test in tests)
+        if not tests or any(is_of(test, [forget_set.name]) for test in tests)
     ]
     rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
     for ensemble, wanted in ensembles:

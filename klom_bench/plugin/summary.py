@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from klom_bench import baseline
+from klom_bench.errors import KlomError
+from klom_bench.plugin.ids import is_of
+from klom_bench.plugin.keys import PROBLEM
 from klom_bench.plugin.settings import Settings
 from klom_bench.report.changes import changes
 from klom_bench.report.table import table
@@ -21,6 +24,7 @@ class Summary:
         self._tests: set[str] = set()
         self._conformance: set[str] = set()
         self._passed: set[str] = set()
+        self._hold: set[str] = set()
         self._saved: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -33,10 +37,9 @@ class Summary:
         self._expect(ids)
 
     def _expect(self, ids: Iterable[str]) -> None:
-        names = [f"-{forget_set.name}-" for forget_set in self._settings.forget_sets]
-        for test in ids:  # a conformance test is of no forget set
-            of_forget_set = any(name in test for name in names)
-            (self._tests if of_forget_set else self._conformance).add(test)
+        names = [forget_set.name for forget_set in self._settings.forget_sets]
+        for test in ids:
+            (self._tests if is_of(test, names) else self._conformance).add(test)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a test."""
@@ -45,32 +48,40 @@ class Summary:
         record = getattr(report, "klom", None)
         if record is not None:
             self._found[report.nodeid] = record
+        if getattr(report, "klom_conforms", False):
+            self._hold.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """A run that measured nothing, or a test that passed unmeasured, must not look green."""
         if not self._runs():
             return
-        unmeasured = (self._passed & self._tests) - set(self._found)
-        nothing = not self._found and not (self._passed & self._conformance)
-        saved = self._save()
+        unmeasured = (self._passed - self._hold) - set(self._found)
+        nothing = not self._found if self._tests else not self._hold
+        saved = self._save(bool(exitstatus))
         if exitstatus == pytest.ExitCode.OK and (unmeasured or nothing or not saved):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _save(self) -> bool:
+    def _save(self, red: bool) -> bool:
         """--klom-save-baseline; whether all is well."""
-        path = self._settings.options.save_baseline
+        options = self._settings.options
+        path, why = options.save_baseline, ""
         if path is None:
             return True
-        if len(self._found) < len(self._tests):
-            self._saved = [f"baseline not saved: not all tests were measured; {path} is as it was"]
-            return False
-        try:
-            baseline.save(path, self.records())
-        except OSError as error:
-            self._saved = [f"baseline not saved: {path} cannot be written ({error.strerror})"]
-            return False
-        self._saved = [f"baseline saved: {path}"]
-        return True
+        if not self._found or len(self._found) < len(self._tests):
+            why = f"not all tests were measured; {path} is as it was"
+        elif red and options.baseline and options.baseline.resolve() == path.resolve():
+            why = (
+                f"tests failed against this very file; leave out --klom-baseline to replace {path}"
+            )
+        else:
+            try:
+                baseline.save(path, self.records())
+            except OSError as error:
+                why = f"{path} cannot be written ({error.strerror})"
+            except KlomError as error:
+                why = str(error)
+        self._saved = [f"baseline not saved: {why}" if why else f"baseline saved: {path}"]
+        return not why
 
     def _runs(self) -> bool:
         option = self._config.option
@@ -103,10 +114,16 @@ class Summary:
         """Forget sets and methods in the order asked for, however workers shared them."""
         names = [forget_set.name for forget_set in self._settings.forget_sets]
         methods = self._settings.options.methods
-        return sorted(
-            self._found.values(),
-            key=lambda r: (names.index(r["forget_set"]), methods.index(r["method"])),
-        )
+
+        def place(record: dict[str, Any]) -> tuple[int, int, str]:
+            forget_set, method = record["forget_set"], record["method"]  # a test may rename them
+            return (
+                names.index(forget_set) if forget_set in names else len(names),
+                methods.index(method) if method in methods else len(methods),
+                method,
+            )
+
+        return sorted(self._found.values(), key=place)
 
     def told(self) -> list[str]:
         """What the run says of itself below the table."""
@@ -115,12 +132,13 @@ class Summary:
         counts = ", ".join(
             f"{count} {'no gate' if name == 'none' else name}" for name, count in verdicts.items()
         )
+        if problem := self._config.stash.get(PROBLEM, None):
+            lines.append(f"error: {problem}")
         if self._tests or not self._conformance:
             measured = f"{len(records)} of {len(self._tests)} tests measured"
             lines.append(measured + (f": {counts}" if counts else ""))
         if self._conformance:
-            kept = len(self._passed & self._conformance)
-            lines.append(f"conformance: {kept} of {len(self._conformance)} methods hold")
+            lines.append(f"conformance: {len(self._hold)} of {len(self._conformance)} tests hold")
         if verdicts["pass"]:
             lines.append(
                 "pass: within the limits set for the test; whether it forgets, the scores say"

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from klom_bench.baseline import Baseline, name_of, score, test_of
+from klom_bench.gates import METRICS
 
 USUAL = ("forget_p95", "retain_p95", "val_p95")
 
@@ -29,6 +30,7 @@ def changes(
                 if not any(change for change, *_ in pairs)
                 else f"  {metric}: {told} {before:.4g} -> {now:.4g} ({test})"
             )
+    lines += _beyond_reach(shared)
     measured = {test_of(r) for r in records}
     new = sorted(name_of(r) for r in records if test_of(r) not in baseline.tests)
     gone = sorted("-".join(test) for test in baseline.tests if test not in measured)
@@ -41,3 +43,19 @@ def changes(
             "  nothing is asserted against it: say --klom-max-regression forget_p95=10% or so"
         )
     return lines
+
+
+def _beyond_reach(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Gates that cannot fail: the limit is more than models score that are nowhere near."""
+    beyond: dict[str, list[str]] = {}
+    for record in records:
+        for gate in record["gates"]:
+            reverse, split, statistic = METRICS[gate["metric"]]
+            most = None if reverse else record["nowhere"][split][statistic]
+            if gate["before"] is not None and most is not None and gate["limit"] >= most:
+                beyond.setdefault(gate["metric"], []).append(name_of(record))
+    return [
+        f"  {metric}: {len(tests)} of {len(records)} tests cannot fail, they were so high before "
+        f"that nothing can rise by so much ({tests[0]}{', ...' if len(tests) > 1 else ''})"
+        for metric, tests in beyond.items()
+    ]

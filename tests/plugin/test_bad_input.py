@@ -217,6 +217,60 @@ def test_workers_of_xdist_tell_it_too(project, pytester, asked, gates, message):
     assert "INTERNALERROR" not in result.stdout.str()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def test(klom_cell, klom):\n    klom.measure(klom_cell)\n    klom.measure(klom_cell)\n",
+         "klom.measure was called before in this test"),
+        ("def test(klom_cell): pass\n", "0 of 1 tests measured"),
+        ("def test(klom_conformance): pass\n", "conformance: 0 of 1 tests hold"),
+        ("import pytest\nfrom klom_bench.suite import test_conformance\n"
+         "@pytest.mark.skip\ndef test(klom_cell, klom): pass\n", "0 of 1 tests measured"),
+    ],
+)  # fmt: skip
+def test_tests_that_do_not_do_their_work(project, pytester, text, message):
+    pytester.makepyfile(test_mine=text)
+    result = project("--klom-method=ga", "--klom-forget-set=1")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"*{message}*"])
+
+
+@pytest.mark.parametrize("args", [[], ["--klom-method=ga"]])
+def test_klom_without_klom_cell(project, pytester, args):
+    pytester.makepyfile(test_mine="def test(klom): pass\n")
+    result = project(*args)
+    assert result.ret != 0
+    if not args:
+        result.stdout.fnmatch_lines(["*asks for `klom_cell`, too*"])
+
+
+def test_a_test_may_rename_what_it_measures(project, pytester):
+    pytester.makepyfile(
+        test_mine="""
+        import dataclasses
+
+        def test_named(klom_cell, klom):
+            method = dataclasses.replace(klom_cell.method, name="ga_half")
+            klom.check(klom.measure(dataclasses.replace(klom_cell, method=method)))
+        """
+    )
+    result = project("--klom-method=ga", "--klom-forget-set=1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*ga_half *no gate"])
+
+
+def test_forget_sets_with_names_from_elsewhere(project, pytester):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom, test_conformance")
+    conftest = """
+        def pytest_klom_forget_sets(config, task):
+            return {"größe": [3, 14, 159], "a.b": [1, 2, 5]}
+    """
+    result = project("--klom-method=ga", "--klom-forget-set=größe,a.b", conftest=conftest)
+    result.stdout.fnmatch_lines(["2 of 2 tests measured*", "conformance: 1 of 1 tests hold"])
+    plan = project("--klom-method=ga", "--klom-forget-set=größe", "--klom-plan", "--klom-seed=8")
+    plan.stdout.fnmatch_lines(["oracles of größe *"])
+
+
 def test_an_error_of_a_method_shows_the_method(project):
     conftest = """
         import pytest

@@ -1,6 +1,7 @@
 """A run held against an earlier one."""
 
 import json
+import os
 import re
 
 import pytest
@@ -94,6 +95,16 @@ def test_a_rise_in_the_noise_is_inconclusive_and_fails(project, saved):
     )
 
 
+def test_a_rise_that_nothing_can_make_is_told(project, saved):
+    asked = (*ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_p95=50%")
+    result = project(*asked, "--klom-max-regression=val_mean=1%")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        ["  val_p95: 4 of 4 tests cannot fail*(digits-forget_set_1-do_*, ...)"]
+    )
+    assert "val_mean: 4 of 4" not in result.stdout.str()
+
+
 def test_changed_hyperparameters_are_told(project, saved):
     result = project(
         *ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_mean=5%",
@@ -144,6 +155,12 @@ def change(key, value):
         (change("scores", {}), "is not a baseline (KeyError: 'forget')"),
         (lambda _, r: r["scores"]["val"].update(p95="1.0"), "is not a baseline (TypeError: val_p95"),
         (lambda _, r: r["scores"]["val"].update(p95=None), "has no number for val_p95 of digits-"),
+        (lambda _, r: r["scores"]["val"].update(p95=float("inf")), "(TypeError: val_p95 is inf"),
+        (lambda _, r: r["scores"]["val"].update(p95=float("nan")), "(TypeError: val_p95 is nan"),
+        (lambda _, r: r["scores"]["val"].update(p95=True), "(TypeError: val_p95 is True"),
+        (lambda _, r: r["scores"]["val"].update(p95=-1), "(TypeError: val_p95 is -1"),
+        (lambda _, r: r["scores"]["val"].update(p95=10**400), "(TypeError: val_p95 is 1000"),
+        (change("method", 5), "is not a baseline (TypeError: method is 5)"),
         (lambda _, r: r.pop("seed"), "is not a baseline (KeyError: 'seed')"),
     ],
 )  # fmt: skip
@@ -168,7 +185,8 @@ def test_what_does_not_fit_is_refused(project, saved, changed, message):
         ('{"klom_baseline": 1, "tests": []}', "is not a baseline (AttributeError"),
         ('{"klom_baseline": 1, "tests": {}}', "has no KLOM test"),
         ('{"klom_baseline": 1, "tests": {"a": 3}}', "is not a baseline (TypeError"),
-        ('{"klom_baseline": 9, "tests": {}}', "is of another version (9)"),
+        ("[" * 200_000, "is not a baseline (RecursionError"),
+        ('{"klom_baseline": 9, "tests": {}}', "is of another version (9, not 1)"),
     ],
 )
 def test_a_file_that_is_no_baseline(project, pytester, content, message):
@@ -245,6 +263,124 @@ def test_a_run_that_measured_less_than_all_saves_nothing(project, saved, pyteste
     assert result.ret == 1
     result.stdout.fnmatch_lines(["baseline not saved: not all tests were measured*"])
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize("args", [["-k", "nosuch"], ["nosuchfile.py"]])
+def test_a_run_of_nothing_saves_nothing(project, saved, pytester, args):
+    result = project(*ASKED, "--klom-save-baseline=base.json", *args)
+    assert result.ret != 0
+    assert (pytester.path / "base.json").read_text() == FILES[0]
+
+
+def test_conformance_alone_saves_nothing_and_is_held_against_nothing(project, saved, pytester):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_conformance")
+    result = project(*ASKED, "--klom-save-baseline=base.json")
+    assert result.ret == 1
+    assert (pytester.path / "base.json").read_text() == FILES[0]
+    against = ("--klom-baseline=base.json", "--klom-max-regression=val_p95=1%")
+    project(*ASKED, *against).assert_outcomes(passed=2)
+
+
+TWO = """
+    import dataclasses, pytest
+
+    @pytest.mark.parametrize("lr", [0.3, 0.01])
+    def test_lr(klom_cell, klom, lr):
+        cell = dataclasses.replace(klom_cell, settings={**klom_cell.settings, "lr": lr})
+        klom.check(klom.measure(cell))
+"""
+
+
+def test_two_records_of_one_test_are_not_made_one(project, saved, pytester):
+    pytester.makepyfile(test_mine=TWO)
+    asked = ("--klom-method=ga", "--klom-forget-set=3", "--klom-models=6")
+    result = project(*asked, "--klom-save-baseline=base.json", "--benchmark-json=two.json")
+    result.assert_outcomes(passed=2)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["baseline not saved: two records of digits-forget_set_3-ga differ*"]
+    )
+    assert (pytester.path / "base.json").read_text() == FILES[0]
+    refused = project(*asked, "--klom-baseline=two.json")
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["*two records of digits-forget_set_3-ga differ*"])
+
+
+def test_the_same_test_twice_is_one(project, pytester):
+    pytester.makepyfile(test_again="from klom_bench.suite import test_klom")
+    result = project("--klom-method=ga", "--klom-forget-set=1", "--klom-save-baseline=base.json")
+    result.assert_outcomes(passed=2)
+    assert len(json.loads((pytester.path / "base.json").read_text())["tests"]) == 1
+
+
+def test_a_run_that_fails_against_a_file_does_not_replace_it(project, saved, pytester):
+    saved(lower_ga_on_3)
+    text = (pytester.path / "base.json").read_text()
+    both = ("--klom-baseline=base.json", "--klom-save-baseline=base.json")
+    result = project(*ASKED, *both, "--klom-max-regression=forget_p95=0.1")
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["baseline not saved: tests failed against this very file*"])
+    assert (pytester.path / "base.json").read_text() == text
+    project(*ASKED, *both, "--klom-max-regression=forget_p95=0.9").assert_outcomes(passed=4)
+    assert (pytester.path / "base.json").read_text() == FILES[0]
+
+
+def test_a_link_stays_a_link(project, pytester):
+    real = pytester.mkdir("real") / "base.json"
+    (pytester.path / "base.json").symlink_to(real)
+    project("--klom-method=ga", "--klom-forget-set=1", "--klom-save-baseline=base.json")
+    assert (pytester.path / "base.json").is_symlink()
+    assert "digits-forget_set_1-ga" in real.read_text()
+
+
+def test_what_is_no_file_is_not_replaced(project, pytester):
+    os.mkfifo(pytester.path / "pipe")
+    result = project("--klom-method=ga", "--klom-forget-set=1", "--klom-save-baseline=pipe")
+    assert result.ret == 1
+    assert (pytester.path / "pipe").is_fifo()
+
+
+ODD = """
+    import numpy as np, pytest, torch
+
+    @pytest.fixture
+    def odd():
+        def unlearn(model, forget, retain, *, lr=np.float64(0.5), kind=torch.float32, way=torch.optim.SGD,
+                    pairs=((1, 2), (3, 4)), table={1: 0.5}, limit=float("nan"), some=frozenset([1])):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p *= lr
+            yield
+        return unlearn
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["serial", "workers"])
+def test_hyperparameters_of_any_kind_travel_and_stay_the_same(project, pytester, workers):
+    pytester.makeconftest(ODD)
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
+    run = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
+    asked = ("--klom-models=4", "--klom-method=odd", "--klom-forget-set=1", *workers)
+    run(*asked, "--klom-save-baseline=base.json").assert_outcomes(passed=1)
+    (record,) = json.loads((pytester.path / "base.json").read_text(), parse_constant=pytest.fail)[
+        "tests"
+    ].values()
+    found = record["hyperparameters"]
+    assert (found["lr"], found["kind"], found["limit"]) == (0.5, "torch.float32", "nan")
+    assert (found["pairs"], found["table"]) == ([[1, 2], [3, 4]], {"1": 0.5})
+    result = pytester.runpytest_inprocess(
+        *asked[:3], "--klom-baseline=base.json", "--klom-max-regression=val_p95=0",
+        "--klom-max-regression=val_mean=0",
+    )  # fmt: skip
+    result.assert_outcomes(passed=1)
+    assert "changed since" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("flag", ["baseline=b.json", "save-baseline=b.json", "max-regression=a=1"])
+def test_without_a_method_nothing_is_ignored_in_silence(project, flag):
+    result = project(f"--klom-{flag}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*--klom-{flag.partition('=')[0]} needs --klom-method*"])
 
 
 def test_a_baseline_that_cannot_be_written_turns_the_run_red(project, pytester):

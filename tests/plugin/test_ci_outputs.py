@@ -90,6 +90,22 @@ def test_a_summary_that_cannot_be_written(project, github, monkeypatch, target):
     result.stdout.fnmatch_lines([f"GITHUB_STEP_SUMMARY={target} cannot be written (*): no job*"])
 
 
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["serial", "workers"])
+def test_a_file_that_cannot_be_collected_is_told(project, github, pytester, workers):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom", test_other="x = (")
+    run = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
+    result = run("--klom-models=4", *ASKED, *workers)
+    assert result.ret != 0
+    (command,) = [line for line in result.outlines if line.startswith("::error ")]
+    assert "test_other.py" in command
+    assert "SyntaxError" in github.read_text()
+
+
+def test_a_usage_error_is_told(project, github):
+    assert project("--klom-method=nosuch").ret == 4
+    assert "error: unknown method 'nosuch'" in github.read_text()
+
+
 def test_elsewhere_nothing_of_this_is_written(project, monkeypatch, pytester):
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))

@@ -34,7 +34,7 @@ def test_it_runs_beside_the_scores(both):
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(
         ["*test_conformance[[]digits-ga[]] PASSED*", "4 of 4 tests measured: 4 no gate",
-         "conformance: 2 of 2 methods hold"]
+         "conformance: 2 of 2 tests hold"]
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_a_broken_method_fails_with_all_complaints(both):
             "  every hyperparameter is used: no",
             "    unused = 3 makes no difference (4, 6, 1, ... tried): is it used?",
             "2 of 2 tests measured: 2 no gate",
-            "conformance: 0 of 1 methods hold",
+            "conformance: 0 of 1 tests hold",
         ]
     )
 
@@ -57,7 +57,7 @@ def test_a_broken_method_fails_with_all_complaints(both):
 def test_it_may_run_alone(both):
     result = both("--klom-method=ga", names="test_conformance")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["conformance: 1 of 1 methods hold"])
+    result.stdout.fnmatch_lines(["conformance: 1 of 1 tests hold"])
     assert "tests measured" not in result.stdout.str()
 
 

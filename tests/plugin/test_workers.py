@@ -180,6 +180,7 @@ TELLS_DIST = """
         (["-n2", "--klom-method=ga", "-d"], "dist is load 2"),
         (["-n2"], "dist is load 2"),
         (["-n0", "--klom-method=ga"], "dist is no 0"),
+        (["-n2", "--klom-method=ga", "--klom-plan"], "dist is no 0"),
     ],
 )
 def test_worksteal_is_the_default_of_klom_tests_alone(pytester, args, told):
@@ -292,6 +293,8 @@ def test_each_ensemble_is_trained_once(run, pytester, tmp_path):
         (["-p", "no:xdist", "-n2", "--klom-method=ga"], "unrecognized arguments: -n2"),
         (["--benchmark-cprofile=tottime", "--klom-method=ga"], "cannot be unlearned again"),
         (["-n2", "--klom-method=ga", "--klom-forget-set=77"], "unknown forget set 'forget_set_77'"),
+        (["-n2", "--dist=each", "--klom-method=ga"], "--dist=each would measure every test once a"),
+        (["--benchmark-json=no/out.json", "--klom-method=ga"], "the folder is not there"),
         (["-n2", "--klom-method=ga", "--pdb"], "--pdb*incompatible*"),
     ],
 )
