@@ -111,7 +111,10 @@ def load(path: Path) -> Baseline:
             records = [info["klom"] for info in benchmarks if "klom" in info]
         tests = one_a_test([_checked(record) for record in records])
     except OSError as error:
-        raise KlomError(f"the baseline {path} cannot be read: {error.strerror}") from error
+        raise KlomError(
+            f"the baseline {path} cannot be read ({error.strerror}): a run with "
+            "--klom-save-baseline makes one"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KlomError(
             f"{path} is not a baseline ({type(error).__name__}: {error}): give a file of "

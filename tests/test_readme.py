@@ -64,7 +64,7 @@ def test_names_every_option_and_method():
 def test_the_workflow(project, pytester):
     """Its pytest commands run as they stand, but for fewer models, no workers and no GPU."""
     (text,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
-    smoke, full = re.findall(r"- run: pytest (.*)", text)
+    smoke, full = re.findall(r"- run: pytest test_unlearning.py (.*)", text)
     conftest = block("# conftest.py")
     saved = re.search(r"pytest (.*--klom-save-baseline=\S+)", TEXT)[1]
     project(*saved.split(), conftest=conftest).assert_outcomes(passed=10)

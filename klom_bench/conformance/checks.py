@@ -46,7 +46,10 @@ def trains_what_it_says(subject: Subject) -> Iterator[str]:
         if name not in allowed and still < len(shares):
             yield f"{name} changed, but the docstring says `Trains: {claims.trains}`"
         elif name in trained and part is None and still:
-            yield f"{name} did not change in {still} of {len(shares)} members"
+            yield (
+                f"{name} did not change in {still} of {len(shares)} members; a method that is not "
+                "meant to train it says what it trains: `Trains: 2.*` or `Trains: last 1`"
+            )
         elif name in trained and part is None and 0 in _changed(other, subject.unlearned, name):
             yield (
                 f"{name} changed, but alike for other data: no gradient reaches it (weight decay "
@@ -140,7 +143,11 @@ def batchnorm_is_treated_as_said(subject: Subject) -> Iterator[str]:
         outcome = trial.run()
         moved = [name for name in statistics if any(_changed(trial.originals, outcome, name))]
         if said == "frozen" and moved:
-            yield f"BatchNorm statistics should be frozen, but {', '.join(moved)} changed"
+            yield (
+                f"BatchNorm statistics should be frozen, but {', '.join(moved)} changed on "
+                f"{'a stand-in network' if trial is subject.probe else 'the network'}: "
+                "call model.eval() before training"
+            )
         if said == "updated" and len(moved) < len(statistics):
             yield "BatchNorm statistics should be updated, but some did not change"
 
@@ -183,12 +190,12 @@ def every_hyperparameter_is_used(subject: Subject) -> Iterator[str]:
             yield (f"{name} = {value!r:.40} makes no difference{more}: is it used?")
 
 
+BASIC = (originals_are_untouched, the_same_seed_gives_the_same)
 CHECKS: tuple[Callable[[Subject], Iterator[str]], ...] = (
-    originals_are_untouched,
+    *BASIC,
     trains_what_it_says,
     every_forget_point_counts,
     no_validation_point_is_seen,
-    the_same_seed_gives_the_same,
     the_pack_makes_no_difference,
     batchnorm_is_treated_as_said,
     resets_are_whole,
@@ -209,8 +216,22 @@ def complaints(subject: Subject) -> dict[str, list[str]]:
                 "can be told of it; try a lower learning rate"
             ]
         }
-    found = {check.__name__: list(check(subject)) for check in CHECKS}
-    return {name: wrong for name, wrong in found.items() if wrong}
+    if not subject.changed:
+        return {
+            "trains_what_it_says": [
+                "no parameter changed in any member: is there a step of the optimizer, over the "
+                "parameters of `model`? (nothing else was tried)"
+            ]
+        }
+    found: dict[str, list[str]] = {}
+    for check in CHECKS:
+        wrong = list(check(subject))
+        if wrong:
+            found[check.__name__] = wrong
+        if wrong and check in BASIC:
+            wrong.append("the other checks compare runs, so they were not tried")
+            break
+    return found
 
 
 def _changed(before: Outcome, after: Outcome, name: str) -> list[float]:

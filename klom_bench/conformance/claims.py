@@ -26,7 +26,7 @@ _LINE = re.compile(
 )
 _ALLOWED = {
     "sees": ("forget and retain", "forget", "retain", "nothing"),
-    "batchnorm": ("frozen", "updated", ""),
+    "batchnorm": ("frozen", "updated"),
 }
 
 
@@ -57,8 +57,7 @@ def claims_of(function: Any) -> Claims:
     said = {name.lower(): value for name, value in _LINE.findall(doc)}
     for name, words in _ALLOWED.items():
         if name in said and said[name] not in words:
-            where = f"the docstring of {source_of(function).__name__}"
-            raise KlomError(f"{where}: {unknown(name, said[name], words)}")
+            raise KlomError(f"the docstring: {unknown(f'word after {name}:', said[name], words)}")
     return Claims(**said)
 
 
@@ -80,7 +79,8 @@ def names(claim: str, network: nn.Module, settings: Mapping[str, Any]) -> set[st
         matching = {name for name in known if fnmatchcase(name, pattern)}
         if not matching:
             raise KlomError(
-                f"the docstring speaks of {pattern!r}: {unknown('parameter', pattern, known)}"
+                f"the docstring says `{claim}`, which is none of all, nothing, `last k`, `share of "
+                f"the weights` and names of parameters: {unknown('parameter', pattern, known)}"
             )
         found |= matching
     return found

@@ -69,6 +69,13 @@ class Subject:
         return self._first[0]
 
     @property
+    def changed(self) -> bool:
+        """Whether that run changed any parameter, or yielded outputs of its own."""
+        before, after = self.trial.originals.states, self.unlearned.states
+        same = all(torch.equal(a[n], b[n]) for a, b in zip(before, after, strict=True) for n in a)
+        return not same or self.effect > 1e-6
+
+    @property
     def seen(self) -> Watch:
         """Which inputs were seen in that run."""
         return self._first[1]

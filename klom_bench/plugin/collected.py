@@ -43,7 +43,8 @@ def check_methods(
         if fixtures(name) == 1 and name in BUILT_IN:  # with two, the user's takes its place
             settings.hyperparameters(method_of(name, BUILT_IN[name]))
     others = [name for name in settings.gates if fixtures(name)]
-    check_names(settings.gates, {**BUILT_IN, **dict.fromkeys(others)}, settings.known_forget_sets)
+    methods = dict.fromkeys((*settings.options.methods, *others, *BUILT_IN))
+    check_names(settings.gates, methods, settings.known_forget_sets)
     for item in items:
         for marker in item.iter_markers("klom"):
             if marker.args:

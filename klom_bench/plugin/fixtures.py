@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from klom_bench.record import Cell, Record
 
 T = TypeVar("T")
+HINT = (
+    "A method gets x [N, B, ...] and y [N, B] of N models at once: losses are in "
+    "klom_bench.ensemble.losses; a function for one model is wrapped with klom_bench.per_model"
+)
 
 
 def told_plainly(work: Callable[[], T]) -> T:
@@ -28,12 +32,15 @@ def told_plainly(work: Callable[[], T]) -> T:
     except KlomError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     except Exception as error:
+        if not hasattr(error, "__notes__"):
+            error.add_note(HINT)
         raise error.with_traceback(_from_method(error.__traceback__)) from None
 
 
 def _from_method(traceback: TracebackType | None) -> TracebackType | None:
     """The part of a traceback below what runs methods: harness, threads, pytest-benchmark."""
     between = ("klom_bench/harness", "klom_bench/ensemble/threads", "klom_bench/plugin/",
+               "klom_bench/conformance/",
                "pytest_benchmark/", "concurrent/futures/")  # fmt: skip
     part = traceback
     while part and any(

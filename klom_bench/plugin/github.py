@@ -8,6 +8,8 @@ import pytest
 from klom_bench.plugin.summary import Summary
 from klom_bench.report.github import annotation, job_summary
 
+LONGEST = 4000
+
 
 class GitHub:
     """Collects what failed; at the end writes $GITHUB_STEP_SUMMARY and prints annotations."""
@@ -19,12 +21,12 @@ class GitHub:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the first failure of a test."""
         if report.failed:
-            self._failures.setdefault(report.nodeid, report.longreprtext)
+            self._failures.setdefault(report.nodeid, message(report))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected."""
         if report.failed:
-            self._failures.setdefault(report.nodeid, report.longreprtext)
+            self._failures.setdefault(report.nodeid, message(report))
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(
@@ -47,6 +49,18 @@ class GitHub:
                 f"GITHUB_STEP_SUMMARY={target} cannot be written ({error.strerror}): "
                 "no job summary; everything it would say stands above"
             )
+
+
+def message(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """What failed: all that a KLOM test says, of anything else the exception and its place."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        text = str(report.longrepr)
+    elif crash.message.startswith("Failed: "):
+        text = crash.message.removeprefix("Failed: ")
+    else:
+        text = f"{crash.message}\n{crash.path}:{crash.lineno}"
+    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
 def _seen_from_repository(path: Path) -> str:

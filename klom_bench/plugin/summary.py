@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from klom_bench.plugin.ids import is_of
 from klom_bench.plugin.keys import PROBLEM
 from klom_bench.plugin.settings import Settings
 from klom_bench.report.changes import changes
-from klom_bench.report.table import table
+from klom_bench.report.table import headline, table
 
 
 class Summary:
@@ -67,6 +68,7 @@ class Summary:
         path, why = options.save_baseline, ""
         if path is None:
             return True
+        gone = self._tests_gone(path)
         if not self._found or len(self._found) < len(self._tests):
             why = f"not all tests were measured; {path} is as it was"
         elif red and options.baseline and options.baseline.resolve() == path.resolve():
@@ -80,8 +82,21 @@ class Summary:
                 why = f"{path} cannot be written ({error.strerror})"
             except KlomError as error:
                 why = str(error)
-        self._saved = [f"baseline not saved: {why}" if why else f"baseline saved: {path}"]
+        told = f"baseline not saved: {why}" if why else f"baseline saved: {path}"
+        if gone and not why:
+            told += f"; {gone} tests that it had were not run now, and are no longer in it"
+        self._saved = [told]
         return not why
+
+    def _tests_gone(self, path: Path) -> int:
+        """How many tests of the old file this run has not."""
+        if not path.is_file():
+            return 0
+        try:
+            old = baseline.load(path).tests
+        except KlomError:
+            return 0
+        return len(set(old) - {baseline.test_of(record) for record in self._found.values()})
 
     def _runs(self) -> bool:
         option = self._config.option
@@ -97,13 +112,7 @@ class Summary:
         terminalreporter.section("KLOM", sep="=")
         records = self.records()
         if records:
-            first = records[0]
-            members, estimator = first["members"], first["estimator"]
-            terminalreporter.write_line(
-                f"{members['unlearned']} unlearned against {members['oracle']} oracles of "
-                f"{first['task']}, estimator {estimator['name']} (KL {estimator['direction']}, "
-                f"nats), {first['device']}"
-            )
+            terminalreporter.write_line(headline(records))
             for text in table(records):
                 terminalreporter.write_line(text)
         complete = len(records) == len(self._tests)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from klom_bench.report.table import cells
+from klom_bench.report.table import cells, headline
 
 COLUMNS = (
     "forget set", "", "P95 forget", "P95 retain", "P95 val", "accuracy forget", "accuracy retain",
@@ -17,6 +17,7 @@ def job_summary(
     """A page: the table, what the run says of itself, and what failed, by test."""
     lines = ["## KLOM", ""]
     if records:
+        lines += [_plain(headline(records)), ""]
         rows = [COLUMNS, ["---"] * len(COLUMNS), *cells(records)]
         lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
         lines.append("")

@@ -13,6 +13,16 @@ HEAD = (
 )
 
 
+def headline(records: Sequence[Json]) -> str:
+    """N, the task, the estimator and the device: what every number rests on."""
+    first = records[0]
+    members, estimator = first["members"], first["estimator"]
+    return (
+        f"{members['unlearned']} unlearned against {members['oracle']} oracles of {first['task']}, "
+        f"estimator {estimator['name']} (KL {estimator['direction']}, nats), {first['device']}"
+    )
+
+
 def table(records: Sequence[Json]) -> list[str]:
     """Lines: for every forget set the oracles, doing nothing, then a row a test."""
     return aligned([*HEAD, *cells(records)], left=2)

@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused(project, saved, changed, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file"),
+        (None, "cannot be read (No such file or directory): a run with --klom-save-baseline"),
         ("", "is not a baseline (JSONDecodeError"),
         ("[]", "is not a baseline (TypeError"),
         ("{}", "is not a baseline (KeyError: 'benchmarks')"),
@@ -207,7 +207,7 @@ def test_a_file_that_is_no_baseline(project, pytester, content, message):
         (["--klom-save-baseline=."], "cannot be written: name a file"),
         (
             ["--klom-baseline=.", "--klom-max-regression=val_p95=5%"],
-            "cannot be read: Is a directory",
+            "cannot be read (Is a directory)",
         ),
     ],
 )
