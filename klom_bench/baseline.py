@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ class Baseline:
         if not any(test in self.tests for test in asked):
             raise KlomError(
                 f"the baseline {self.path} shares no test with this run, so nothing would be held "
-                f"against it: it has {_few(self.tests)}; this run has {_few(asked)}"
+                f"against it: it has {few(map('-'.join, self.tests))}; "
+                f"this run has {few(map('-'.join, asked)) or 'no KLOM test'}"
             )
 
     def gates(self, record: Record, allowed: Mapping[str, Regression]) -> tuple[Gate, ...]:
@@ -202,9 +203,10 @@ def _checked(record: Any) -> Json:
     return checked
 
 
-def _few(tests: Collection[Test]) -> str:
-    names = ["-".join(test) for test in sorted(tests)] or ["no KLOM test"]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def few(names: Iterable[str]) -> str:
+    """The first three names, sorted, and how many more there are."""
+    every = sorted(names)
+    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 def _shown(value: Any) -> str:

@@ -43,7 +43,7 @@ class Subject:
         """
         trial = self._trial(probe(self.task))
         try:
-            trial.run()
+            _ = trial.unlearned
         except Exception:
             return None
         return trial

@@ -166,6 +166,11 @@ class Trial:
         return Outcome(np.stack(found), [t.state for t in trained], 0)
 
     @cached_property
+    def unlearned(self) -> Outcome:
+        """An ordinary run, which others are compared with."""
+        return self.run()
+
+    @cached_property
     def network(self) -> nn.Module:
         """One model, for the names of its parameters."""
         return self.architecture()

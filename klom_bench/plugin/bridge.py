@@ -4,7 +4,7 @@ pytest-benchmark switches itself off where xdist is active: it measures nothing,
 compares nothing, and the run is green. With --klom-method workers measure all the same, each
 measurement travels on the report of its test's teardown, and the controller refills
 pytest-benchmark's session, which then saves, compares and prints as in a serial run. A serial run
-has neither of the two objects below.
+has neither `Worker` nor `Controller`.
 """
 
 import json

@@ -13,6 +13,7 @@ from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS
 
 if TYPE_CHECKING:
     from klom_bench.conformance.subject import Subject
+    from klom_bench.methods.method import Method
     from klom_bench.record import Cell, Record
 
 T = TypeVar("T")
@@ -50,18 +51,23 @@ def _from_method(traceback: TracebackType | None) -> TracebackType | None:
     return part or traceback
 
 
-@pytest.fixture
-def klom_cell(
-    request: pytest.FixtureRequest, klom_task: str, klom_forget_set: str, klom_method: str
-) -> "Cell":
-    """The (task, method, forget set) of this test; the method is the fixture of its name."""
+def _selected(request: pytest.FixtureRequest, name: str) -> "Method":
+    """The method of a test: the fixture of its name."""
     from klom_bench.methods.method import method_of
 
     if problem := request.config.stash.get(PROBLEM, None):
         pytest.fail(problem, pytrace=False)
-    function = request.getfixturevalue(klom_method)
-    settings = request.config.stash[SETTINGS]
-    return told_plainly(lambda: settings.cell(method_of(klom_method, function), klom_forget_set))
+    function = request.getfixturevalue(name)
+    return told_plainly(lambda: method_of(name, function))
+
+
+@pytest.fixture
+def klom_cell(
+    request: pytest.FixtureRequest, klom_task: str, klom_forget_set: str, klom_method: str
+) -> "Cell":
+    """The (task, method, forget set) of this test."""
+    method, settings = _selected(request, klom_method), request.config.stash[SETTINGS]
+    return told_plainly(lambda: settings.cell(method, klom_forget_set))
 
 
 def properties(record: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -161,19 +167,11 @@ def klom_conformance(
 ) -> Conformance:
     """klom_conformance.check(): whether the selected method does what it says."""
     from klom_bench.conformance.subject import Subject
-    from klom_bench.methods.method import method_of
 
-    if problem := request.config.stash.get(PROBLEM, None):
-        pytest.fail(problem, pytrace=False)
-    settings = request.config.stash[SETTINGS]
-    function = request.getfixturevalue(klom_method)
-
-    def subject() -> Subject:
-        method = method_of(klom_method, function)
-        hyperparameters = settings.hyperparameters(method)
-        return Subject(method, hyperparameters, settings.task, settings.device)
-
-    return Conformance(request.node, told_plainly(subject))
+    method, settings = _selected(request, klom_method), request.config.stash[SETTINGS]
+    hyperparameters = told_plainly(lambda: settings.hyperparameters(method))
+    subject = Subject(method, hyperparameters, settings.task, settings.device)
+    return Conformance(request.node, subject)
 
 
 def built_in_methods() -> ModuleType:

@@ -20,13 +20,15 @@ class GitHub:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the first failure of a test."""
-        if report.failed:
-            self._failures.setdefault(report.nodeid, message(report))
+        self._keep(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected."""
+        self._keep(report)
+
+    def _keep(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if report.failed:
-            self._failures.setdefault(report.nodeid, message(report))
+            self._failures.setdefault(report.nodeid, _message(report))
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(
@@ -51,7 +53,7 @@ class GitHub:
             )
 
 
-def message(report: pytest.TestReport | pytest.CollectReport) -> str:
+def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
     """What failed: all that a KLOM test says, of anything else the exception and its place."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:

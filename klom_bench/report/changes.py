@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from klom_bench.baseline import Baseline, name_of, score, test_of
+from klom_bench.baseline import Baseline, few, name_of, score, test_of
 from klom_bench.gates import METRICS
 
 USUAL = ("forget_p95", "retain_p95", "val_p95")
@@ -32,12 +32,11 @@ def changes(
             )
     lines += _beyond_reach(shared)
     measured = {test_of(r) for r in records}
-    new = sorted(name_of(r) for r in records if test_of(r) not in baseline.tests)
-    gone = sorted("-".join(test) for test in baseline.tests if test not in measured)
+    new = [name_of(r) for r in records if test_of(r) not in baseline.tests]
+    gone = ["-".join(test) for test in baseline.tests if test not in measured]
     for names, what in ((new, "not in it, so not compared"), (gone, "in it, but not measured now")):
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            lines.append(f"  {what}: {', '.join(names[:3])}{more}")
+            lines.append(f"  {what}: {few(names)}")
     if not gated:
         lines.append(
             "  nothing is asserted against it: say --klom-max-regression forget_p95=10% or so"
