@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
-from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
@@ -42,9 +41,9 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     """
     wanted = [(cell.original_id, cell.members), (cell.oracle_id, cell.oracles)]
     store.complete_all(wanted, cell.device, announce)
-    trained = store.manifest(cell.oracle_id)
+    held = store.held(cell.oracle_id)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
-    oracle_margins = store.margins(cell.oracle_id, cell.oracles)
+    oracle_margins = held.margins(cell.oracles, cell.device, announce)
     before = _touchable(cell, store)
 
     runs = [
@@ -90,7 +89,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     nowhere = klom(oracle_margins, away, cell.estimator)
     noise = floor(cell.estimator, cell.oracles, cell.members)
     per_member = float(np.mean([run.seconds / len(run.pack) for run in runs]))
-    retrain = float(np.mean([m.seconds for m in trained.members.values()]))
+    retrain = held.seconds
     afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
     splits = cell.splits
     return Record(
@@ -105,10 +104,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         accuracy_do_nothing={
             split: float(originals.right[:, rows].mean()) for split, rows in splits.items()
         },
-        accuracy_oracle={
-            split: float(np.mean([trained.members[i].accuracy[split] for i in range(cell.oracles)]))
-            for split in splits
-        },
+        accuracy_oracle=held.accuracy(cell.oracles),
         epoch=runs[0].epoch,
         seconds={"unlearn": seconds, "per_member": per_member, "retrain": retrain},
         relative_cost={"time": per_member / retrain, "examples": runs[0].examples / afresh},
@@ -129,16 +125,20 @@ def load_originals(
     store: Store, ensemble: EnsembleId, members: int, device: torch.device
 ) -> Originals:
     """The originals of a store."""
-    states = store.states(ensemble, members)
+    held = store.held(ensemble)
+    states = held.states(members)
     data = ensemble.task.data_on(device)
 
     def right(pack: list[int], _: Check) -> np.ndarray:
         model = Ensemble(ensemble.task.architecture, [states[i] for i in pack]).to(device)
         with evaluating(model):
-            return logits(model, data.x(), len(pack)).argmax(-1).eq(data.y()).cpu().numpy()
+            return data.logits(model, len(pack)).argmax(-1).eq(data.y()).cpu().numpy()
 
-    answers = each(packs(range(members), ensemble.task.pack), right, device)
-    return Originals(states, store.margins(ensemble, members), np.concatenate(answers))
+    answers = held.answers(members)
+    if answers is None:
+        parts = each(packs(range(members), ensemble.task.pack), right, device)
+        answers = np.concatenate(parts)
+    return Originals(states, held.margins(members, device), answers)
 
 
 class Run:
@@ -154,8 +154,7 @@ class Run:
         self.before = self.model.fingerprints()
         data = cell.task.data_on(cell.device)
         self.forget, self.retain = (
-            Points(data.x_train, data.y_train, torch.from_numpy(rows), streams)
-            for rows in (cell.forget_set.indices, cell.forget_set.retain)
+            data.points(rows, streams) for rows in (cell.forget_set.indices, cell.forget_set.retain)
         )
         self.result: Any = self.model
 
@@ -197,13 +196,14 @@ class Run:
 
     def logits(self) -> torch.Tensor:
         """Logits [pack, points, classes] of what the method made, on all points."""
-        x = self.cell.task.data_on(self.cell.device).x()
+        data = self.cell.task.data_on(self.cell.device)
+        points = len(data.y())
         with evaluating(self.model):
-            z = logits(self.result, x, len(self.pack))
-        if z.ndim != 3 or z.shape[:2] != (len(self.pack), len(x)):
+            z = data.logits(self.result, len(self.pack))
+        if z.ndim != 3 or z.shape[:2] != (len(self.pack), points):
             raise KlomError(
                 f"{self.cell.method.name} made outputs of shape {tuple(z.shape)}, where logits "
-                f"[members, points, classes] of {len(self.pack)} members and {len(x)} points are "
+                f"[members, points, classes] of {len(self.pack)} members and {points} points are "
                 "expected: the object that it yields must be called like the model"
             )
         return z
@@ -239,9 +239,10 @@ def _touched(cell: Cell, store: Store, before: Any) -> str | None:
             "share: change a copy of the batch instead (the data were read anew for the next test)"
         )
     if checkpoints != before[0]:
+        folder = store.held(cell.original_id).folder
         return (
-            f"{cell.method.name} wrote to the stored originals in "
-            f"{store.folder(cell.original_id)}: a method must only change the model it is given. "
+            f"{cell.method.name} wrote to the stored originals in {folder}: "
+            "a method must only change the model it is given. "
             "Remove that folder to have the originals trained again"
         )
     return None

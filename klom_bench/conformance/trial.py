@@ -99,7 +99,7 @@ class Trial:
             raise KlomError(
                 f"{task.name} has {task.train_points} train points: conformance needs {FEWEST}"
             )
-        largest = max((len(task.forget_set(name)) for name in task.forget_sets), default=0)
+        largest = max((task.size(name) for name in task.forget_sets), default=0)
         return min(max(largest, TRIED), LARGEST_FORGET, task.train_points // 2)
 
     @cached_property
@@ -118,14 +118,14 @@ class Trial:
         g = generator("conformance", self.task.name)
         train = torch.randperm(len(whole.y_train), generator=g)[: n + RETAIN]
         val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
-        x, y = whole.x_train[train], whole.y_train[train]
+        x, y = whole.prepare(whole.x_train[train]), whole.y_train[train]
         forget = torch.linspace(0, len(train) - 1, n).long()
         low, high = x.amin(0), x.amax(0)
         spares = low + (high - low) * torch.rand((n, *low.shape), generator=g, dtype=x.dtype)
         data = Data(
             torch.cat([x, spares]),
             torch.cat([y, y[forget]]),
-            whole.x_val[val],
+            whole.prepare(whole.x_val[val]),
             whole.y_val[val],
             sha256="",
         )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from klom_bench.ensemble.stacked import forward
+from klom_bench.ensemble.stacked import LARGE, forward, one_by_one
 
 Architecture = Callable[[], nn.Module]
 State = Mapping[str, Tensor]
@@ -68,13 +68,15 @@ class Ensemble(nn.Module):
                 home._parameters[leaf] = nn.Parameter(stack)
             else:
                 home._buffers[leaf] = stack
+        parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
+        self._apply_network = one_by_one if parameters >= LARGE else forward
 
     def __len__(self) -> int:
         return len(self.members)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [M, B, classes] of x [M, B, ...]."""
-        return forward(self.network, x)
+        return self._apply_network(self.network, x)
 
     def generator(self, i: int) -> torch.Generator:
         """The random stream of the i-th member held here."""
@@ -127,16 +129,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def logits(model: Any, x: Tensor, members: int, batch_size: int = 512) -> Tensor:
+Prepare = Callable[[Tensor], Tensor]
+
+
+def as_they_are(x: Tensor) -> Tensor:
+    """Points that are stored as models see them."""
+    return x
+
+
+def logits(
+    model: Any, x: Tensor, members: int, prepare: Prepare = as_they_are, batch_size: int = 512
+) -> Tensor:
     """Logits [M, points, classes] of every member on the same points x [points, ...].
 
     In canonical order and fixed, even batches: both change the last bits.
     """
-    points = len(x)
-    if points % 2:
-        x = torch.cat([x, x[-1:]])
-    parts = [model(part.expand(members, *part.shape).contiguous()) for part in x.split(batch_size)]
-    return torch.cat(parts, 1)[:, :points]
+    parts = []
+    for part in x.split(batch_size):
+        even = torch.cat([part, part[-1:]]) if len(part) % 2 else part
+        seen = prepare(even).expand(members, -1, *[-1] * (x.ndim - 1))
+        parts.append(model(seen.contiguous())[:, : len(part)])
+    return torch.cat(parts, 1)
 
 
 def _find(network: nn.Module, name: str) -> tuple[nn.Module, str]:

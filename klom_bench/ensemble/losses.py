@@ -4,9 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of logits [M, B, classes] and labels y [M, B]; a scalar."""
-    total = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum")
+    total = F.cross_entropy(
+        logits.flatten(0, 1), y.flatten(), reduction="sum", label_smoothing=label_smoothing
+    )
     return total / y.shape[1]
 
 

@@ -5,18 +5,27 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from klom_bench.ensemble.ensemble import Prepare, as_they_are
+
 
 class Points:
     """Labelled points x [n, ...], y [n], seen by M members.
 
     `indices` [n] or [M, n] (each member its own points) choose from x and y. `seen` counts the
-    examples that one member has been given so far; costs are reckoned with it.
+    examples that one member has been given so far; costs are reckoned with it. `prepare` makes of
+    a batch of x what models see.
     """
 
     def __init__(
-        self, x: Tensor, y: Tensor, indices: Tensor, generators: Sequence[torch.Generator]
+        self,
+        x: Tensor,
+        y: Tensor,
+        indices: Tensor,
+        generators: Sequence[torch.Generator],
+        prepare: Prepare = as_they_are,
     ) -> None:
         self.x, self.y, self.indices, self.generators = x, y, indices.cpu().clone(), generators
+        self.prepare = prepare
         self.seen = 0
 
     def __len__(self) -> int:
@@ -33,12 +42,12 @@ class Points:
         for start in range(0, end, batch_size):
             batch = chosen[:, start : start + batch_size]
             self.seen += batch.shape[1]
-            yield self.x[batch], self.y[batch]
+            yield self.prepare(self.x[batch]), self.y[batch]
 
     def of_member(self, i: int) -> "Points":
         """The same points for the i-th member alone."""
         indices = self.indices if self.indices.ndim == 1 else self.indices[i]
-        return type(self)(self.x, self.y, indices, [self.generators[i]])
+        return type(self)(self.x, self.y, indices, [self.generators[i]], self.prepare)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Not without a batch size."""

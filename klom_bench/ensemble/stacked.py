@@ -6,6 +6,27 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+LARGE = 1_000_000
+"""Models with as many parameters fill a device one by one.
+
+Stacking ResNet-9 (2.3 million) through vmap ran at .4 to .6 of the speed of one after the other,
+and a CNN of 30,000 at 1.6 times (measured on two cores).
+"""
+
+
+def one_by_one(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a module with stacked parameters to x [M, B, ...], each member as if it were alone."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    states = zip(*(value.unbind() for value in named.values()), strict=True)
+    if x.ndim == 5:  # images: cuDNN's and oneDNN's fastest layout
+        x = x.transpose(2, 3).transpose(3, 4).contiguous().transpose(3, 4).transpose(2, 3)
+    return torch.stack(
+        [
+            functional_call(module, dict(zip(named, state, strict=True)), (one,))
+            for state, one in zip(states, x, strict=True)
+        ]
+    )
+
 
 @singledispatch
 def forward(module: nn.Module, x: Tensor) -> Tensor:

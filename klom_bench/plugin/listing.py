@@ -4,10 +4,10 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 
-import torch
+import numpy as np
 
-from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.ensemble.training import train
 from klom_bench.methods import BUILT_IN
@@ -28,7 +28,7 @@ def listing(tasks: Mapping[str, Task]) -> str:
     for task in tasks.values():
         lines.append(f"  {task.name}: {task.train_points} train points, {task.recipe}")
         for name in task.forget_sets:
-            lines.append(f"    {name}: {len(task.forget_set(name))} points")
+            lines.append(f"    {name}: {task.size(name)} points")
     lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
     for name, function in BUILT_IN.items():
         method = method_of(name, function)
@@ -54,16 +54,19 @@ def plan(settings: Settings, tests: Sequence[str]) -> str:
     ]
     rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
     for ensemble, wanted in ensembles:
-        manifest = settings.store.manifest(ensemble)
-        missing = len(manifest.missing(range(wanted)))
+        held = settings.store.held(ensemble)
+        missing = held.lacks(wanted)
         lacking += missing
-        known += [member.seconds for member in manifest.members.values()]
+        if not isnan(held.seconds):
+            known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
     lines = ["", *aligned(rows, left=1), f"store: {settings.store.root}"]
     if not lacking:
         lines.append("nothing to train")
     elif settings.store.missing == "error":
         lines.append(f"{lacking} members are missing: the tests would fail (--klom-missing=error)")
+    elif settings.store.missing == "download":
+        lines.append(f"{lacking} members to download (--klom-missing=download)")
     else:
         seconds = sum(known) / len(known) if known else trial(settings)
         source = "from those in the store" if known else f"from {TRIAL_STEPS} steps on this machine"
@@ -80,7 +83,7 @@ def trial(settings: Settings) -> float:
     size = min(TRIAL_STEPS * task.recipe.batch_size, task.train_points)
     data, short = task.data_on(device), replace(task.recipe, epochs=1)
     model = new_members(EnsembleId(task, "original", settings.options.seed), members).to(device)
-    points = Points(data.x_train, data.y_train, torch.arange(size), model.generators)
+    points = data.points(np.arange(size), model.generators)
 
     def epoch(check: Callable[[], None]) -> float:
         start = time.perf_counter()

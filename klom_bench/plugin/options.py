@@ -21,8 +21,8 @@ _HELP = {
     "seed": "seed of all members; another seed is another set of ensembles (default: 0)",
     "store": "folder of ensembles (default: $KLOM_STORE, else your cache folder)",
     "estimator": "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete",
-    "missing": "what to do about ensembles that are not in the store: train or error "
-    "(default: train)",
+    "missing": "what to do about ensembles that are not in the store: train, download or error "
+    "(default: train; error for published tasks)",
     "max": "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with forget, "
     "retain, val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
     "baseline": "scores of an earlier run to compare with: a file of --klom-save-baseline, or of "
@@ -38,7 +38,7 @@ _INTEGERS = ("models", "oracles", "seed")
 class Options:
     """What was asked for, before it is known whether it exists.
 
-    store: None stands for the user's cache folder.
+    store: None stands for the user's cache folder. missing: None for what is usual with the task.
     """
 
     methods: tuple[str, ...]
@@ -51,7 +51,7 @@ class Options:
     seed: int
     store: Path | None
     estimator: str
-    missing: str
+    missing: str | None
     limits: tuple[tuple[str, Any], ...]
     baseline: Path | None
     save_baseline: Path | None
@@ -129,9 +129,9 @@ def read_options(config: pytest.Config) -> Options:
     seed = value("seed", 0)
     if seed < 0:
         raise pytest.UsageError(f"--klom-seed must not be negative, got {seed}")
-    missing = value("missing", "train")
-    if missing not in ("train", "error"):
-        raise pytest.UsageError(f"--klom-missing must be train or error, got {missing!r}")
+    missing = value("missing", None)
+    if missing not in (None, "train", "download", "error"):
+        raise pytest.UsageError(f"--klom-missing must be train, download or error, got {missing!r}")
     return Options(
         methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
         params=tuple(_param(text) for text in pairs("param")),

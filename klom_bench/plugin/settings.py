@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,7 +20,8 @@ from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
 from klom_bench.record import Cell, what_is_asked
-from klom_bench.store.store import Store
+from klom_bench.store.forget_sets import stored
+from klom_bench.store.store import Missing, Store
 from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.task import ForgetSet, Task
 
@@ -109,7 +110,8 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
     tasks = tasks_of(config)
     if options.task not in tasks:
         raise KlomError(unknown("task", options.task, tasks))
-    task = tasks[options.task]
+    store = _store(options, tasks[options.task])
+    task = stored(tasks[options.task], store.root, store.missing == "download")
     names = _selected(options.forget_sets, tuple(task.forget_sets))
     for owner, name, value in options.params:
         if owner not in (None, *options.methods):
@@ -130,7 +132,7 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
         forget_sets=forget_sets,
         estimator=estimator,
         device=_device(options.device),
-        store=_store(options),
+        store=store,
         gates=gates,
         gates_file=gates_file,
         known_forget_sets=tuple(dict.fromkeys(n for t in tasks.values() for n in t.forget_sets)),
@@ -204,7 +206,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _store(options: Options) -> Store:
+def _store(options: Options, task: Task) -> Store:
     root = options.store or user_cache_path("klom-bench")
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -213,7 +215,8 @@ def _store(options: Options) -> Store:
             f"the store {root} cannot be made ({error.strerror}): "
             "choose another folder with --klom-store"
         ) from error
-    return Store(root, "error" if options.missing == "error" else "train")
+    usual: Missing = "error" if task.published else "train"
+    return Store(root, cast(Missing, options.missing or usual))
 
 
 def _gates(config: pytest.Config) -> tuple[dict[str, Any], Path | None]:

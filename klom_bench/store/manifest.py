@@ -49,7 +49,7 @@ def identity(ensemble: EnsembleId) -> dict[str, Any]:
         "forget_set": forget_set.name if forget_set else None,
         "forget_set_sha256": forget_set.sha256 if forget_set else None,
         "data_sha256": task.data.sha256,
-        "recipe": asdict(task.recipe),
+        "recipe": task.recipe.as_json(),
         "parameters": task.shapes,
     }
 

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, logits
-from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.training import train
 from klom_bench.errors import KlomError
 from klom_bench.metrics.accuracy import accuracy
@@ -66,7 +65,7 @@ def train_pack(
     data = task.data_on(device)
     kept = np.arange(task.train_points) if forget_set is None else forget_set.retain
     model = new_members(ensemble, members).to(device)
-    points = Points(data.x_train, data.y_train, torch.from_numpy(kept), model.generators)
+    points = data.points(kept, model.generators)
     start = time.perf_counter()
     for _ in train(model, points, task.recipe):
         tick(len(members) / task.recipe.epochs)
@@ -75,7 +74,7 @@ def train_pack(
         torch.cuda.synchronize(device)
     seconds = (time.perf_counter() - start) / len(members)
     with evaluating(model):
-        z = logits(model, data.x(), len(members))
+        z = data.logits(model, len(members))
     found = margins(z, data.y()).cpu().numpy()
     splits = {"retain": kept, "val": np.arange(task.train_points, found.shape[1])}
     if forget_set is not None:

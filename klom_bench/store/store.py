@@ -1,7 +1,7 @@
-"""The store: ensembles trained once, found again, and read with their checksums."""
+"""The store: ensembles trained once and found again, and those that others have published."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,12 @@ from klom_bench.store import files
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Manifest, Member, identity, load, save
 from klom_bench.store.members import Trained, refuse_diverged, train_pack
+from klom_bench.store.own import OwnEnsemble
+from klom_bench.store.published import PublishedEnsemble, look
 
+CPU = torch.device("cpu")
 POLL_SECONDS = 0.1
+Missing = Literal["train", "download", "error"]
 
 
 def packs(members: Iterable[int], size: int) -> list[list[int]]:
@@ -29,12 +33,29 @@ def packs(members: Iterable[int], size: int) -> list[list[int]]:
     return list(found.values())
 
 
+def download_command(ensemble: EnsembleId, members: int) -> str:
+    """The command that gets an ensemble."""
+    which = f" --forget-set {ensemble.forget_set.name}" if ensemble.forget_set else ""
+    return f"klom download {ensemble.task.name}{which} --models {members}"
+
+
+def how_to_get(ensemble: EnsembleId, members: int) -> str:
+    """What to do about members that are missing, as a clause."""
+    if ensemble.task.published and not ensemble.seed:
+        return (
+            f"`{download_command(ensemble, members)}` gets the published ones, "
+            "--klom-missing=train trains them (long without a GPU), or name the store that holds "
+            "them with --klom-store"
+        )
+    return "run once with --klom-missing=train, or name the store that holds them with --klom-store"
+
+
 @dataclass(frozen=True)
 class Store:
     """One folder; `missing` says what to do about ensembles that are not in it."""
 
     root: Path
-    missing: Literal["train", "error"] = "train"
+    missing: Missing = "train"
 
     def folder(self, ensemble: EnsembleId) -> Path:
         """Where an ensemble lies."""
@@ -42,7 +63,17 @@ class Store:
 
     def manifest(self, ensemble: EnsembleId) -> Manifest:
         """What is there of an ensemble; no members where nothing is."""
-        return load(self.folder(ensemble), ensemble) or Manifest(identity(ensemble), {})
+        return load(self.folder(ensemble), ensemble) or Manifest({}, {})
+
+    def held(self, ensemble: EnsembleId) -> OwnEnsemble | PublishedEnsemble:
+        """What is there of an ensemble: of ours, else of a published one, else no members.
+
+        KlomError for a folder that holds neither, or an ensemble of ours that is another one.
+        """
+        folder = self.folder(ensemble)
+        if not (folder / "manifest.json").exists() and (found := look(self.root, ensemble)):
+            return found
+        return OwnEnsemble(folder, ensemble, self.manifest(ensemble))
 
     def complete(
         self,
@@ -60,31 +91,36 @@ class Store:
         wanted: Sequence[tuple[EnsembleId, int]],
         device: torch.device,
         announce: Announce = silent,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
-        """Train the first members of these ensembles as far as they are missing.
+        """Have the first members of these ensembles here: trained or downloaded, as `missing` says.
+
+        shard (i, n): of all packs only every n-th, from the i-th on.
 
         Any number of threads, processes and machines may do this together: each claims a pack
         through a file lock, which falls with the process that holds it. None waits for packs that
         others train while a pack of any of these ensembles is free.
         """
-        lacking = self._lacking(wanted)
+        if self.missing == "download":
+            self._download(wanted, announce)
+        self._refuse_short_published(wanted)
+        lacking = self._lacking(wanted, shard)
         if not lacking:
             return
         ensembles = list({id(e): e for e, _ in lacking}.values())
-        if self.missing == "error":
+        if self.missing != "train":
             first = ensembles[0]
             members = next(n for e, n in wanted if e is first)
             count = sum(len(pack) for e, pack in lacking if e is first)
             raise KlomError(
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
-                "run once with --klom-missing=train, or name the store that holds them "
-                "with --klom-store"
+                f"{how_to_get(first, members)}"
             )
         for ensemble in ensembles:
             self._take_folder(ensemble)
 
         def work(check: Check) -> None:
-            while free := self._lacking(wanted):
+            while free := self._lacking(wanted, shard):
                 mine = [self._claim(e, pack, device, check, tick) for e, pack in free]
                 if not any(mine):  # others hold all that is left
                     check()
@@ -95,15 +131,42 @@ class Store:
         with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
             side_by_side(work, min(thread_count(device), len(lacking)), device)
 
+    def _download(self, wanted: Sequence[tuple[EnsembleId, int]], announce: Announce) -> None:
+        """Fetch what is published of those that are short of members."""
+        from klom_bench.store.hub import Hub
+
+        for ensemble, members in wanted:
+            if ensemble.task.published and self.held(ensemble).lacks(members):
+                Hub.default().fetch(self.root, ensemble, members, announce)
+
+    def _refuse_short_published(self, wanted: Sequence[tuple[EnsembleId, int]]) -> None:
+        """KlomError for a published ensemble that has fewer members than are wanted."""
+        for ensemble, members in wanted:
+            held = self.held(ensemble)
+            if isinstance(held, PublishedEnsemble) and held.lacks(members):
+                rest = f"`{download_command(ensemble, members)}` gets the rest, "
+                raise KlomError(
+                    f"{held.complaint(members)}. A folder without manifest.json is published and "
+                    f"never trained into: {rest if ensemble.task.published else ''}"
+                    f"ask for {len(held.members)}, or move it away to have the ensemble trained"
+                )
+
     def _lacking(
-        self, wanted: Sequence[tuple[EnsembleId, int]]
+        self, wanted: Sequence[tuple[EnsembleId, int]], shard: tuple[int, int]
     ) -> list[tuple[EnsembleId, list[int]]]:
-        """The packs that are not whole."""
-        return [
-            (ensemble, pack)
-            for ensemble, members in wanted
-            for pack in packs(self.manifest(ensemble).missing(range(members)), ensemble.task.pack)
-        ]
+        """The packs that are not whole; published ensembles lack nothing by now."""
+        found = []
+        number = 0
+        for ensemble, members in wanted:
+            held = self.held(ensemble)
+            there = {*held.members}
+            for pack in packs(range(members), ensemble.task.pack):
+                mine = number % shard[1] == shard[0]
+                number += 1
+                missing = [i for i in pack if i not in there]
+                if mine and missing and isinstance(held, OwnEnsemble):
+                    found.append((ensemble, missing))
+        return found
 
     def _take_folder(self, ensemble: EnsembleId) -> None:
         """Make the folder, with a manifest and room for locks: it is ours from now on."""
@@ -160,29 +223,20 @@ class Store:
             save(folder, replace(now, members={**now.members, **new}))
 
     def states(self, ensemble: EnsembleId, members: int) -> list[dict[str, Any]]:
-        """The state dicts of members 0..members-1."""
-        return [
-            files.state_from(content)
-            for content in self._read(ensemble, members, ensemble.checkpoint)
-        ]
+        """The state dicts of the first members."""
+        return self.held(ensemble).states(members)
 
-    def margins(self, ensemble: EnsembleId, members: int) -> np.ndarray:
+    def margins(
+        self,
+        ensemble: EnsembleId,
+        members: int,
+        device: torch.device = CPU,
+        announce: Announce = silent,
+    ) -> np.ndarray:
         """float32 [members, points], train points first."""
-
-        def part(name: Literal["train", "val"]) -> np.ndarray:
-            contents = self._read(ensemble, members, lambda i: ensemble.margins(i, name))
-            return np.stack([files.array_from(content) for content in contents])
-
-        return np.concatenate([part("train"), part("val")], axis=1)
-
-    def _read(
-        self, ensemble: EnsembleId, members: int, name: Callable[[int], str]
-    ) -> Iterable[bytes]:
-        manifest, folder = self.manifest(ensemble), self.folder(ensemble)
-        for i in range(members):
-            yield files.read(folder / name(i), manifest.members[i].files[name(i)])
+        return self.held(ensemble).margins(members, device, announce)
 
     def checkpoint_stats(self, ensemble: EnsembleId, members: int) -> list[tuple[int, int, int]]:
         """What changes when a checkpoint is written to: (inode, size, time of change) a member."""
-        stats = [(self.folder(ensemble) / ensemble.checkpoint(i)).stat() for i in range(members)]
+        stats = [path.stat() for path in self.held(ensemble).checkpoints(members)]
         return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]

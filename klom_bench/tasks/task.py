@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,15 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from klom_bench.ensemble.ensemble import initial_state
+from klom_bench.ensemble.ensemble import Prepare, as_they_are, initial_state, logits
+from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import Recipe
+from klom_bench.errors import KlomError
 
 
 @dataclass(frozen=True)
 class Data:
-    """Train and val points: float inputs x [n, ...], int64 labels y [n].
+    """Train and val points: inputs x [n, ...], int64 labels y [n].
 
     `sha256` names the data itself, before any arithmetic that may differ between machines.
+    `prepare` makes of a batch of x the float inputs of a model, on x's device: images stay uint8
+    until then. Train and val images may differ in size.
     """
 
     x_train: Tensor
@@ -27,10 +31,7 @@ class Data:
     x_val: Tensor
     y_val: Tensor
     sha256: str
-
-    def x(self) -> Tensor:
-        """All points, train first."""
-        return torch.cat([self.x_train, self.x_val])
+    prepare: Prepare = as_they_are
 
     def y(self) -> Tensor:
         """All labels, train first."""
@@ -44,7 +45,39 @@ class Data:
             self.x_val.to(device),
             self.y_val.to(device),
             self.sha256,
+            self.prepare,
         )
+
+    def logits(self, model: Any, members: int) -> Tensor:
+        """Logits [members, points, classes] of all points, train first."""
+        parts = (logits(model, x, members, self.prepare) for x in (self.x_train, self.x_val))
+        return torch.cat(list(parts), 1)
+
+    def points(self, indices: np.ndarray, generators: Sequence[torch.Generator]) -> Points:
+        """Some of the train points, for members with these random streams."""
+        rows = torch.from_numpy(indices)
+        return Points(self.x_train, self.y_train, rows, generators, self.prepare)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others have published of a task.
+
+    indices: the folder of its forget sets in `forget_set_indices/`. forget_sets: name -> (points,
+    SHA-256 of the sorted indices), so that a file of another dataset is found out.
+    """
+
+    indices: str
+    forget_sets: Mapping[str, tuple[int, str]]
+
+
+def not_in_store(task: str, name: str) -> np.ndarray:
+    """In place of a published forget set that the store does not have."""
+    number = name.removeprefix("forget_set_")
+    raise KlomError(
+        f"{name} of {task} is published, but not in the store: "
+        f"klom download {task} --forget-set {number}"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +90,8 @@ class Task:
     forget_sets: name -> a function that gives the sorted indices of the set.
     hyperparameters: method -> its defaults on this task, where they differ from the published.
     pack: members computed together. version: raise it when architecture or data change.
+    published: what is known of ensembles that can be downloaded; they are not trained unless asked.
+    download: fetches the data.
     """
 
     name: str
@@ -69,6 +104,8 @@ class Task:
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pack: int = 25
     version: int = 1
+    published: Published | None = None
+    download: Callable[[], None] | None = None
 
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
@@ -108,6 +145,11 @@ class Task:
     def forget_set(self, name: str) -> "ForgetSet":
         """The forget set of this name; ValueError that says what is wrong with its indices."""
         return checked_forget_set(name, self.forget_sets[name](), self.train_points)
+
+    def size(self, name: str) -> int:
+        """Points of a forget set, known for published ones that are not here, too."""
+        known = self.published.forget_sets if self.published else {}
+        return known[name][0] if name in known else len(self.forget_set(name))
 
 
 @dataclass(frozen=True)

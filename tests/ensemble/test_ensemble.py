@@ -79,7 +79,7 @@ def trained_margins(members, threads=1):
     for _ in train(model, points, Recipe(2, 64, 0.1)):
         pass
     with evaluating(model):
-        z = logits(model, data.x(), len(members))
+        z = data.logits(model, len(members))
     torch.set_num_threads(before)
     return z
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
+from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.errors import KlomError
 from klom_bench.metrics.margins import margins
 from klom_bench.store import files
@@ -74,7 +74,7 @@ def test_margins_are_those_of_the_checkpoints(filled):
     states = filled.states(ORACLES, 4)
     model, data = Ensemble(DIGITS.architecture, states), DIGITS.data
     with evaluating(model):
-        expected = margins(logits(model, data.x(), 4), data.y()).numpy()
+        expected = margins(data.logits(model, 4), data.y()).numpy()
     found = filled.margins(ORACLES, 4)
     assert found.shape == (4, 1797)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
@@ -183,7 +183,7 @@ def test_files_without_a_manifest_are_left_alone(store):
     folder = store.folder(ORACLES)
     folder.mkdir(parents=True)
     (folder / "sd_0____epoch_19.pt").write_bytes(b"somebody's")
-    with pytest.raises(KlomError, match=r"holds files but no manifest\.json"):
+    with pytest.raises(KlomError, match="without manifest.json is published and never trained into"):
         store.complete(ORACLES, 2, CPU)
     assert (folder / "sd_0____epoch_19.pt").read_bytes() == b"somebody's"
 

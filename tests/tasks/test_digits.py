@@ -17,7 +17,8 @@ def members(k):
 def test_are_scikit_learns_digits():
     data, digits = DIGITS.data, load_digits()
     assert len(data.y_train) == DIGITS.train_points
-    assert len(data.x()) == len(data.y()) == 1797
+    x = torch.cat([data.x_train, data.x_val])
+    assert len(x) == len(data.y()) == 1797
     mean, std = data.x_train.mean(0), data.x_train.std(0)
     torch.testing.assert_close(mean, torch.zeros(64), rtol=0, atol=1e-5)
     assert set(std.round(decimals=4).tolist()) == {0.0, 1.0}
@@ -27,7 +28,7 @@ def test_are_scikit_learns_digits():
         ranks = [np.unique(column, return_inverse=True)[1] for column in pixels.T]
         return sorted(map(tuple, np.column_stack([*ranks, labels]).tolist()))
 
-    assert ranked(data.x().numpy(), data.y().numpy()) == ranked(digits.data, digits.target)
+    assert ranked(x.numpy(), data.y().numpy()) == ranked(digits.data, digits.target)
 
 
 def test_the_split_is_stratified_and_fixed():

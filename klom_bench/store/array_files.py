@@ -1,0 +1,81 @@
+"""Arrays in .npy, .npz and .pt files, and state dicts; nothing that could run code is unpickled."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from klom_bench.errors import KlomError
+
+T = TypeVar("T")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy or .pt file, half precision as float32; KlomError where it is none.
+
+    torch is imported for .pt files only.
+    """
+    array = _guarded(path, _npy if path.suffix == ".npy" else _pt)
+    if array.dtype.kind not in "fiu":
+        raise KlomError(f"{path} holds {array.dtype} values: numbers are expected")
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def shape_of(path: Path) -> tuple[int, ...]:
+    """The shape of the array in a .npy or .pt file, read without its values."""
+    return _guarded(path, lambda p: (_npy if path.suffix == ".npy" else _pt)(p, lazy=True).shape)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name."""
+
+    def read(p: Path) -> dict[str, np.ndarray]:
+        with np.load(p, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    return _guarded(path, read)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state dict of a .pt file."""
+    state = _guarded(path, lambda p: _torch_load(p))
+    if not isinstance(state, dict):
+        raise KlomError(f"{path} holds a {type(state).__name__}: a state dict is expected")
+    return state
+
+
+def _npy(path: Path, lazy: bool = False) -> np.ndarray:
+    return np.asarray(np.load(path, mmap_mode="r" if lazy else None, allow_pickle=False))
+
+
+def _pt(path: Path, lazy: bool = False) -> np.ndarray:
+    tensor = _torch_load(path, mmap=lazy)
+    if not hasattr(tensor, "numpy"):
+        raise TypeError(f"it holds a {type(tensor).__name__}, not a tensor")
+    if tensor.is_floating_point() and tensor.element_size() < 4:
+        tensor = tensor.float()
+    return np.asarray(tensor.detach().numpy())
+
+
+def _torch_load(path: Path, mmap: bool = False) -> Any:
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _guarded(path: Path, read: Callable[[Path], T]) -> T:
+    """What a reader gives; KlomError for a file that is missing, damaged or could run code."""
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        raise KlomError(f"{path} is not there") from error
+    except Exception as error:  # zip, pickle, numpy and torch each have errors of their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        code = "weights" in reason.lower() and "load" in reason.lower()
+        if code or "allow_pickle" in reason:
+            raise KlomError(
+                f"{path} is refused: it holds pickled objects, which could run code, where numbers "
+                "are expected"
+            ) from error
+        raise KlomError(f"{path} cannot be read: is it whole? ({reason})") from error

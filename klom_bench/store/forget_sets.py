@@ -1,0 +1,59 @@
+"""Forget sets as a store has them: published files are found, checked, and downloaded if asked."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from klom_bench.errors import KlomError
+from klom_bench.store.array_files import read_array
+from klom_bench.tasks.task import Task, checked_forget_set
+
+
+def index_files(task: Task, name: str) -> list[str]:
+    """Where published layouts put the indices of a forget set, relative to the store."""
+    folder = task.published.indices if task.published else task.folder
+    return [
+        f"forget_set_indices/{folder}/{name}.npy",
+        f"forget_sets/{folder.lower()}/{name}.npy",
+    ]
+
+
+def stored(task: Task, root: Path, download: bool = False) -> Task:
+    """The task with the forget sets of a store, those that only the store has included."""
+    names = dict.fromkeys(task.forget_sets)
+    for folder in {str(Path(path).parent) for path in index_files(task, "x")}:
+        names |= dict.fromkeys(sorted(file.stem for file in (root / folder).glob("*.npy")))
+    if not task.published and names.keys() == task.forget_sets.keys():
+        return task
+    sets: dict[str, Callable[[], np.ndarray]] = {
+        name: partial(_indices, task, root, name, download) for name in names
+    }
+    return replace(task, forget_sets=sets)
+
+
+def _indices(task: Task, root: Path, name: str, download: bool) -> np.ndarray:
+    """Indices from the store's file; from the task where there is none."""
+    files = [root / path for path in index_files(task, name)]
+    there = [file for file in files if file.is_file()]
+    known = task.published.forget_sets.get(name) if task.published else None
+    if not there and download and known:
+        from klom_bench.store.hub import Hub
+
+        Hub.default().fetch_forget_set(root, index_files(task, name))
+        there = [file for file in files if file.is_file()]
+    if not there:
+        return task.forget_sets[name]()
+    indices = read_array(there[0])
+    try:
+        found = checked_forget_set(name, indices, task.train_points)
+    except ValueError as error:
+        raise KlomError(f"{there[0]}: {error}") from error
+    if known and found.sha256 != known[1]:
+        raise KlomError(
+            f"{there[0]} holds other indices ({len(found)}) than the published {name} of "
+            f"{task.name} ({known[0]}): is it damaged, or of another dataset? Remove it"
+        )
+    return found.indices

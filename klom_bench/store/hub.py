@@ -1,0 +1,252 @@
+"""Downloads from the published repositories, through huggingface_hub, checked byte by byte."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from klom_bench.errors import KlomError
+from klom_bench.progress import Announce, silent
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.pieces import Kind, Pieces, pieces_of, places
+
+REPO = "machine-unlearning-bench/data-unlearning-bench"
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a repository. sha256 of its content, or git's own sha1 of small files."""
+
+    path: str
+    size: int
+    sha256: str | None
+    git_sha1: str
+
+    def is_whole(self, file: Path) -> bool:
+        """Whether this file here has the size and checksum of the one there."""
+        if not file.is_file() or file.stat().st_size != self.size:
+            return False
+        with file.open("rb") as stream:
+            if self.sha256:
+                return hashlib.file_digest(stream, "sha256").hexdigest() == self.sha256
+            blob = b"blob %d\0" % self.size + stream.read()
+            return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == self.git_sha1
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A dataset repository; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE hold as everywhere."""
+
+    repo: str = REPO
+    revision: str | None = None
+
+    @classmethod
+    def default(cls) -> "Hub":
+        """$KLOM_REPO, written OWNER/NAME or OWNER/NAME@REVISION, else the repository of 2025."""
+        repo, _, revision = os.environ.get("KLOM_REPO", REPO).partition("@")
+        return cls(repo, revision or None)
+
+    def fetch(
+        self, root: Path, ensemble: EnsembleId, members: int, announce: Announce = silent
+    ) -> None:
+        """Get what is needed of an ensemble: no more than its first members, no file twice.
+
+        KlomError where the repository has none of it.
+        """
+        found = {
+            remote.path: (place, remote)
+            for place in places(ensemble)
+            for remote in self.tree(place.folder)
+        }
+        listed = ((place, path, remote.size) for path, (place, remote) in found.items())
+        pieces = pieces_of(ensemble, listed)
+        if not pieces.files:
+            raise KlomError(f"{self.repo} has no {ensemble.label}: train them instead")
+        wanted = needed(pieces, ensemble, members)
+        label = f"downloading {ensemble.label}"
+        self.get([found[path][1] for path in wanted], root, announce, label)
+
+    def fetch_forget_set(self, root: Path, paths: Sequence[str]) -> None:
+        """Get the first of these files that there is; KlomError where there is none."""
+        if remotes := self.paths(paths):
+            self.get(remotes[:1], root)
+        else:
+            raise KlomError(f"{self.repo} has none of {', '.join(paths)}")
+
+    def tree(self, folder: str) -> list[Remote]:
+        """All files below a folder; none where it is not there."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import EntryNotFoundError
+
+        with self._told():
+            try:
+                entries = HfApi().list_repo_tree(
+                    self.repo,
+                    folder or None,
+                    recursive=True,
+                    revision=self.revision,
+                    repo_type="dataset",
+                )
+                return list(_remotes(entries))
+            except EntryNotFoundError:
+                return []
+
+    def paths(self, paths: Sequence[str]) -> list[Remote]:
+        """Those of these files that are there."""
+        from huggingface_hub import HfApi
+
+        with self._told():
+            return list(
+                _remotes(
+                    HfApi().get_paths_info(
+                        self.repo, list(paths), revision=self.revision, repo_type="dataset"
+                    )
+                )
+            )
+
+    def get(
+        self,
+        remotes: Sequence[Remote],
+        root: Path,
+        announce: Announce = silent,
+        label: str = "downloading",
+    ) -> None:
+        """Put files into a store, each whole or not at all; those that are there stay.
+
+        KlomError for a file that cannot be had or whose checksum is wrong. Files that came before
+        stay, so that the same call goes on where it stopped.
+        """
+        for remote in remotes:
+            if (root / remote.path).parent.joinpath("manifest.json").exists():
+                raise KlomError(
+                    f"{(root / remote.path).parent} holds an ensemble that was trained here: "
+                    "download into another folder with --store"
+                )
+        root.mkdir(parents=True, exist_ok=True)
+        with announce(label, len(remotes)) as tick, ThreadPoolExecutor(CONNECTIONS) as pool:
+            whole = list(pool.map(lambda remote: remote.is_whole(root / remote.path), remotes))
+            rest = [remote for remote, there in zip(remotes, whole, strict=True) if not there]
+            tick(len(remotes) - len(rest))
+            size, free = sum(remote.size for remote in rest), shutil.disk_usage(root).free
+            if size > free:
+                raise KlomError(
+                    f"{size / 1e9:.1f} GB are to be downloaded, but {root} has {free / 1e9:.1f} GB "
+                    "free: make room, or choose another folder with --store"
+                )
+            futures = [pool.submit(self._get, remote, root) for remote in rest]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    tick(1)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _get(self, remote: Remote, root: Path) -> None:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()  # `announce` tells of all files in one line
+        file = root / remote.path
+        with self._told(remote.path):
+            hf_hub_download(
+                self.repo,
+                remote.path,
+                repo_type="dataset",
+                revision=self.revision,
+                local_dir=root,
+                force_download=file.exists(),  # it is here, and not whole
+            )
+        if not remote.is_whole(file):
+            file.unlink(missing_ok=True)
+            raise KlomError(
+                f"{remote.path} of {self.repo} came with the wrong checksum and was removed: try "
+                "again; if it happens again, the repository or a proxy is at fault"
+            )
+
+    @contextmanager
+    def _told(self, path: str = "") -> Iterator[None]:
+        """Whatever huggingface_hub raises, as a KlomError that says what to do."""
+        from huggingface_hub import errors
+
+        what = f"{path} of {self.repo}" if path else self.repo
+        at = f" at revision {self.revision}" if self.revision else ""
+        try:
+            yield
+        except (KlomError, errors.EntryNotFoundError) as error:
+            if isinstance(error, KlomError) or not path:
+                raise
+            raise KlomError(f"{what}{at} is not there (404)") from error
+        except errors.RevisionNotFoundError as error:
+            raise KlomError(f"{self.repo} has no revision {self.revision!r}") from error
+        except errors.GatedRepoError as error:
+            raise KlomError(f"{self.repo} is gated: ask for access, and set HF_TOKEN") from error
+        except errors.RepositoryNotFoundError as error:
+            raise KlomError(
+                f"there is no dataset {self.repo}, or it is private (then set HF_TOKEN)"
+            ) from error
+        except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+            offline = os.environ.get("HF_HUB_OFFLINE")
+            reason = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
+            raise KlomError(f"{what} cannot be downloaded: {reason}") from error
+        except Exception as error:
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                raise KlomError(
+                    f"{what} cannot be written to {error.filename}: {error.strerror}"
+                ) from error
+            # Connections fail with exceptions of httpx, which has a tree of its own.
+            connection = type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore")
+            if not connection and not isinstance(error, OSError):
+                raise
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise KlomError(
+                f"{what} could not be downloaded: {reason}. Run the same command again: files that "
+                "came whole are kept"
+            ) from error
+
+
+def needed(pieces: Pieces, ensemble: EnsembleId, members: int) -> list[str]:
+    """The files to download: checkpoints of originals, which are unlearned; of both the smallest
+    arrays that margins can be made of, or checkpoints where there are none."""
+    is_oracle = ensemble.role == "oracle"
+    wanted: set[str] = set()
+    covered = True
+    members_of = pieces.members("checkpoint") if not is_oracle else {*pieces.numbers}
+    chosen = sorted(members_of)[:members]
+    for part in ("train", "val"):
+        files = _arrays(pieces, ensemble, part, chosen)
+        covered &= files is not None
+        wanted |= {*(files or [])}
+    if not is_oracle or not covered:
+        of_members = (pieces.files.get(("checkpoint", "", m)) for m in chosen)
+        wanted |= {path for path in of_members if path}
+    return sorted(wanted)
+
+
+def _arrays(
+    pieces: Pieces, ensemble: EnsembleId, part: str, chosen: Sequence[int]
+) -> list[str] | None:
+    """Files with margins, else logits, of these members on train or val points."""
+    halves = ["retain", "forget"] if ensemble.forget_set else ["retain"]
+    kinds: tuple[Kind, ...] = ("margins", "logits")
+    for kind in kinds:
+        for parts in [[part], halves] if part == "train" else [[part]]:
+            paths = [pieces.files.get((kind, p, m)) for p in parts for m in chosen]
+            if chosen and all(paths):
+                return [path for path in paths if path]
+        if path := pieces.files.get((kind, part, None)):
+            return [path]
+    return None
+
+
+def _remotes(entries: Iterable[Any]) -> Iterator[Remote]:
+    for entry in entries:
+        if hasattr(entry, "size"):  # folders have none
+            sha256 = entry.lfs.sha256 if entry.lfs else None
+            yield Remote(entry.path, entry.size, sha256, entry.blob_id)

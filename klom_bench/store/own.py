@@ -1,0 +1,70 @@
+"""Ensembles that were trained here: every file with its checksum in the manifest."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from klom_bench.progress import Announce, silent
+from klom_bench.store import files
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import PARTS, Manifest
+
+
+@dataclass(frozen=True)
+class OwnEnsemble:
+    """An ensemble with a manifest; it may have no members yet."""
+
+    folder: Path
+    ensemble: EnsembleId
+    manifest: Manifest
+
+    @property
+    def members(self) -> list[int]:
+        """Numbers of the members that are whole."""
+        return sorted(self.manifest.members)
+
+    def lacks(self, count: int) -> int:
+        """How many of members 0..count-1 are missing."""
+        return len(self.manifest.missing(range(count)))
+
+    def states(self, count: int) -> list[dict[str, Any]]:
+        """The state dicts of members 0..count-1."""
+        return [files.state_from(c) for c in self._read(count, self.ensemble.checkpoint)]
+
+    def margins(
+        self, count: int, device: torch.device | None = None, announce: Announce = silent
+    ) -> np.ndarray:
+        """float32 [members, points], train points first."""
+
+        def part(name: Literal["train", "val"]) -> np.ndarray:
+            contents = self._read(count, lambda i: self.ensemble.margins(i, name))
+            return np.stack([files.array_from(content) for content in contents])
+
+        return np.concatenate([part(name) for name in PARTS], axis=1)
+
+    def _read(self, count: int, name: Callable[[int], str]) -> Iterator[bytes]:
+        for i in range(count):
+            sums = self.manifest.members[i].files
+            yield files.read(self.folder / name(i), sums[name(i)])
+
+    def checkpoints(self, count: int) -> list[Path]:
+        """Files of the state dicts of members 0..count-1."""
+        return [self.folder / self.ensemble.checkpoint(i) for i in range(count)]
+
+    def answers(self, count: int) -> None:
+        """Right or wrong at every point: not kept."""
+
+    @property
+    def seconds(self) -> float:
+        """Mean training time of a member; nan where there is none."""
+        times = [member.seconds for member in self.manifest.members.values()]
+        return float(np.mean(times)) if times else float("nan")
+
+    def accuracy(self, count: int) -> dict[str, float]:
+        """Mean accuracy a split."""
+        members = [self.manifest.members[i].accuracy for i in range(count)]
+        return {split: float(np.mean([m[split] for m in members])) for split in members[0]}

@@ -1,0 +1,325 @@
+"""Ensembles that others have published: found by looking, read where they lie, never written."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from klom_bench.ensemble.ensemble import Ensemble, evaluating
+from klom_bench.ensemble.threads import Check, each
+from klom_bench.errors import KlomError
+from klom_bench.metrics.margins import margins
+from klom_bench.progress import Announce, silent
+from klom_bench.store.array_files import read_array, read_state, shape_of
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import PARTS
+from klom_bench.store.pieces import Key, Kind, Pieces, Place, pieces_of, places
+
+PREFIXES = ("model.", "module.")
+"""What published checkpoints put before the names of a model's parameters."""
+
+
+def look(root: Path, ensemble: EnsembleId) -> "PublishedEnsemble | None":
+    """What the published layouts hold of an ensemble, None where nothing is."""
+    found = [
+        (place, path, size) for place in places(ensemble) for path, size in _files(root, place)
+    ]
+    pieces = pieces_of(ensemble, found)
+    return PublishedEnsemble(root, ensemble, pieces) if pieces.files else None
+
+
+def _files(root: Path, place: Place) -> Iterator[tuple[str, int]]:
+    """Paths relative to the root, and sizes, of files in a place; one level of folders below it
+    where the place names the kind, since an architecture's name stands there."""
+    folders = [place.folder]
+    while folders:
+        folder = folders.pop(0)
+        try:
+            entries = sorted(os.scandir(root / folder), key=lambda e: e.name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            if entry.is_file():
+                yield f"{folder}/{entry.name}", entry.stat().st_size
+            elif place.kind and folder == place.folder and entry.is_dir():
+                folders.append(f"{folder}/{entry.name}")
+
+
+@dataclass(frozen=True)
+class PublishedEnsemble:
+    """An ensemble as published: checkpoints, logits and margins, each as far as they are there.
+
+    Margins are taken from margins, else made of logits, else of checkpoints. Members are counted:
+    the i-th of those that are whole, whatever numbers they have.
+    """
+
+    root: Path
+    ensemble: EnsembleId
+    pieces: Pieces
+
+    @property
+    def folder(self) -> Path:
+        """Where most of it lies."""
+        return (self.root / next(iter(self.pieces.files.values()))).parent
+
+    @cached_property
+    def members(self) -> list[int]:
+        """Numbers of the members that are whole: originals have checkpoints, which are unlearned,
+        and every member has margins or something that they can be made of."""
+        return sorted(self._with_margins("train") & self._with_margins("val") & self._models)
+
+    def lacks(self, count: int) -> int:
+        """How many members are missing to so many."""
+        return max(0, count - len(self.members))
+
+    @property
+    def missing_between(self) -> list[int]:
+        """Numbers that are missing in the middle of a range."""
+        whole = self.members
+        return sorted({*range(whole[0], whole[-1])} - {*whole}) if whole else []
+
+    @property
+    def _models(self) -> set[int]:
+        with_checkpoint = self.pieces.members("checkpoint")
+        is_oracle = self.ensemble.role == "oracle"
+        return {*self.pieces.numbers, *range(self._most_rows)} if is_oracle else with_checkpoint
+
+    @property
+    def _most_rows(self) -> int:
+        return max([self._rows(k, p) for k, p, m in self.pieces.files if m is None], default=0)
+
+    def _rows(self, kind: Kind, part: str) -> int:
+        """Members in a file of all, 0 where there is none or it does not cover all points."""
+        path = self.pieces.files.get((kind, part, None))
+        if path is None:
+            return 0
+        shape = shape_of(self.root / path)
+        wanted = 2 if kind == "margins" else 3
+        if len(shape) != wanted:
+            raise KlomError(f"{self.root / path} has shape {shape}: {wanted} dimensions expected")
+        return shape[0] if shape[1] == self._points(part) or part == "val" else 0
+
+    def _points(self, part: str) -> int:
+        n = self.ensemble.task.train_points
+        forget = len(self.ensemble.forget_set) if self.ensemble.forget_set else 0
+        return {"train": n, "retain": n - forget, "forget": forget}.get(part, -1)
+
+    @cached_property
+    def _available(self) -> dict[tuple[Kind, str], set[int]]:
+        """Members that have a kind of array for all points of train or val."""
+        found: dict[tuple[Kind, str], set[int]] = {}
+        kinds: tuple[Kind, ...] = ("margins", "logits")
+        for kind, part in product(kinds, PARTS):
+            members = self.pieces.members(kind, part) | {*range(self._rows(kind, part))}
+            retain = self.pieces.members(kind, "retain") if part == "train" else set()
+            if self.ensemble.forget_set:
+                retain &= self.pieces.members(kind, "forget")
+            found[kind, part] = members | retain  # an original's "retain" is all train points
+        return found
+
+    def _with_margins(self, part: str) -> set[int]:
+        return self._cheap(part) | self.pieces.members("checkpoint")
+
+    def _cheap(self, part: str) -> set[int]:
+        """Members whose margins are there, or can be made of logits."""
+        return self._available["margins", part] | self._available["logits", part]
+
+    def chosen(self, count: int) -> list[int]:
+        """The first members; KlomError where there are fewer."""
+        if self.lacks(count):
+            raise KlomError(self.complaint(count))
+        return self.members[:count]
+
+    def complaint(self, wanted: int) -> str:
+        """Why there are fewer members than wanted."""
+        label, have = self.ensemble.label, len(self.members)
+        reasons = []
+        if gaps := self.missing_between:
+            reasons.append(f"{_some(gaps)} missing in the middle")
+        unwhole = [n for n in self.pieces.numbers if n not in self.members]
+        if unwhole and self.ensemble.role == "original" and not self.pieces.members("checkpoint"):
+            reasons.append("there are no checkpoints, and originals are unlearned from those")
+        elif unwhole:
+            reasons.append(f"{_some(unwhole)} only in part there")
+        if self.pieces.other_epochs and not self.pieces.numbers:
+            last = self.ensemble.task.recipe.epochs - 1
+            reasons.append(f"files of epochs {list(self.pieces.other_epochs)} only, not of {last}")
+        stacked = self.pieces.files.get(("margins", "train", None))
+        if stacked and not self._rows("margins", "train"):
+            columns = shape_of(self.root / stacked)[1]
+            retain_only = columns == self._points("retain")
+            reasons.append(
+                f"{stacked} has {columns} columns for {self._points('train')} train points"
+                + (", those of the retain set: nothing is known of the forget set" * retain_only)
+            )
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        return f"{have} of {wanted} published {label} are in {self.folder}{why}"
+
+    def states(self, count: int) -> list[dict[str, Tensor]]:
+        """State dicts of the first members, with the keys of the task's architecture."""
+        return [self._state(n) for n in self.chosen(count)]
+
+    def _state(self, member: int) -> dict[str, Tensor]:
+        path = self.root / self.pieces.files["checkpoint", "", member]
+        return fitting(read_state(path), self.ensemble.task.shapes, path)
+
+    def checkpoints(self, count: int) -> list[Path]:
+        """Files of the first members' checkpoints."""
+        files = self.pieces.files
+        return [self.root / files["checkpoint", "", n] for n in self.chosen(count)]
+
+    def margins(self, count: int, device: torch.device, announce: Announce = silent) -> np.ndarray:
+        """float32 [members, points], train points first."""
+        chosen = self.chosen(count)
+        rest = [n for n in chosen if not all(n in self._cheap(part) for part in PARTS)]
+        found = dict(zip(rest, self._computed(rest, device, announce), strict=True))
+        rows = [
+            found[n] if n in found else np.concatenate([self._margins(n, "train"),
+                                                        self._margins(n, "val")])
+            for n in chosen
+        ]  # fmt: skip
+        whole = np.stack(rows).astype(np.float32, copy=False)
+        if not np.isfinite(whole).all():
+            row, point = np.argwhere(~np.isfinite(whole))[0]
+            raise KlomError(
+                f"the published {self.ensemble.label} in {self.folder}: the margin of member "
+                f"{chosen[row]} at point {point} is {whole[row, point]}: this model diverged, or "
+                "the file is damaged; leave it out"
+            )
+        return whole
+
+    def answers(self, count: int) -> np.ndarray | None:
+        """Right or wrong, bool [members, points]; None where not all logits are there."""
+        chosen = self.chosen(count)
+        if not all({*chosen} <= self._available["logits", part] for part in PARTS):
+            return None
+        y = self.ensemble.task.data.y().numpy()
+        return np.stack(
+            [
+                np.concatenate([self._array("logits", n, p) for p in PARTS]).argmax(-1) == y
+                for n in chosen
+            ]
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Training a member took: not published."""
+        return float("nan")
+
+    def accuracy(self, count: int) -> dict[str, float]:
+        """Mean accuracy a split, nan where no logits are there."""
+        forget_set, answers = self.ensemble.forget_set, self.answers(count)
+        if answers is None or forget_set is None:
+            return dict.fromkeys(("forget", "retain", "val"), float("nan"))
+        rows = {
+            "forget": forget_set.indices,
+            "retain": forget_set.retain,
+            "val": np.arange(self.ensemble.task.train_points, answers.shape[1]),
+        }
+        return {split: float(answers[:, where].mean()) for split, where in rows.items()}
+
+    def _margins(self, member: int, part: str) -> np.ndarray:
+        if member in self._available["margins", part]:
+            return self._array("margins", member, part)
+        data = self.ensemble.task.data
+        labels = (data.y_train if part == "train" else data.y_val).numpy()
+        logits = self._array("logits", member, part)
+        return np.asarray(margins(logits, labels))
+
+    def _array(self, kind: Kind, member: int, part: str) -> np.ndarray:
+        """Margins [points] or logits [points, classes] of a member on train or val points."""
+        files, forget_set = self.pieces.files, self.ensemble.forget_set
+        if part == "train" and (kind, part, member) not in files:
+            if forget_set is None and (kind, "retain", member) in files:
+                return self._file((kind, "retain", member), "train")
+            if forget_set and (kind, "forget", member) in files:
+                retain = self._file((kind, "retain", member), "retain")
+                forget = self._file((kind, "forget", member), "forget")
+                whole = np.empty((self._points("train"), *retain.shape[1:]), retain.dtype)
+                whole[forget_set.retain], whole[forget_set.indices] = retain, forget
+                return whole
+        if (kind, part, member) in files:
+            return self._file((kind, part, member), part)
+        rows: np.ndarray = self._stacked[kind, part][member]
+        return rows
+
+    @cached_property
+    def _stacked(self) -> dict[tuple[str, str], np.ndarray]:
+        return {
+            (kind, part): self._file((kind, part, None), part, members=True)
+            for kind, part, member in self.pieces.files
+            if member is None and self._rows(kind, part)
+        }
+
+    def _file(self, key: Key, part: str, members: bool = False) -> np.ndarray:
+        """A file's array, its shape checked."""
+        path = self.root / self.pieces.files[key]
+        array = read_array(path)
+        data = self.ensemble.task.data if part == "val" or key[0] == "logits" else None
+        points = len(data.y_val) if data and part == "val" else self._points(part)
+        wanted: tuple[Any, ...] = (points,)
+        if data and key[0] == "logits":
+            wanted += (int(data.y().max()) + 1,)
+        if array.shape[int(members) :] != wanted:
+            raise KlomError(
+                f"{path} has shape {array.shape}, where {wanted} is expected: {key[0]} of "
+                f"{part} points of {self.ensemble.task.name}"
+                + (" [points, classes]" if key[0] == "logits" else "")
+            )
+        return array
+
+    def _computed(
+        self, members: Sequence[int], device: torch.device, announce: Announce
+    ) -> list[np.ndarray]:
+        """Margins from checkpoints."""
+        if not members:
+            return []
+        data = self.ensemble.task.data_on(device)
+
+        with announce(f"margins of the published {self.ensemble.label}", len(members)) as tick:
+
+            def one(member: int, check: Check) -> np.ndarray:
+                check()
+                model = Ensemble(self.ensemble.task.architecture, [self._state(member)])
+                with evaluating(model.to(device)):
+                    found = margins(data.logits(model, 1), data.y())[0]
+                tick(1)
+                return np.asarray(found.cpu().numpy())
+
+            return each(members, one, device)
+
+
+def fitting(state: dict[str, Any], shapes: dict[str, list[int]], path: Path) -> dict[str, Tensor]:
+    """The state dict with the names of the architecture; KlomError that names what does not fit."""
+    found = dict(state)
+    while found and set(found) != set(shapes):
+        prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in found)), None)
+        if prefix is None:
+            break
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+    wrong = [f"no tensor {name}" for name in found if not isinstance(found[name], Tensor)]
+    wrong += [f"{name} is missing" for name in shapes if name not in found]
+    wrong += [f"{name} is unknown" for name in found if name not in shapes]
+    wrong += [
+        f"{name} is {list(value.shape)}, not {shapes[name]}"
+        for name, value in found.items()
+        if name in shapes and isinstance(value, Tensor) and list(value.shape) != shapes[name]
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise KlomError(f"{path} is no state dict of this task: {'; '.join(wrong[:5])}{more}")
+    return {name: v.float() if v.is_floating_point() else v for name, v in found.items()}
+
+
+def _some(numbers: Sequence[int]) -> str:
+    """`member 57 is` or `members 3, 5, 8 and 4 more are`."""
+    first = ", ".join(map(str, numbers[:3]))
+    more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
+    return f"member {first} is" if len(numbers) == 1 else f"members {first}{more} are"

@@ -1,0 +1,26 @@
+"""Images: where data sets lie, and how models see them."""
+
+import os
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from klom_bench.ensemble.ensemble import Prepare
+
+
+def data_folder() -> Path:
+    """The folder of downloaded data sets: $KLOM_DATA, else `data` in the user's cache folder."""
+    given = os.environ.get("KLOM_DATA")
+    return Path(given).expanduser() if given else user_cache_path("klom-bench") / "data"
+
+
+def normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> Prepare:
+    """uint8 [..., C, H, W] -> float32 (x / 255 - mean) / std, a colour at a time."""
+
+    def prepare(x: Tensor) -> Tensor:
+        m, s = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (mean, std))
+        return x.to(torch.float32).div_(255).sub_(m).div_(s)
+
+    return prepare
