@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from klom_bench import __version__
+from klom_bench.forget_set import ForgetSet
 from klom_bench.gates import METRICS, Earlier, Gate, Verdict, overall
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.floor import floor_limits, members_needed
 from klom_bench.metrics.summary import SPLITS, Summary, plain
 from klom_bench.store.layout import EnsembleId
-from klom_bench.tasks.task import ForgetSet, Task
+from klom_bench.tasks.task import Task
 
 SCHEMA = 1
 Scores = dict[str, Summary]

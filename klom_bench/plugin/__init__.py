@@ -101,8 +101,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.getoption("klom_list"):
         return None
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.listing import listing
     from klom_bench.plugin.settings import tasks_of
+    from klom_bench.report.listing import listing
 
     try:
         sys.stdout.write(listing(tasks_of(config)))
@@ -182,7 +182,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not session.config.getoption("klom_plan"):
         return None
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.listing import plan
+    from klom_bench.plugin.plan import plan
 
     try:
         settings = session.config.stash[SETTINGS]

@@ -136,7 +136,7 @@ def read_options(config: pytest.Config) -> Options:
         methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
         params=tuple(_param(text) for text in pairs("param")),
         task=value("task", "digits"),
-        forget_sets=tuple(part for text in many("forget_set") for part in text.split(",")),
+        forget_sets=tuple(many("forget_set")),
         models=models,
         oracles=oracles,
         device=value("device", "auto"),

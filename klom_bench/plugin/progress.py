@@ -5,37 +5,17 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
 from klom_bench.plugin.keys import TERMINAL
-from klom_bench.progress import Announce, Tick, silent
+from klom_bench.progress import REFRESH_SECONDS, Announce, Show, announcing, silent
 
-REFRESH_SECONDS = 0.1
 FOLDER = "klom_progress"
-Show = Callable[[str], None]
 SAVE, RESTORE, ERASE = "\0337", "\0338", "\033[K"
-
-
-def line(label: str, done: float, total: int, seconds: float) -> str:
-    """`training oracles of forget_set_3 40/100, 38/s, 2 s left`."""
-    text = f"{label} {int(done + 1e-6)}/{total}"
-    if done > 0 and seconds > 0:
-        rate = done / seconds
-        shown = f"{rate:.0f}/s" if rate >= 1 else f"{1 / rate:.0f} s each"
-        text += f", {shown}, {_span((total - done) / rate)} left"
-    return text
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 0):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def open_terminal() -> IO[str] | None:
@@ -53,9 +33,9 @@ def open_terminal() -> IO[str] | None:
 def announce_on(config: pytest.Config) -> Announce:
     """Progress of this process: on the terminal, or in a file for the controller to show."""
     if folder := getattr(config, "workerinput", {}).get(FOLDER):
-        return _announcing(_into(Path(folder) / config.workerinput["workerid"]))  # type: ignore[attr-defined]
+        return announcing(_into(Path(folder) / config.workerinput["workerid"]))  # type: ignore[attr-defined]
     show = _beside(config)
-    return _announcing(show) if show else silent
+    return announcing(show) if show else silent
 
 
 class WorkersProgress:
@@ -146,27 +126,3 @@ def _into(path: Path) -> Show:
         path.write_text(text, encoding="utf-8")
 
     return show
-
-
-def _announcing(show: Show) -> Announce:
-    @contextmanager
-    def announce(label: str, members: int) -> Iterator[Tick]:
-        lock, start = threading.Lock(), time.monotonic()
-        done = shown = 0.0
-
-        def tick(amount: float) -> None:
-            nonlocal done, shown
-            with lock:
-                done += amount
-                now = time.monotonic()
-                if now - shown >= REFRESH_SECONDS:
-                    shown = now
-                    show(line(label, done, members, now - start))
-
-        show(line(label, 0, members, 0))
-        try:
-            yield tick
-        finally:
-            show("")
-
-    return announce

@@ -1,9 +1,8 @@
 """What a run is: the options, resolved to things that exist. Imports torch; only when asked to."""
 
 import os
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,16 +13,19 @@ from platformdirs import user_cache_path
 
 from klom_bench import methods
 from klom_bench.baseline import Baseline, Regression, checked_regression, load
+from klom_bench.ensemble.device import device_named
 from klom_bench.errors import KlomError, unknown
+from klom_bench.forget_set import ForgetSet
 from klom_bench.gates import checked_limits, checked_table, limits_for
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
 from klom_bench.record import Cell, what_is_asked
-from klom_bench.store.forget_sets import stored
+from klom_bench.store.forget_sets import selected, stored
+from klom_bench.store.hub import Hub
 from klom_bench.store.store import Missing, Store
 from klom_bench.tasks import BUILT_IN
-from klom_bench.tasks.task import ForgetSet, Task
+from klom_bench.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
     if options.task not in tasks:
         raise KlomError(unknown("task", options.task, tasks))
     store = _store(options, tasks[options.task])
-    task = stored(tasks[options.task], store.root, store.missing == "download")
-    names = _selected(options.forget_sets, tuple(task.forget_sets))
+    hub = Hub.default() if store.missing == "download" else None
+    task = stored(tasks[options.task], store.root, hub)
+    names = selected(options.forget_sets, tuple(task.forget_sets))
     for owner, name, value in options.params:
         if owner not in (None, *options.methods):
             raise KlomError(
@@ -131,7 +134,7 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
         task=task,
         forget_sets=forget_sets,
         estimator=estimator,
-        device=_device(options.device),
+        device=device_named(options.device),
         store=store,
         gates=gates,
         gates_file=gates_file,
@@ -172,38 +175,6 @@ def _baseline(
         ]
     )  # fmt: skip
     return baseline
-
-
-def _selected(asked: Iterable[str], known: tuple[str, ...]) -> list[str]:
-    """Names of forget sets for names, numbers and ranges; all where nothing is asked for."""
-    found: list[str] = []
-    for text in asked:
-        names: Iterable[str] = [text.strip()]
-        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip()):
-            first, last = int(match[1]), int(match[2] or match[1])
-            if last < first:
-                raise KlomError(f"--klom-forget-set={text}: the range ends before it begins")
-            names = (f"forget_set_{i}" for i in range(first, last + 1))
-        for name in names:
-            if name not in known:
-                raise KlomError(unknown("forget set", name, known))
-            found.append(name)
-    return list(dict.fromkeys(found)) or list(known)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):
-        raise KlomError(f"--klom-device must be auto, cpu, cuda or cuda:N, got {name!r}")
-    device = torch.device(name)
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise KlomError(
-            f"--klom-device={name}: torch {torch.__version__} sees {count} CUDA devices here; "
-            "use --klom-device=cpu, or install a torch build and a driver that fit your GPU"
-        )
-    return device
 
 
 def _store(options: Options, task: Task) -> Store:

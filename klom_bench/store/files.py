@@ -64,8 +64,8 @@ def array_from(content: bytes) -> np.ndarray:
     return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 
-def state_bytes(state: dict[str, torch.Tensor]) -> bytes:
-    """A state dict as the content of a .pt file."""
+def state_bytes(state: dict[str, torch.Tensor] | torch.Tensor) -> bytes:
+    """A state dict, or a tensor, as the content of a .pt file."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()

@@ -1,15 +1,18 @@
 """Forget sets as a store has them: published files are found, checked, and downloaded if asked."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, unknown
+from klom_bench.forget_set import checked_forget_set
 from klom_bench.store.array_files import read_array
-from klom_bench.tasks.task import Task, checked_forget_set
+from klom_bench.store.hub import Hub
+from klom_bench.tasks.task import Task
 
 
 def index_files(task: Task, name: str) -> list[str]:
@@ -21,28 +24,29 @@ def index_files(task: Task, name: str) -> list[str]:
     ]
 
 
-def stored(task: Task, root: Path, download: bool = False) -> Task:
-    """The task with the forget sets of a store, those that only the store has included."""
+def stored(task: Task, root: Path, hub: Hub | None = None) -> Task:
+    """The task with the forget sets of a store, those that only the store has included.
+
+    hub: published ones that are missing are downloaded from there when they are used.
+    """
     names = dict.fromkeys(task.forget_sets)
     for folder in {str(Path(path).parent) for path in index_files(task, "x")}:
         names |= dict.fromkeys(sorted(file.stem for file in (root / folder).glob("*.npy")))
     if not task.published and names.keys() == task.forget_sets.keys():
         return task
     sets: dict[str, Callable[[], np.ndarray]] = {
-        name: partial(_indices, task, root, name, download) for name in names
+        name: partial(_indices, task, root, name, hub) for name in names
     }
     return replace(task, forget_sets=sets)
 
 
-def _indices(task: Task, root: Path, name: str, download: bool) -> np.ndarray:
+def _indices(task: Task, root: Path, name: str, hub: Hub | None) -> np.ndarray:
     """Indices from the store's file; from the task where there is none."""
     files = [root / path for path in index_files(task, name)]
     there = [file for file in files if file.is_file()]
     known = task.published.forget_sets.get(name) if task.published else None
-    if not there and download and known:
-        from klom_bench.store.hub import Hub
-
-        Hub.default().fetch_forget_set(root, index_files(task, name))
+    if not there and hub and known:
+        hub.fetch_first(root, index_files(task, name))
         there = [file for file in files if file.is_file()]
     if not there:
         return task.forget_sets[name]()
@@ -57,3 +61,20 @@ def _indices(task: Task, root: Path, name: str, download: bool) -> np.ndarray:
             f"{task.name} ({known[0]}): is it damaged, or of another dataset? Remove it"
         )
     return found.indices
+
+
+def selected(asked: Iterable[str], known: tuple[str, ...]) -> list[str]:
+    """Names of forget sets for names, numbers and ranges; all where nothing is asked for."""
+    found: list[str] = []
+    for text in (part for given in asked for part in given.split(",")):
+        names: Iterable[str] = [text.strip()]
+        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip()):
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                raise KlomError(f"forget set {text}: the range ends before it begins")
+            names = (f"forget_set_{i}" for i in range(first, last + 1))
+        for name in names:
+            if name not in known:
+                raise KlomError(unknown("forget set", name, known))
+            found.append(name)
+    return list(dict.fromkeys(found)) or list(known)

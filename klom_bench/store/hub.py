@@ -13,7 +13,8 @@ from typing import Any
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
 from klom_bench.store.layout import EnsembleId
-from klom_bench.store.pieces import Kind, Pieces, pieces_of, places
+from klom_bench.store.names import Kind
+from klom_bench.store.pieces import Pieces, pieces_of, places
 
 REPO = "machine-unlearning-bench/data-unlearning-bench"
 CONNECTIONS = 8
@@ -72,15 +73,27 @@ class Hub:
         label = f"downloading {ensemble.label}"
         self.get([found[path][1] for path in wanted], root, announce, label)
 
-    def fetch_forget_set(self, root: Path, paths: Sequence[str]) -> None:
+    def fetch_first(self, root: Path, paths: Sequence[str]) -> None:
         """Get the first of these files that there is; KlomError where there is none."""
         if remotes := self.paths(paths):
             self.get(remotes[:1], root)
         else:
             raise KlomError(f"{self.repo} has none of {', '.join(paths)}")
 
+    def below(self, path: str) -> list[Remote]:
+        """All files below a folder, or the one file; KlomError where it is not there."""
+        if found := self.tree(path) or self.paths([path]):
+            return found
+        above = path.rpartition("/")[0]
+        beside = [entry.path.rpartition("/")[2] for entry in self._listed(above, recursive=False)]
+        hint = f"{above or self.repo} has {', '.join(beside[:12])}" if beside else "see its page"
+        raise KlomError(f"{self.repo} has no {path}: {hint}")
+
     def tree(self, folder: str) -> list[Remote]:
         """All files below a folder; none where it is not there."""
+        return list(_remotes(self._listed(folder, recursive=True)))
+
+    def _listed(self, folder: str, *, recursive: bool) -> list[Any]:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import EntryNotFoundError
 
@@ -89,11 +102,11 @@ class Hub:
                 entries = HfApi().list_repo_tree(
                     self.repo,
                     folder or None,
-                    recursive=True,
+                    recursive=recursive,
                     revision=self.revision,
                     repo_type="dataset",
                 )
-                return list(_remotes(entries))
+                return list(entries)
             except EntryNotFoundError:
                 return []
 

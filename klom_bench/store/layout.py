@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from klom_bench.ensemble.seeds import member_seed
-from klom_bench.tasks.task import ForgetSet, Task
+from klom_bench.forget_set import ForgetSet
+from klom_bench.tasks.task import Task
 
 Role = Literal["original", "oracle"]
 

@@ -1,26 +1,15 @@
 """Which file holds what in the published layouts, told from paths alone."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 from klom_bench.store.layout import EnsembleId
+from klom_bench.store.names import Kind, read_name
 
-Kind = Literal["checkpoint", "margins", "logits"]
 Key = tuple[Kind, str, int | None]
 """(kind, part, member): parts are train, val, retain and forget, "" for checkpoints; member None
 stands for a file of all members, a row each."""
-
-_NAMES = [
-    r"sd_(?P<member>\d+)_+epoch_(?P<epoch>\d+)\.pt",
-    r"(?P<member>\d+)_+(?P<part>train|val)_(?P<kind>margins|logits)_+(?P<epoch>\d+)\.(npy|pt)",
-    r"(?P<part>train|val)_(?P<kind>margins|logits)_(?P<member>\d+)\.(npy|pt)",
-    r"(?P<part>train|val)_(?P<kind>margins|logits)_all\.(npy|pt)",
-    r"id_(?P<member>\d+)_epoch_(?P<epoch>\d+)\.(npy|pt)",
-]
-_PATTERNS = [re.compile(pattern) for pattern in _NAMES]
 
 
 @dataclass(frozen=True)
@@ -86,27 +75,13 @@ def pieces_of(ensemble: EnsembleId, found: Iterable[tuple[Place, str, int]]) -> 
     sizes: dict[str, int] = {}
     others: set[int] = set()
     for place, path, size in found:
-        read = _read_name(place, PurePosixPath(path).name)
-        if read is None:
+        name = read_name(PurePosixPath(path).name)
+        kind = (name and name.kind) or place.kind
+        if name is None or kind is None:
             continue
-        key, epoch = read
-        if epoch not in (None, last):
-            others.add(epoch)
+        key = (kind, name.part or place.part, name.member)
+        if name.epoch not in (None, last):
+            others.add(name.epoch)
         elif key not in files:  # the first place wins
             files[key], sizes[path] = path, size
     return Pieces(files, sizes, tuple(sorted(others)))
-
-
-def _read_name(place: Place, name: str) -> tuple[Key, int | None] | None:
-    """What a file holds, and of which epoch; None for other files."""
-    for pattern in _PATTERNS:
-        if match := pattern.fullmatch(name):
-            groups = {"part": place.part, "kind": place.kind, **match.groupdict()}
-            if name.startswith("sd_"):
-                groups["kind"] = "checkpoint"
-            if groups["kind"] is None:
-                return None
-            member, epoch = groups.get("member"), groups.get("epoch")
-            key = (groups["kind"], groups["part"] or "", None if member is None else int(member))
-            return key, None if epoch is None else int(epoch)  # type: ignore[return-value]
-    return None

@@ -20,7 +20,8 @@ from klom_bench.progress import Announce, silent
 from klom_bench.store.array_files import read_array, read_state, shape_of
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import PARTS
-from klom_bench.store.pieces import Key, Kind, Pieces, Place, pieces_of, places
+from klom_bench.store.names import Kind
+from klom_bench.store.pieces import Key, Pieces, Place, pieces_of, places
 
 PREFIXES = ("model.", "module.")
 """What published checkpoints put before the names of a model's parameters."""
@@ -164,9 +165,10 @@ class PublishedEnsemble:
 
     def states(self, count: int) -> list[dict[str, Tensor]]:
         """State dicts of the first members, with the keys of the task's architecture."""
-        return [self._state(n) for n in self.chosen(count)]
+        return [self.state(n) for n in self.chosen(count)]
 
-    def _state(self, member: int) -> dict[str, Tensor]:
+    def state(self, member: int) -> dict[str, Tensor]:
+        """The state dict of one member; KlomError that names what does not fit."""
         path = self.root / self.pieces.files["checkpoint", "", member]
         return fitting(read_state(path), self.ensemble.task.shapes, path)
 
@@ -287,7 +289,7 @@ class PublishedEnsemble:
 
             def one(member: int, check: Check) -> np.ndarray:
                 check()
-                model = Ensemble(self.ensemble.task.architecture, [self._state(member)])
+                model = Ensemble(self.ensemble.task.architecture, [self.state(member)])
                 with evaluating(model.to(device)):
                     found = margins(data.logits(model, 1), data.y())[0]
                 tick(1)

@@ -1,6 +1,5 @@
 """What a task is."""
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from klom_bench.ensemble.ensemble import Prepare, as_they_are, initial_state, lo
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
+from klom_bench.forget_set import ForgetSet, checked_forget_set
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Task:
                     "and underscores, and begin with a letter"
                 )
 
-    def forget_set(self, name: str) -> "ForgetSet":
+    def forget_set(self, name: str) -> ForgetSet:
         """The forget set of this name; ValueError that says what is wrong with its indices."""
         return checked_forget_set(name, self.forget_sets[name](), self.train_points)
 
@@ -150,47 +150,3 @@ class Task:
         """Points of a forget set, known for published ones that are not here, too."""
         known = self.published.forget_sets if self.published else {}
         return known[name][0] if name in known else len(self.forget_set(name))
-
-
-@dataclass(frozen=True)
-class ForgetSet:
-    """Named sorted indices into the train points: int64 [size]."""
-
-    name: str
-    indices: np.ndarray
-    train_points: int
-
-    @property
-    def retain(self) -> np.ndarray:
-        """The other train points, sorted: int64 [train_points - size]."""
-        return np.setdiff1d(np.arange(self.train_points), self.indices)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the sorted indices."""
-        return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-def checked_forget_set(name: str, indices: Any, train_points: int) -> ForgetSet:
-    """A ForgetSet, or ValueError: empty, not integers, repeated, out of range, nothing retained."""
-    found = np.asarray(indices)
-    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
-        raise ValueError(
-            f"forget set {name!r} must be a list of integer indices with at least one entry, "
-            f"got shape {found.shape} of {found.dtype}"
-        )
-    found = np.sort(found.astype(np.int64))
-    if found[0] < 0 or found[-1] >= train_points:
-        raise ValueError(
-            f"forget set {name!r} has index {found[0] if found[0] < 0 else found[-1]}, the train "
-            f"points are 0..{train_points - 1}: does it belong to another dataset?"
-        )
-    repeated = found[:-1][found[:-1] == found[1:]]
-    if repeated.size:
-        raise ValueError(f"forget set {name!r} holds index {repeated[0]} more than once")
-    if found.size == train_points:
-        raise ValueError(f"forget set {name!r} holds all train points: nothing is left to retain")
-    return ForgetSet(name, found, train_points)

@@ -183,7 +183,9 @@ def test_files_without_a_manifest_are_left_alone(store):
     folder = store.folder(ORACLES)
     folder.mkdir(parents=True)
     (folder / "sd_0____epoch_19.pt").write_bytes(b"somebody's")
-    with pytest.raises(KlomError, match="without manifest.json is published and never trained into"):
+    with pytest.raises(
+        KlomError, match=r"without manifest\.json is published and never trained into"
+    ):
         store.complete(ORACLES, 2, CPU)
     assert (folder / "sd_0____epoch_19.pt").read_bytes() == b"somebody's"
 

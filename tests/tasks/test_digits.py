@@ -3,9 +3,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from klom_bench.forget_set import checked_forget_set
 from klom_bench.tasks import DIGITS
 from klom_bench.tasks.make_digits_forget_sets import ANCHOR, influence
-from klom_bench.tasks.task import checked_forget_set
 
 SIZES = {1: 10, 2: 50, 3: 100, 4: 10, 5: 50, 6: 100, 7: 10, 8: 50, 9: 100, 10: 50}
 

@@ -1,8 +1,7 @@
-"""--klom-list and --klom-plan."""
+"""--klom-plan."""
 
-import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isnan
 
@@ -10,38 +9,13 @@ import numpy as np
 
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.ensemble.training import train
-from klom_bench.methods import BUILT_IN
-from klom_bench.methods.method import method_of
 from klom_bench.plugin.ids import is_of
 from klom_bench.plugin.settings import Settings
 from klom_bench.report.table import aligned
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.members import new_members
-from klom_bench.tasks.task import Task
 
 TRIAL_STEPS = 5
-
-
-def listing(tasks: Mapping[str, Task]) -> str:
-    """Tasks with their forget sets, methods with their hyperparameters and defaults."""
-    lines = ["tasks (--klom-task) and their forget sets (--klom-forget-set)"]
-    for task in tasks.values():
-        lines.append(f"  {task.name}: {task.train_points} train points, {task.recipe}")
-        for name in task.forget_sets:
-            lines.append(f"    {name}: {task.size(name)} points")
-    lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
-    for name, function in BUILT_IN.items():
-        method = method_of(name, function)
-        lines.append(f"  {name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
-        for key, value in method.hyperparameters.items():
-            own = [
-                f"{task.name} {task.hyperparameters[name][key]}"
-                for task in tasks.values()
-                if key in task.hyperparameters.get(name, {})
-            ]
-            lines.append(f"    {key} = {value}" + (f" ({', '.join(own)})" if own else ""))
-    lines.append("A fixture of your own that returns a method is one, too, under its own name.")
-    return "\n".join(lines) + "\n"
 
 
 def plan(settings: Settings, tests: Sequence[str]) -> str:

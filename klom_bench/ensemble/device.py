@@ -1,0 +1,23 @@
+"""Where models run."""
+
+import re
+
+import torch
+
+from klom_bench.errors import KlomError
+
+
+def device_named(name: str) -> torch.device:
+    """auto, cpu, cuda or cuda:N; KlomError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):
+        raise KlomError(f"the device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    device = torch.device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise KlomError(
+            f"device {name}: torch {torch.__version__} sees {count} CUDA devices here; "
+            "use the device cpu, or install a torch build and a driver that fit your GPU"
+        )
+    return device

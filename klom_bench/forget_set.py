@@ -1,0 +1,55 @@
+"""Forget sets: named indices into the train points; needs NumPy only."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ForgetSet:
+    """Named sorted indices into the train points: int64 [size]."""
+
+    name: str
+    indices: np.ndarray
+    train_points: int
+
+    @property
+    def retain(self) -> np.ndarray:
+        """The other train points, sorted: int64 [train_points - size]."""
+        return np.setdiff1d(np.arange(self.train_points), self.indices)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the sorted indices."""
+        return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __bool__(self) -> bool:
+        """True: it is a forget set even where its indices are not known."""
+        return True
+
+
+def checked_forget_set(name: str, indices: Any, train_points: int) -> ForgetSet:
+    """A ForgetSet, or ValueError: empty, not integers, repeated, out of range, nothing retained."""
+    found = np.asarray(indices)
+    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
+        raise ValueError(
+            f"forget set {name!r} must be a list of integer indices with at least one entry, "
+            f"got shape {found.shape} of {found.dtype}"
+        )
+    found = np.sort(found.astype(np.int64))
+    if found[0] < 0 or found[-1] >= train_points:
+        raise ValueError(
+            f"forget set {name!r} has index {found[0] if found[0] < 0 else found[-1]}, the train "
+            f"points are 0..{train_points - 1}: does it belong to another dataset?"
+        )
+    repeated = found[:-1][found[:-1] == found[1:]]
+    if repeated.size:
+        raise ValueError(f"forget set {name!r} holds index {repeated[0]} more than once")
+    if found.size == train_points:
+        raise ValueError(f"forget set {name!r} holds all train points: nothing is left to retain")
+    return ForgetSet(name, found, train_points)

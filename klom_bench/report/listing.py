@@ -1,0 +1,93 @@
+"""Tasks, forget sets, methods, and what a store holds."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.record import plain_setting
+from klom_bench.report.table import aligned
+from klom_bench.store.survey import Holding
+from klom_bench.tasks.task import Task
+
+
+def listing(tasks: Mapping[str, Task]) -> str:
+    """Tasks with their forget sets, methods with their hyperparameters and defaults."""
+    lines = ["tasks (--klom-task) and their forget sets (--klom-forget-set)"]
+    for task in tasks.values():
+        recipe = ", ".join(
+            name if value is True else f"{name} {value}"
+            for name, value in task.recipe.as_json().items()
+        )
+        where = "published" if task.published else "trained here"
+        lines.append(f"  {task.name}: {task.train_points} train points; {where}; {recipe}")
+        for name in task.forget_sets:
+            lines.append(f"    {name}: {task.size(name)} points")
+    lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
+    for name, function in BUILT_IN.items():
+        method = method_of(name, function)
+        lines.append(f"  {name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
+        for key, value in method.hyperparameters.items():
+            own = [
+                f"{task.name} {task.hyperparameters[name][key]}"
+                for task in tasks.values()
+                if key in task.hyperparameters.get(name, {})
+            ]
+            lines.append(f"    {key} = {value}" + (f" ({', '.join(own)})" if own else ""))
+    lines.append("A fixture of your own that returns a method is one, too, under its own name.")
+    return "\n".join(lines) + "\n"
+
+
+def as_text(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) -> str:
+    """`klom list`."""
+    lines = [listing(tasks), f"store {root}"]
+    if not holdings:
+        return "\n".join(lines) + ": nothing yet\n"
+    rows = [("task", "ensemble", "seed", "members", "size", "made")]
+    rows += [
+        (h.task, what(h), str(h.seed), str(h.members), size(h.bytes), h.made) for h in holdings
+    ]
+    total = sum(h.bytes for h in holdings)
+    lines += [f"  {line}" for line in aligned(rows, left=2)]
+    lines.append(f"  {len(holdings)} ensembles, {size(total)}")
+    return "\n".join(lines) + "\n"
+
+
+def what(holding: Holding) -> str:
+    """An ensemble in words."""
+    return f"oracles of {holding.forget_set}" if holding.forget_set else "originals"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that fits."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def as_json(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) -> dict[str, Any]:
+    """`klom list --json`."""
+    return {
+        "schema": 1,
+        "tasks": {
+            task.name: {
+                "train_points": task.train_points,
+                "recipe": task.recipe.as_json(),
+                "published": task.published is not None,
+                "forget_sets": {name: task.size(name) for name in task.forget_sets},
+            }
+            for task in tasks.values()
+        },
+        "methods": {
+            name: {
+                key: plain_setting(value)
+                for key, value in method_of(name, function).hyperparameters.items()
+            }
+            for name, function in BUILT_IN.items()
+        },
+        "store": str(root),
+        "ensembles": [holding.as_json() for holding in holdings],
+    }

@@ -1,0 +1,98 @@
+"""What a store holds, told from its folders without opening a file of a model."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from klom_bench.forget_set import ForgetSet
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.published import look
+from klom_bench.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One ensemble that is there."""
+
+    task: str
+    role: str
+    forget_set: str | None
+    seed: int
+    members: int
+    bytes: int
+    made: str
+    folder: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def survey(root: Path, tasks: Mapping[str, Task]) -> list[Holding]:
+    """All ensembles of a store: ours by their manifests, published ones by looking."""
+    own = list(_own(root))
+    ours = {(h.task, h.role, h.forget_set) for h in own if not h.seed}
+    published = [
+        holding
+        for task in tasks.values()
+        for holding in _published(root, task)
+        if (task.name, holding.role, holding.forget_set) not in ours
+    ]
+    return sorted([*own, *published], key=lambda h: (h.task, h.seed, _natural(h.forget_set or "")))
+
+
+def _own(root: Path) -> Iterator[Holding]:
+    trees = [root, *sorted(root.glob("seed_*"))]
+    for tree in trees:
+        for pattern in ("full_models/*", "oracles/*/*"):
+            for path in sorted(tree.glob(f"{pattern}/manifest.json")):
+                try:
+                    content = json.loads(path.read_bytes())
+                    identity = content["identity"]
+                    yield Holding(
+                        task=str(identity["task"]),
+                        role=str(identity["role"]),
+                        forget_set=identity["forget_set"],
+                        seed=int(identity["seed"]),
+                        members=len(content["members"]),
+                        bytes=sum(e.stat().st_size for e in os.scandir(path.parent) if e.is_file()),
+                        made="trained here",
+                        folder=path.parent.relative_to(root).as_posix(),
+                    )
+                except (ValueError, KeyError, TypeError):
+                    folder = path.parent.relative_to(root).as_posix()
+                    yield Holding("?", "?", None, 0, 0, 0, "damaged manifest.json", folder)
+
+
+def _published(root: Path, task: Task) -> Iterator[Holding]:
+    names = {*task.forget_sets}
+    for above in ("oracles", "oracle_models"):
+        for folder in sorted((root / above / task.folder).glob("*")):
+            if folder.is_dir() and folder.name != "only_margins":
+                names.add(folder.name)
+    sets = [None, *(ForgetSet(name, np.empty(0, np.int64), task.train_points) for name in names)]
+    for forget_set in sets:
+        ensemble = EnsembleId(task, "oracle" if forget_set else "original", 0, forget_set)
+        if found := look(root, ensemble):
+            yield Holding(
+                task=task.name,
+                role=ensemble.role,
+                forget_set=forget_set.name if forget_set else None,
+                seed=0,
+                members=len(found.members),
+                bytes=sum(found.pieces.sizes.values()),
+                made="published",
+                folder=found.folder.relative_to(root).as_posix(),
+            )
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """forget_set_2 before forget_set_10."""
+    stem = name.rstrip("0123456789")
+    number = name[len(stem) :]
+    return stem, int(number or 0)
