@@ -57,21 +57,23 @@ def class_folders(split: Path) -> dict[str, Path]:
 
 def tensors(split: Path, size: int, resize: int, with_target: bool) -> tuple[Tensor, Tensor]:
     """Images uint8 [n, 3, size, size], superclass by superclass, and labels int64 [n]."""
-    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.datasets.folder import pil_loader
     from torchvision.transforms import v2
 
-    crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size)])
+    crop = v2.Compose([v2.Resize(resize), v2.CenterCrop(size), v2.PILToTensor()])
     folders = class_folders(split)
-    images: list[Tensor] = []
-    labels: list[int] = []
-    for label, (source, target) in enumerate(superclasses()):
-        for name in source + (target if with_target else []):
-            files = sorted(folders[name].iterdir())
-            images += [crop(decode_image(str(file), ImageReadMode.RGB)) for file in files]
-            labels += [label] * len(files)
-            sys.stderr.write(f"\r{len(images)} images of {split} ")
+    files = [
+        (file, label)
+        for label, (source, target) in enumerate(superclasses())
+        for name in source + (target if with_target else [])
+        for file in sorted(folders[name].iterdir())
+    ]
+    images = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
+    for i, (file, _) in enumerate(files):
+        images[i] = crop(pil_loader(file))
+        sys.stderr.write(f"\r{i + 1} of {len(files)} images of {split} ")
     sys.stderr.write("\n")
-    return torch.stack(images), torch.tensor(labels)
+    return images, torch.tensor([label for _, label in files])
 
 
 def main(imagenet: Path, folder: Path) -> None:
