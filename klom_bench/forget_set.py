@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ForgetSet:
     """Named sorted indices into the train points: int64 [size]."""
 

@@ -1,5 +1,6 @@
 """Arrays in .npy, .npz and .pt files, and state dicts; nothing that could run code is unpickled."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +62,7 @@ def _pt(path: Path, lazy: bool = False) -> np.ndarray:
 def _torch_load(path: Path, mmap: bool = False) -> Any:
     import torch
 
+    mmap = mmap and zipfile.is_zipfile(path)  # files of before 2020 are none
     return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 

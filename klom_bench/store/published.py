@@ -71,10 +71,16 @@ class PublishedEnsemble:
         return (self.root / next(iter(self.pieces.files.values()))).parent
 
     @cached_property
+    def scored(self) -> list[int]:
+        """Numbers of the members with margins, or something that they can be made of."""
+        return sorted(self._with_margins("train") & self._with_margins("val"))
+
+    @cached_property
     def members(self) -> list[int]:
-        """Numbers of the members that are whole: originals have checkpoints, which are unlearned,
-        and every member has margins or something that they can be made of."""
-        return sorted(self._with_margins("train") & self._with_margins("val") & self._models)
+        """Numbers of the members that are whole: of originals, those with checkpoints."""
+        if self.ensemble.role == "oracle":
+            return self.scored
+        return [n for n in self.scored if n in self.pieces.members("checkpoint")]
 
     def lacks(self, count: int) -> int:
         """How many members are missing to so many."""
@@ -83,18 +89,8 @@ class PublishedEnsemble:
     @property
     def missing_between(self) -> list[int]:
         """Numbers that are missing in the middle of a range."""
-        whole = self.members
+        whole = self.scored
         return sorted({*range(whole[0], whole[-1])} - {*whole}) if whole else []
-
-    @property
-    def _models(self) -> set[int]:
-        with_checkpoint = self.pieces.members("checkpoint")
-        is_oracle = self.ensemble.role == "oracle"
-        return {*self.pieces.numbers, *range(self._most_rows)} if is_oracle else with_checkpoint
-
-    @property
-    def _most_rows(self) -> int:
-        return max([self._rows(k, p) for k, p, m in self.pieces.files if m is None], default=0)
 
     def _rows(self, kind: Kind, part: str) -> int:
         """Members in a file of all, 0 where there is none or it does not cover all points."""
@@ -145,7 +141,8 @@ class PublishedEnsemble:
         if gaps := self.missing_between:
             reasons.append(f"{_some(gaps)} missing in the middle")
         unwhole = [n for n in self.pieces.numbers if n not in self.members]
-        if unwhole and self.ensemble.role == "original" and not self.pieces.members("checkpoint"):
+        is_original = self.ensemble.role == "original"
+        if is_original and not self.pieces.members("checkpoint"):
             reasons.append("there are no checkpoints, and originals are unlearned from those")
         elif unwhole:
             reasons.append(f"{_some(unwhole)} only in part there")
@@ -179,7 +176,12 @@ class PublishedEnsemble:
 
     def margins(self, count: int, device: torch.device, announce: Announce = silent) -> np.ndarray:
         """float32 [members, points], train points first."""
-        chosen = self.chosen(count)
+        return self.margins_of(self.chosen(count), device, announce)
+
+    def margins_of(
+        self, chosen: Sequence[int], device: torch.device, announce: Announce = silent
+    ) -> np.ndarray:
+        """The same of members with these numbers."""
         rest = [n for n in chosen if not all(n in self._cheap(part) for part in PARTS)]
         found = dict(zip(rest, self._computed(rest, device, announce), strict=True))
         rows = [

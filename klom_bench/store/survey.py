@@ -84,9 +84,9 @@ def _published(root: Path, task: Task) -> Iterator[Holding]:
                 role=ensemble.role,
                 forget_set=forget_set.name if forget_set else None,
                 seed=0,
-                members=len(found.members),
+                members=len(found.scored),
                 bytes=sum(found.pieces.sizes.values()),
-                made="published",
+                made="published" if found.members else "published, not to be unlearned",
                 folder=found.folder.relative_to(root).as_posix(),
             )
 

@@ -91,12 +91,15 @@ def verify(
                     _read_own(held, checked, tick)
                 else:
                     _read_published(held, checked, tick)
-            if not held.members or checked.problems:
+            if not holding.members or checked.problems:
                 continue
-            if isinstance(held, OwnEnsemble) and held.lacks(len(held.members)):
+            if isinstance(held, PublishedEnsemble):
+                margins = held.margins_of(held.scored, device, announce)
+            elif held.lacks(len(held.members)):
                 checked.notes.append("members are missing in between: a run will train them")
                 continue
-            margins = held.margins(len(held.members), device, announce)
+            else:
+                margins = held.margins(len(held.members))
             if holding.role == "original":
                 originals[holding.task, holding.seed] = margins
             elif (others := originals.get((holding.task, holding.seed))) is None:
@@ -139,8 +142,8 @@ def _read_own(held: OwnEnsemble, checked: Checked, tick: Any) -> None:
 def _read_published(held: PublishedEnsemble, checked: Checked, tick: Any) -> None:
     """Every checkpoint; margins are read later, all at once."""
     if not held.members:
-        checked.notes.append(f"cannot be used: {held.complaint(1)}")
-    elif gaps := held.missing_between:
+        checked.notes.append(f"cannot be used by pytest: {held.complaint(1)}")
+    if gaps := held.missing_between:
         shown = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
         checked.problems.append(f"missing in the middle: member {shown}")
     for member in sorted(held.pieces.members("checkpoint")):
