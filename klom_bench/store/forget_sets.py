@@ -45,11 +45,14 @@ def _indices(task: Task, root: Path, name: str, hub: Hub | None) -> np.ndarray:
     files = [root / path for path in index_files(task, name)]
     there = [file for file in files if file.is_file()]
     known = task.published.forget_sets.get(name) if task.published else None
-    if not there and hub and known:
+    if not there:
+        try:
+            return task.forget_sets[name]()
+        except KlomError:
+            if hub is None or known is None:
+                raise
         hub.fetch_first(root, index_files(task, name))
         there = [file for file in files if file.is_file()]
-    if not there:
-        return task.forget_sets[name]()
     indices = read_array(there[0])
     try:
         found = checked_forget_set(name, indices, task.train_points)

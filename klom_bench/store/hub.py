@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from klom_bench.ensemble.threads import Stopped
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
 from klom_bench.store.layout import EnsembleId
@@ -152,20 +154,32 @@ class Hub:
                     f"{size / 1e9:.1f} GB are to be downloaded, but {root} has {free / 1e9:.1f} GB "
                     "free: make room, or choose another folder with --store"
                 )
-            futures = [pool.submit(self._get, remote, root) for remote in rest]
+            stop = threading.Event()
+            futures = [pool.submit(self._get, remote, root, stop) for remote in rest]
             try:
                 for future in as_completed(futures):
                     future.result()
                     tick(1)
             except BaseException:
+                stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _get(self, remote: Remote, root: Path) -> None:
+    def _get(self, remote: Remote, root: Path, stop: threading.Event) -> None:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        from huggingface_hub.utils.logging import set_verbosity_error
+        from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
+
+        class Stoppable(tqdm):
+            """Updated chunk by chunk: the way to give up in the middle of a file."""
+
+            def update(self, n: float | None = 1) -> Any:
+                if stop.is_set():
+                    raise Stopped
+                return super().update(n)
 
         disable_progress_bars()  # `announce` tells of all files in one line
+        set_verbosity_error()  # eight connections that retry would say so line after line
         file = root / remote.path
         with self._told(remote.path):
             hf_hub_download(
@@ -175,6 +189,7 @@ class Hub:
                 revision=self.revision,
                 local_dir=root,
                 force_download=file.exists(),  # it is here, and not whole
+                tqdm_class=Stoppable,
             )
         if not remote.is_whole(file):
             file.unlink(missing_ok=True)

@@ -33,17 +33,23 @@ def packs(members: Iterable[int], size: int) -> list[list[int]]:
     return list(found.values())
 
 
-def download_command(ensemble: EnsembleId, members: int) -> str:
-    """The command that gets an ensemble."""
-    which = f" --forget-set {ensemble.forget_set.name}" if ensemble.forget_set else ""
-    return f"klom download {ensemble.task.name}{which} --models {members}"
+Wanted = Sequence[tuple[EnsembleId, int]]
 
 
-def how_to_get(ensemble: EnsembleId, members: int) -> str:
+def download_command(wanted: Wanted) -> str:
+    """The command that gets ensembles of one task."""
+    task = wanted[0][0].task.name
+    sets = ",".join(e.forget_set.name for e, _ in wanted if e.forget_set)
+    which = f" --forget-set {sets}" if sets else ""
+    return f"klom download {task}{which} --models {max(n for _, n in wanted)}"
+
+
+def how_to_get(wanted: Wanted) -> str:
     """What to do about members that are missing, as a clause."""
-    if ensemble.task.published and not ensemble.seed:
+    first = wanted[0][0]
+    if first.task.published and not first.seed:
         return (
-            f"`{download_command(ensemble, members)}` gets the published ones, "
+            f"`{download_command(wanted)}` gets the published ones, "
             "--klom-missing=train trains them (long without a GPU), or name the store that holds "
             "them with --klom-store"
         )
@@ -88,7 +94,7 @@ class Store:
 
     def complete_all(
         self,
-        wanted: Sequence[tuple[EnsembleId, int]],
+        wanted: Wanted,
         device: torch.device,
         announce: Announce = silent,
         shard: tuple[int, int] = (0, 1),
@@ -114,7 +120,7 @@ class Store:
             count = sum(len(pack) for e, pack in lacking if e is first)
             raise KlomError(
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
-                f"{how_to_get(first, members)}"
+                f"{how_to_get(wanted)}"
             )
         for ensemble in ensembles:
             self._take_folder(ensemble)
@@ -131,7 +137,7 @@ class Store:
         with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
             side_by_side(work, min(thread_count(device), len(lacking)), device)
 
-    def _download(self, wanted: Sequence[tuple[EnsembleId, int]], announce: Announce) -> None:
+    def _download(self, wanted: Wanted, announce: Announce) -> None:
         """Fetch what is published of those that are short of members."""
         from klom_bench.store.hub import Hub
 
@@ -139,12 +145,12 @@ class Store:
             if ensemble.task.published and self.held(ensemble).lacks(members):
                 Hub.default().fetch(self.root, ensemble, members, announce)
 
-    def _refuse_short_published(self, wanted: Sequence[tuple[EnsembleId, int]]) -> None:
+    def _refuse_short_published(self, wanted: Wanted) -> None:
         """KlomError for a published ensemble that has fewer members than are wanted."""
         for ensemble, members in wanted:
             held = self.held(ensemble)
             if isinstance(held, PublishedEnsemble) and held.lacks(members):
-                rest = f"`{download_command(ensemble, members)}` gets the rest, "
+                rest = f"`{download_command(wanted)}` gets the rest, "
                 raise KlomError(
                     f"{held.complaint(members)}. A folder without manifest.json is published and "
                     f"never trained into: {rest if ensemble.task.published else ''}"
@@ -152,7 +158,7 @@ class Store:
                 )
 
     def _lacking(
-        self, wanted: Sequence[tuple[EnsembleId, int]], shard: tuple[int, int]
+        self, wanted: Wanted, shard: tuple[int, int]
     ) -> list[tuple[EnsembleId, list[int]]]:
         """The packs that are not whole; published ensembles lack nothing by now."""
         found = []
