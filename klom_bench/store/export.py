@@ -122,7 +122,7 @@ def _easydub(
     forget_sets: list[ForgetSet],
 ) -> Iterator[tuple[str, bytes]]:
     task, n = ensemble.task, ensemble.task.train_points
-    architecture = task.architecture.__name__
+    architecture = getattr(task.architecture, "__name__", task.name)
     name = f"id_{member}_epoch_{task.recipe.epochs - 1}"
     rows: dict[str, np.ndarray] = {"val": np.arange(n, len(m))}
     if ensemble.forget_set:

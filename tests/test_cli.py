@@ -1,0 +1,523 @@
+"""The `klom` command: on real stores, with independent scores, and with everything that is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from slow_klom import SLOW
+
+from klom_bench import cli, klom
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.store import Store
+from klom_bench.tasks import DIGITS
+
+CPU = torch.device("cpu")
+FORGET = DIGITS.forget_set("forget_set_5")
+ORIGINALS = EnsembleId(DIGITS, "original", 0)
+ORACLES = EnsembleId(DIGITS, "oracle", 0, FORGET)
+N = 12
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*args):
+        code = cli.main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Twelve originals and oracles of forget_set_5, trained by the command."""
+    store = tmp_path_factory.mktemp("cli") / "store"
+    args = ["train", "digits", "--forget-set", "5", "--models", str(N), "--store", str(store)]
+    assert cli.main(args) == 0
+    return store
+
+
+@pytest.fixture
+def store(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
+    return tmp_path / "store"
+
+
+# score
+
+RNG = np.random.default_rng(0)
+ORACLE, UNLEARNED = (RNG.normal(mean, 1, (20, 50)).astype(np.float32) for mean in (0, 0.5))
+TRAIN, F = 40, np.array([3, 7, 31])
+R = np.setdiff1d(np.arange(TRAIN), F)
+
+
+def write_whole(root, m, suffix):
+    path = root.with_suffix(suffix)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    if suffix == ".npy":
+        np.save(path, m)
+    elif suffix == ".pt":
+        torch.save(torch.from_numpy(m), path)
+    else:
+        np.savez(path, train_margins=m[:, :TRAIN], val_margins=m[:, TRAIN:])
+    return path
+
+
+def write_folder(root, m, kind):
+    root.mkdir(parents=True)
+    for i, row in enumerate(m):
+        if kind == "a file a model":
+            np.save(root / f"{i}__train_margins_23.npy", row[:TRAIN])
+            np.save(root / f"{i:02}__val_margins_23.npy", row[TRAIN:])
+            np.save(root / f"{i}__val_margins_10.npy", row[:TRAIN] * 0)  # an earlier epoch
+        elif kind == "easydub":
+            for part, rows in {"retain": R, "forget": F, "val": np.arange(TRAIN, 50)}.items():
+                (root / part / "resnet9").mkdir(parents=True, exist_ok=True)
+                np.save(root / part / "resnet9" / f"id_{i}_epoch_23.npy", row[rows])
+    if kind == "files of all":
+        torch.save(torch.from_numpy(m[:, :TRAIN].copy()), root / "train_margins_all.pt")
+        np.save(root / "val.npy", m[:, TRAIN:])
+    return root
+
+
+KINDS = [".npz", "a file a model", "files of all", "easydub"]
+
+
+def write(root, m, kind):
+    return (write_whole if kind.startswith(".") else write_folder)(root, m, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("estimator", ["default", "data_unlearning_bench"])
+def test_score_of_every_kind(run, tmp_path, kind, estimator):
+    """Against KLOM written from its definition."""
+    a, b = write(tmp_path / "a", ORACLE, kind), write(tmp_path / "b", UNLEARNED, ".npz")
+    np.save(tmp_path / "f.npy", F)
+    args = ["--forget-indices", tmp_path / "f.npy", "--estimator", estimator, "--json"]
+    code, out, _ = run("score", a, b, *args)
+    found = json.loads(out)
+    assert code == 0
+    slow = np.array([SLOW[estimator](ORACLE[:, j], UNLEARNED[:, j]) for j in range(50)])
+    for split, rows in {"forget": F, "retain": R, "val": np.arange(TRAIN, 50)}.items():
+        scores = found["scores"][split]
+        assert scores["mean"] == pytest.approx(slow[rows].mean(), abs=1e-12)
+        assert scores["p95"] == pytest.approx(np.percentile(slow[rows], 95), abs=1e-12)
+        assert found["points"][split] == len(rows)
+        assert found["floor"][split]["mean"] > 1
+    assert found["members"] == {"oracle": 20, "unlearned": 20}
+    assert found["estimator"]["name"] == estimator
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pt"])
+def test_score_of_one_array(run, tmp_path, suffix):
+    a, b = (
+        write_whole(tmp_path / "a", ORACLE, suffix),
+        write_whole(tmp_path / "b", UNLEARNED, suffix),
+    )
+    code, out, _ = run("score", a, b, "--json")
+    assert code == 0
+    whole = json.loads(out)["scores"]
+    assert whole["all"]["mean"] == pytest.approx(klom(ORACLE, UNLEARNED).mean(), abs=1e-12)
+    np.save(tmp_path / "f.npy", F)
+    both = ["--forget-indices", tmp_path / "f.npy", "--train-points", TRAIN]
+    code, out, _ = run("score", a, b, "--json", *both)
+    assert list(json.loads(out)["scores"]) == ["forget", "retain", "val"]
+    code, out, _ = run("score", a, b, *both)
+    assert out.startswith(
+        "KLOM of 20 unlearned against 20 oracles, estimator default (KL oracle ||"
+    )
+    assert "forget       3" in out
+
+
+def test_score_takes_retain_only_oracles(run, tmp_path):
+    """As published for Living-17: retain and val are scored, and it is said."""
+    for part, rows in {"train": R, "val": np.arange(TRAIN, 50)}.items():
+        (tmp_path / "a").mkdir(exist_ok=True)
+        torch.save(torch.from_numpy(ORACLE[:, rows].copy()), tmp_path / f"a/{part}_margins_all.pt")
+    b = write(tmp_path / "b", UNLEARNED, "files of all")
+    np.save(tmp_path / "f.npy", F)
+    code, out, err = run(
+        "score", tmp_path / "a", b, "--forget-indices", tmp_path / "f.npy", "--json"
+    )
+    assert code == 0
+    found = json.loads(out)["scores"]
+    assert list(found) == ["retain", "val"]
+    expected = klom(ORACLE[:, R], UNLEARNED[:, R]).mean()
+    assert found["retain"]["mean"] == pytest.approx(expected, abs=1e-12)
+    assert "forget margins are on one side only and were not scored" in err
+
+
+def test_score_needs_no_torch_for_npy(tmp_path):
+    a, b = write_folder(tmp_path / "a", ORACLE, "a file a model"), tmp_path / "b.npz"
+    write_whole(tmp_path / "b", UNLEARNED, ".npz")
+    code = (
+        "import sys; from klom_bench.cli import main; "
+        f"assert main(['score', {str(a)!r}, {str(b)!r}]) == 0; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_score_says_which_models_are_missing_in_between(run, tmp_path):
+    a, b = (write(tmp_path / n, m, "a file a model") for n, m in (("a", ORACLE), ("b", UNLEARNED)))
+    for file in tmp_path.glob("a/*"):
+        if int(file.name.split("_")[0]) == 7:
+            file.unlink()
+    code, out, err = run("score", a, b, "--json")
+    assert code == 0
+    assert json.loads(out)["members"] == {"oracle": 19, "unlearned": 20}
+    assert "margins of model 7 are missing in between" in err
+    (tmp_path / "b/3__train_margins_23.npy").unlink()
+    code, _, err = run("score", a, b)
+    assert code == 1
+    assert "are of different models: model 3 is not in all of them" in err
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code was run')",))
+
+
+def save(array):
+    return lambda path: np.save(path, array, allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: p.unlink(), "is not there"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "cannot be read: is it whole?"),
+        (lambda p: p.write_bytes(b""), "cannot be read: is it whole?"),
+        (save(np.array([Evil()])), "is refused: it holds pickled objects, which could run code"),
+        (save(ORACLE[:, 0]), "the all margins have shape (20,): [members, points] expected"),
+        (save(ORACLE[:, :0]), "[members, points] expected"),
+        (save(ORACLE[:, :49]), "are they of the same dataset and forget set?"),
+        (
+            save(np.where(np.arange(50) == 9, np.nan, ORACLE)),
+            "margin of member 0 at point 9 is nan",
+        ),
+        (save(np.array([["a"]])), "numbers are expected"),
+        (save(ORACLE[None]), "[members, points] expected"),
+    ],
+)
+def test_score_of_bad_files(run, tmp_path, spoil, message):
+    a, b = (
+        write_whole(tmp_path / "a", ORACLE, ".npy"),
+        write_whole(tmp_path / "b", UNLEARNED, ".npy"),
+    )
+    spoil(a)
+    code, out, err = run("score", a, b)
+    assert (code, out) == (1, "")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (np.array([3, 700]), "index 700, the train points are 0..39: does it belong to another"),
+        (np.array([-1]), "index -1"),
+        (np.array([], dtype=int), "at least one entry"),
+        (np.array([1.5]), "integer indices"),
+        (np.array([3, 3]), "holds index 3 more than once"),
+        (np.arange(TRAIN), "holds all train points"),
+    ],
+)
+def test_score_with_bad_indices(run, tmp_path, indices, message):
+    a, b = write(tmp_path / "a", ORACLE, ".npz"), write(tmp_path / "b", UNLEARNED, ".npz")
+    np.save(tmp_path / "f.npy", indices)
+    code, _, err = run("score", a, b, "--forget-indices", tmp_path / "f.npy")
+    assert code == 1
+    assert message in err
+
+
+def test_score_of_folders_that_hold_something_else(run, tmp_path):
+    write_whole(tmp_path / "b", UNLEARNED, ".npy")
+    for name, message in [
+        ("train_logits_0.pt", "it holds logits; klom_bench.margins(logits, labels) makes margins"),
+        ("sd_0____epoch_23.pt", "it holds checkpoints"),
+        ("notes.txt", "it holds notes.txt"),
+    ]:
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        (folder / name).write_bytes(b"")
+        code, _, err = run("score", folder, tmp_path / "b.npy")
+        assert code == 1
+        assert message in err
+
+
+def test_score_of_different_models_in_a_file_is_refused(run, tmp_path):
+    np.savez(tmp_path / "a.npz", train=ORACLE[:, :TRAIN], val=ORACLE[:9, TRAIN:])
+    write(tmp_path / "b", UNLEARNED, ".npz")
+    code, _, err = run("score", tmp_path / "a.npz", tmp_path / "b.npz")
+    assert code == 1
+    assert "different numbers of models: 20 of train, 9 of val" in err
+
+
+def test_a_score_that_is_nan_is_null(run, tmp_path):
+    """Where the published code gives nan: all unlearned margins beyond its clip."""
+    a = write_whole(tmp_path / "a", np.full((5, 2), 200, np.float32), ".npy")
+    b = write_whole(tmp_path / "b", np.full((5, 2), 0, np.float32), ".npy")
+    code, out, _ = run("score", a, b, "--estimator", "data_unlearning_bench", "--json")
+    assert code == 0
+    assert json.loads(out)["scores"]["all"]["mean"] is None
+
+
+# train, list, verify, export
+
+
+def test_train_is_what_pytest_would_train(trained, small_store):
+    Store(small_store).complete(ORACLES, 3, CPU)
+    mine, theirs = (Store(s).margins(ORACLES, 3) for s in (trained, small_store))
+    assert np.array_equal(mine, theirs)
+
+
+def test_shards_train_each_pack_once(run, tmp_path):
+    trained = []
+    for i in range(3):
+        before = len(list(tmp_path.rglob("sd_*")))
+        code, out, _ = run(
+            "train", "digits", "--forget-set", "5", "--models", "30", "--oracles", "5",
+            "--shard", f"{i}/3", "--store", tmp_path,
+        )  # fmt: skip
+        assert code == 0
+        trained.append(len(list(tmp_path.rglob("sd_*"))) - before)
+    assert trained == [25, 5, 5]  # packs of 25: originals 0-24, 25-29, oracles 0-4
+    assert out == f"35 of 35 members are in {tmp_path}\n"
+
+
+def test_list_names_what_there_is(run, trained):
+    code, out, _ = run("list", "--store", trained)
+    assert code == 0
+    assert "digits  originals                   0       12" in out
+    assert "digits  oracles of forget_set_5     0       12" in out
+    found = json.loads(run("list", "--store", trained, "--json")[1])
+    assert found["tasks"]["cifar10"]["forget_sets"]["forget_set_3"] == 1000
+    assert found["methods"]["ga"]["epochs"] == 5
+    sizes = [e["bytes"] for e in found["ensembles"]]
+    assert sum(sizes) == sum(
+        f.stat().st_size for f in trained.rglob("*") if f.is_file() and f.suffix != ".lock"
+    )
+
+
+def test_list_of_an_empty_store(run, tmp_path):
+    code, out, _ = run("list", "--store", tmp_path / "none")
+    assert code == 0
+    assert out.endswith(f"store {tmp_path / 'none'}: nothing yet\n")
+
+
+def test_verify_of_a_sound_store(run, trained):
+    code, out, _ = run("verify", "--store", trained)
+    assert code == 0, out
+    assert out.endswith(f"2 ensembles, 0 with problems; {trained}\n")
+    found = json.loads(run("verify", "--store", trained, "--json")[1])
+    assert found["ok"] is True
+    sanity = found["ensembles"][1]["sanity"]
+    a, b = (Store(trained).margins(e, N) for e in (ORIGINALS, ORACLES))
+    points = klom(b, a)
+    assert sanity["forget"] == pytest.approx(points[FORGET.indices].mean())
+    assert sanity["shift"] == pytest.approx(
+        (a - b)[:, FORGET.indices].mean() - (a - b)[:, FORGET.retain].mean(), rel=1e-4
+    )
+    assert sanity["sigmas"] > 10
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        ("oracles/DIGITS/forget_set_5/sd_3____epoch_19.pt", "flip", "is not the file that was wri"),
+        ("oracles/DIGITS/forget_set_5/sd_3____epoch_19.pt", "remove", "cannot be read"),
+        ("full_models/DIGITS/2__val_margins_19.npy", "cut", "is not the file that was written"),
+        ("full_models/DIGITS/manifest.json", "cut", "damaged manifest.json"),
+    ],
+)
+def test_verify_finds_what_was_altered(run, store, file, spoil, message):
+    path = store / file
+    content = path.read_bytes()
+    if spoil == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-9] if spoil == "cut" else content[:200] + b"?" + content[201:])
+    code, out, _ = run("verify", "--store", store)
+    assert code == 1
+    assert "PROBLEM" in out
+    assert message in out
+
+
+def published(store, tmp_path, run, layout="card"):
+    code, out, _ = run(
+        "export", tmp_path / "out", "digits", "--forget-set", "5", "--models", N,
+        "--layout", layout, "--store", store,
+    )  # fmt: skip
+    assert code == 0, out
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("layout", ["card", "easydub"])
+def test_an_export_is_a_store_with_the_same_margins(run, store, tmp_path, layout):
+    out = published(store, tmp_path, run, layout)
+    for ensemble in (ORIGINALS, ORACLES):
+        mine, theirs = Store(store), Store(out, "error")
+        assert np.array_equal(mine.margins(ensemble, N), theirs.margins(ensemble, N))
+        for a, b in zip(mine.states(ensemble, N), theirs.states(ensemble, N), strict=True):
+            assert all(torch.equal(a[key], b[key]) for key in a)
+    assert run("verify", "--store", out)[0] == 0
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    assert "0 files written" in run(
+        "export", out, "digits", "--forget-set", "5", "--models", N, "--layout", layout,
+        "--store", store,
+    )[1]  # fmt: skip
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def test_exports_have_the_published_names_and_shapes(run, store, tmp_path):
+    card = published(store, tmp_path / "a", run)
+    names = {p.relative_to(card).as_posix() for p in card.rglob("*_3*")}
+    folder = "oracles/DIGITS/forget_set_5"
+    assert {
+        f"{folder}/sd_3____epoch_19.pt", f"{folder}/train_logits_3.pt",
+        f"{folder}/val_logits_3.pt",
+    } <= names  # fmt: skip
+    state = torch.load(card / folder / "sd_3____epoch_19.pt")
+    assert list(state) == ["model.0.weight", "model.0.bias", "model.2.weight", "model.2.bias"]
+    assert torch.load(card / folder / "train_logits_3.pt").shape == (1438, 10)
+    assert np.load(card / folder / "3__val_margins_19.npy").shape == (359,)
+    assert np.array_equal(
+        np.load(card / "forget_set_indices/DIGITS/forget_set_5.npy"), FORGET.indices
+    )
+    dub = published(store, tmp_path / "c", run, "easydub")
+    name = "mlp/id_3_epoch_19.npy"
+    assert np.load(dub / "margins/digits/oracle/forget_5/retain" / name).shape == (1388,)
+    assert np.load(dub / "margins/digits/pretrain/retain" / name).shape == (1438,)
+    assert np.load(dub / "logits/digits/pretrain/forget_5" / name).shape == (50, 10)
+    assert (dub / "models/digits/oracle/forget_5/mlp/id_3_epoch_19.pt").exists()
+
+
+def test_export_does_not_overwrite(run, store, tmp_path):
+    out = published(store, tmp_path, run)
+    (out / "full_models/DIGITS/train_logits_0.pt").write_bytes(b"somebody's")
+    code, _, err = run(
+        "export", out, "digits", "--forget-set", "5", "--models", N, "--store", store
+    )
+    assert code == 1
+    assert "train_logits_0.pt is there with another content" in err
+
+
+def test_export_of_what_is_not_there(run, store, tmp_path):
+    code, _, err = run("export", tmp_path / "out", "digits", "--forget-set", "5", "--store", store)
+    assert code == 1
+    assert f"88 of 100 originals of digits are not in the store {store}" in err
+
+
+def test_oracles_trained_on_all_data_are_found_out(run, store, tmp_path):
+    """As the early published ones were: other models, the same data."""
+    out = published(store, tmp_path, run)
+    shutil.rmtree(out / "oracles")
+    more = tmp_path / "more"
+    run("train", "digits", "--forget-set", "5", "--models", N, "--store", more, "--seed", "1")
+    false = out / "oracles/DIGITS/forget_set_5"
+    shutil.copytree(more / "seed_1/full_models/DIGITS", false)
+    (false / "manifest.json").unlink()
+    code, text, _ = run("verify", "--store", out)
+    assert code == 1
+    assert "these oracles look as if they had been trained on all data" in text
+
+
+def test_points_in_another_order_are_found_out(run, store, tmp_path):
+    out = published(store, tmp_path, run, "easydub")
+    shutil.rmtree(out / "logits")
+    order = np.random.default_rng(0).permutation(1388)
+    for file in (out / "margins/digits/oracle/forget_5/retain/mlp").iterdir():
+        np.save(file, np.load(file)[order])
+    code, text, _ = run("verify", "--store", out)
+    assert code == 1
+    assert "points in another order, or another dataset" in text
+
+
+def test_gaps_and_bad_checkpoints_of_published_ensembles_are_problems(run, store, tmp_path):
+    out = published(store, tmp_path, run)
+    folder = out / "full_models/DIGITS"
+    for file in folder.iterdir():
+        if "_5." in file.name or "5__" in file.name[:3] or "sd_5_" in file.name:
+            file.unlink()
+    torch.save({"model.0.weight": torch.zeros(1)}, folder / "sd_2____epoch_19.pt")
+    code, text, _ = run("verify", "--store", out)
+    assert code == 1
+    assert "missing in the middle: member 5" in text
+    assert "sd_2____epoch_19.pt is no state dict of this task: 0.bias is missing" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "digitz"], "unknown task 'digitz': did you mean digits?"),
+        (["train", "digits", "--forget-set", "33"], "unknown forget set 'forget_set_33'"),
+        (["train", "digits", "--models", "0"], "--models must be at least 1"),
+        (["train", "digits", "--shard", "3/3"], "--shard must be I/N with I from 0 to N - 1"),
+        (["train", "digits", "--device", "tpu"], "the device must be auto, cpu, cuda or cuda:N"),
+        (["verify"], "there is no store"),
+        (["score", "a.npy", "b.npy", "--estimator", "defualt"], "did you mean default?"),
+    ],
+)
+def test_what_cannot_be_done_is_said_on_stderr(run, tmp_path, args, message):
+    more = [] if args[0] == "score" else ["--store", tmp_path / "none"]
+    code, out, err = run(*args, *more)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.startswith(f"klom {args[0]}: ")
+
+
+@pytest.mark.parametrize("args", [[], ["scor"], ["score", "a"], ["train", "digits", "--n", "x"]])
+def test_wrong_usage_is_exit_code_2(run, args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*args)
+    assert stop.value.code == 2
+    assert "usage: klom" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["score", "list", "verify", "train", "export", "download"])
+def test_help_has_examples_and_exit_codes(run, command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(command, "--help")
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert f"\n  klom {command}" in text
+    assert "exit codes: 0 done; 1 it could not be done" in text
+
+
+def test_the_installed_command_and_a_closed_pipe(trained):
+    klom = Path(sys.executable).with_name("klom")
+    done = subprocess.run(
+        f"{klom} list --store '{trained}' | head -1", shell=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("tasks (--klom-task)")
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_ctrl_c_ends_training_with_130_and_the_next_call_goes_on(tmp_path, run):
+    args = [sys.executable, "-m", "klom_bench.cli", "train", "digits", "--forget-set", "5",
+            "--models", "75", "--store", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(args, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("sd_*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; what was finished is kept" in err
+    kept = len(Store(tmp_path).held(ORIGINALS).members)
+    assert kept
+    code, out, _ = run(
+        "train", "digits", "--forget-set", "5", "--models", "30", "--store", tmp_path
+    )
+    assert code == 0
+    assert out.startswith("60 of 60 members are in")

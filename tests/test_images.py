@@ -1,0 +1,109 @@
+"""Images as the published tasks have them (uint8, BatchNorm, augmentation), but few and small."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from klom_bench.ensemble.training import Recipe
+from klom_bench.harness import measure
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.metrics.estimators import ESTIMATORS
+from klom_bench.metrics.margins import margins
+from klom_bench.models.resnet9 import resnet9
+from klom_bench.record import Cell
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.store import Store
+from klom_bench.tasks.images import normalised
+from klom_bench.tasks.task import Data, Task
+
+CPU = torch.device("cpu")
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+def load():
+    """Three classes of colour; val images are larger, as those of Living-17 are."""
+    g = torch.Generator().manual_seed(0)
+
+    def images(count, size):
+        y = torch.arange(count) % 3
+        x = torch.randint(0, 120, (count, 3, size, size), generator=g, dtype=torch.uint8)
+        x[torch.arange(count), y] += 60
+        return x, y
+
+    return Data(*images(66, 32), *images(15, 36), "made up", normalised(MEAN, STD))
+
+
+TASK = Task(
+    name="mini",
+    folder="MINI",
+    architecture=partial(resnet9, classes=3, width=4),
+    recipe=Recipe(
+        epochs=3, batch_size=16, lr=0.1, peak_epoch=1, mixed_precision=True, flip=True,
+        translate=2, cutout=8, label_smoothing=0.1, undecayed_norm=True,
+    ),
+    load=load,
+    train_points=66,
+    forget_sets={"forget_set_1": lambda: np.arange(9)},
+    pack=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("images"))
+
+
+def cell(name, **given):
+    method = method_of(name, BUILT_IN[name])
+    return Cell(
+        task=TASK, method=method, settings=method.settings(given, {}),
+        forget_set=TASK.forget_set("forget_set_1"), members=3, oracles=3, seed=0,
+        estimator=ESTIMATORS["default"], device=CPU,
+    )  # fmt: skip
+
+
+def timed(unlearn):
+    unlearn()
+    return 1.0
+
+
+@pytest.mark.parametrize("name", list(BUILT_IN))
+def test_every_method_runs(store, name):
+    lr = {} if name in ("do_nothing", "retrain") else {"lr": 0.01}
+    record = measure(cell(name, **lr), store, timed)
+    assert np.isfinite(record.points).all()
+    assert record.points.shape == (81,)
+
+
+def test_margins_are_those_of_single_models(store):
+    """Each state dict in a plain network, fed with float images normalised by hand."""
+    store.complete(EnsembleId(TASK, "original", 0), 3, CPU)
+    ensemble = EnsembleId(TASK, "original", 0)
+    data, found = TASK.data, store.margins(ensemble, 3)
+    m, s = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    for row, state in zip(found, store.states(ensemble, 3), strict=True):
+        net = TASK.architecture().eval()
+        net.load_state_dict(state)
+        with torch.no_grad():
+            z = torch.cat([net((x / 255 - m) / s) for x in (data.x_train, data.x_val)])
+        np.testing.assert_allclose(row, margins(z, data.y()).numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_packs_of_one_are_as_packs_of_three(store, tmp_path):
+    """Up to rounding: three at once are stacked layer by layer."""
+    other = Store(tmp_path)
+    three = EnsembleId(replace(TASK, pack=3), "original", 0)
+    other.complete(three, 3, CPU)
+    a, b = store.margins(EnsembleId(TASK, "original", 0), 3), other.margins(three, 3)
+    np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2)
+
+
+def test_data_stay_as_they_were(store):
+    before = TASK.data.x_train.clone()
+    measure(cell("scrub", lr=0.01), store, timed)
+    assert TASK.data.x_train.dtype == torch.uint8
+    assert torch.equal(TASK.data.x_train, before)
