@@ -67,7 +67,9 @@ def narrow():
 
 # The narrow one is stacked layer by layer, the others run member by member.
 @pytest.mark.parametrize(
-    ("architecture", "size"), [(narrow, 32), (resnet9, 32), (resnet18, 40)], ids=lambda a: str(a)
+    ("architecture", "size"),
+    [(narrow, 32), (resnet9, 32), (resnet18, 40)],
+    ids=["narrow", "resnet9", "resnet18"],
 )
 def test_an_ensemble_is_its_members(architecture, size):
     """Logits, gradients, BatchNorm statistics and an SGD step of each single model."""
