@@ -70,17 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         return int(args.run(args))
-    except (KlomError, ValueError) as error:
+    except KlomError as error:
         sys.stderr.write(f"klom {args.command}: {error}\n")
-        if isinstance(error, KlomError):
-            return 1
-        raise
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write(f"\nklom {args.command}: interrupted; what was finished is kept\n")
         return 130
     except BrokenPipeError:  # as of `klom list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"klom {args.command}: {error.filename}: {error.strerror}\n")
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

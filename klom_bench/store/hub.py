@@ -144,6 +144,8 @@ class Hub:
                     "download into another folder with --store"
                 )
         root.mkdir(parents=True, exist_ok=True)
+        whole_size = sum(remote.size for remote in remotes)
+        label = f"{label} ({whole_size / 1e6:.1f} MB)"
         with announce(label, len(remotes)) as tick, ThreadPoolExecutor(CONNECTIONS) as pool:
             whole = list(pool.map(lambda remote: remote.is_whole(root / remote.path), remotes))
             rest = [remote for remote, there in zip(remotes, whole, strict=True) if not there]

@@ -45,7 +45,10 @@ def download() -> None:
     """Fetch the data set into the data folder, checked by torchvision."""
     from torchvision.datasets import CIFAR10
 
-    CIFAR10(data_folder(), download=True)
+    try:
+        CIFAR10(data_folder(), download=True)
+    except (OSError, RuntimeError) as error:
+        raise KlomError(f"CIFAR-10 could not be downloaded to {data_folder()}: {error}") from error
 
 
 def random_set(seed: int, size: int) -> np.ndarray:

@@ -20,6 +20,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's: what the published models were normalised with is not written down."""
 
 
+HOW_TO_GET = (
+    f"put the published {FILES[0]} and {FILES[1]} there, or make them from ImageNet with "
+    "`python -m klom_bench.tasks.make_living17 IMAGENET`; $KLOM_DATA names the folder above"
+)
+
+
 def load() -> Data:
     """The published tensor files, each (images uint8, labels int64), from the data folder."""
     folder = data_folder() / "living17"
@@ -36,11 +42,7 @@ def load() -> Data:
 def read(path: Path) -> tuple[Tensor, Tensor]:
     """Images uint8 [n, 3, H, W] and labels int64 [n]; KlomError that says what is wrong."""
     if not path.exists():
-        raise KlomError(
-            f"Living-17 is not in {path.parent}: put the published {FILES[0]} and {FILES[1]} "
-            "there, or make them from ImageNet with `python -m klom_bench.tasks.make_living17 "
-            "IMAGENET`; $KLOM_DATA names the folder above"
-        )
+        raise KlomError(f"Living-17 is not in {path.parent}: {HOW_TO_GET}")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         images, labels = content
@@ -58,6 +60,11 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
     if int(labels.min()) < 0 or int(labels.max()) >= CLASSES:
         raise KlomError(f"{path} has labels beyond 0..{CLASSES - 1}")
     return images.contiguous(), labels
+
+
+def download() -> None:
+    """Not by us: the images are ImageNet's."""
+    raise KlomError(f"Living-17 is not downloaded: {HOW_TO_GET}")
 
 
 PUBLISHED = {
@@ -82,6 +89,7 @@ LIVING17 = Task(
         mixed_precision=True,
     ),
     load=load,
+    download=download,
     train_points=TRAIN_POINTS,
     forget_sets={name: partial(not_in_store, "living17", name) for name in PUBLISHED},
     published=Published("LIVING17", PUBLISHED),
