@@ -128,6 +128,13 @@ def test_cutout_blanks_one_whole_square():
     assert {c[0] for c in corners} == set(range(9))
 
 
+def test_what_a_member_sees_does_not_depend_on_the_others():
+    every = {"flip": True, "translate": 2, "cutout": 4}
+    together = augmented(IMAGES, streams(2), **every)
+    alone = augmented(IMAGES[1:], streams(2)[1:], **every)
+    assert torch.equal(together[1], alone[0])
+
+
 def test_training_augments_and_unlearning_does_not():
     def flat():
         return nn.Sequential(nn.Flatten(), nn.Linear(108, 2))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -67,6 +68,15 @@ class Handler(BaseHTTPRequestHandler):
         else:
             return False
         return True
+
+    def drip(self, body):
+        """50 MB/s, until nobody listens."""
+        try:
+            for start in range(0, len(body), 1_000_000):
+                self.wfile.write(body[start : start + 1_000_000])
+                time.sleep(0.02)
+        except OSError:
+            self.close_connection = True
 
     def note(self):
         self.server.requests.append((self.command, urlsplit(self.path).path))
@@ -138,6 +148,10 @@ class Handler(BaseHTTPRequestHandler):
         headers["Content_Length"] = len(body)
         if fault == "break":
             body = body[: len(body) // 2]
+        if fault == "slow":
+            self.answer(status, **headers)
+            self.drip(body)
+            return
         self.answer(status, body, **headers)
         if fault == "break":
             self.connection.close()

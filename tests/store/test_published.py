@@ -174,6 +174,17 @@ def test_margins_are_preferred_to_logits_and_one_folder_to_the_next(tmp_path):
     assert np.array_equal(Store(tmp_path).margins(ORACLES, N), MARGINS[ORACLES])
 
 
+def test_of_two_places_the_first_counts(tmp_path):
+    """`oracles/` before `oracle_models/`."""
+    card(tmp_path, ORACLES)
+    oracle_models(tmp_path, ORACLES)
+    for file in (tmp_path / "oracle_models").rglob("*margins*"):
+        np.save(file, np.load(file) + 1)
+    assert np.array_equal(
+        Store(tmp_path).margins(ORACLES, N)[:, 50_000:], MARGINS[ORACLES][:, 50_000:]
+    )
+
+
 def test_half_precision_is_widened_first(tmp_path):
     folder = tmp_path / f"oracle_models/CIFAR10/{F.name}"
     for part, rows in PARTS.items():
