@@ -1,6 +1,7 @@
 """`klom`: score margins from anywhere; list, verify, download, train and export ensembles."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from klom_bench.store.layout import EnsembleId
     from klom_bench.tasks.task import Task
 
-EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a problem; 2 wrong usage;
+EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a problem; 2 unknown option;
 130 interrupted (what was finished is kept)
 
 The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds data sets.
@@ -66,6 +67,8 @@ files together.""",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # Greek letters, in a terminal without them
     parser = build_parser()
     args = parser.parse_args(arguments)
     try:
@@ -80,9 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
-            raise
-        sys.stderr.write(f"klom {args.command}: {error.filename}: {error.strerror}\n")
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"klom {args.command}: {where}{error.strerror or error}\n")
         return 1
 
 
@@ -286,6 +288,8 @@ def ensembles(
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise KlomError(f"--{name} must be at least 1")
     seed = getattr(args, "seed", 0)
+    if seed < 0:
+        raise KlomError("--seed must not be negative")
     task = stored(task, root, hub)
     names = selected(args.forget_set or (), tuple(task.forget_sets))
     oracles = args.oracles or args.models

@@ -9,11 +9,16 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ForgetSet:
-    """Named sorted indices into the train points: int64 [size]."""
+    """Named sorted indices into the train points: int64 [size].
+
+    given: the same in the order of the file that they came from, in which arrays of forget points
+    alone are published.
+    """
 
     name: str
     indices: np.ndarray
     train_points: int
+    given: np.ndarray
 
     @property
     def retain(self) -> np.ndarray:
@@ -41,7 +46,8 @@ def checked_forget_set(name: str, indices: Any, train_points: int) -> ForgetSet:
             f"forget set {name!r} must be a list of integer indices with at least one entry, "
             f"got shape {found.shape} of {found.dtype}"
         )
-    found = np.sort(found.astype(np.int64))
+    given = found.astype(np.int64)
+    found = np.sort(given)
     if found[0] < 0 or found[-1] >= train_points:
         raise ValueError(
             f"forget set {name!r} has index {found[0] if found[0] < 0 else found[-1]}, the train "
@@ -52,4 +58,4 @@ def checked_forget_set(name: str, indices: Any, train_points: int) -> ForgetSet:
         raise ValueError(f"forget set {name!r} holds index {repeated[0]} more than once")
     if found.size == train_points:
         raise ValueError(f"forget set {name!r} holds all train points: nothing is left to retain")
-    return ForgetSet(name, found, train_points)
+    return ForgetSet(name, found, train_points, given)

@@ -7,6 +7,7 @@ Models are found in the store or trained into it; everything after the margins w
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,8 @@ from klom_bench.metrics.summary import summarise
 from klom_bench.progress import Announce, silent
 from klom_bench.record import Cell, Record
 from klom_bench.store.layout import EnsembleId
+from klom_bench.store.published import PublishedEnsemble
+from klom_bench.store.sanity import judged, sanity
 from klom_bench.store.store import Store, packs
 
 Timed = Callable[[Callable[[], None]], float]
@@ -88,6 +91,8 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     away = np.full_like(unlearned, 2 * np.abs(oracle_margins).max() + 1)
     nowhere = klom(oracle_margins, away, cell.estimator)
     noise = floor(cell.estimator, cell.oracles, cell.members)
+    if isinstance(held, PublishedEnsemble):
+        _look_at_published(cell, oracle_margins, originals.margins)
     per_member = float(np.mean([run.seconds / len(run.pack) for run in runs]))
     retrain = held.seconds
     afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
@@ -220,6 +225,17 @@ def _yields_nothing(cell: Cell) -> str:
         "function that yields after every epoch (one `yield` at its end is enough); wrap a "
         "function for a single model with klom_bench.per_model"
     )
+
+
+def _look_at_published(cell: Cell, oracle: np.ndarray, original: np.ndarray) -> None:
+    """KlomError or a warning where published oracles are not what they should be."""
+    problems, notes = judged(sanity(original, oracle, cell.forget_set), len(oracle), len(original))
+    if problems:
+        raise KlomError(
+            f"the published oracles of {cell.forget_set.name} cannot be used: {'; '.join(problems)}"
+        )
+    for note in notes:
+        warnings.warn(f"published oracles of {cell.forget_set.name}: {note}", stacklevel=2)
 
 
 def _touchable(cell: Cell, store: Store) -> Any:

@@ -9,10 +9,13 @@ from klom_bench import __version__
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet, checked_forget_set
 from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.far import far_members
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom_and_reverse
-from klom_bench.metrics.summary import SPLITS, Summary, summarise
+from klom_bench.metrics.summary import SPLITS, Summary, plain, summarise
 from klom_bench.store.margin_files import WHOLE, LooseMargins
+
+KNOWN = {50_000: "CIFAR-10", 44_200: "Living-17"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Score:
             "scores": {split: s.as_json() for split, s in self.scores.items()},
             "reverse": {split: s.as_json() for split, s in self.reverse.items()},
             "floor": {split: self.floor.as_json() for split in self.scores},
-            "perfect": self.perfect,
+            "perfect": {
+                split: {name: plain(value) for name, value in limits.items()}
+                for split, limits in self.perfect.items()
+            },
             "notes": self.notes,
         }
 
@@ -66,11 +72,12 @@ def score(
     forget_indices: into the train points. train_points: how many columns are train points, where
     one array holds all. KlomError where the two do not fit together.
     """
-    points = train_points or _train_points(oracle, unlearned, forget_indices)
+    if train_points is not None and train_points < 1:
+        raise KlomError("--train-points must be at least 1")
+    notes = [*oracle.notes, *unlearned.notes]
     forget_set = None
     if forget_indices is not None:
-        if points is None:
-            raise KlomError("forget indices are given, but there are no margins of train points")
+        points = train_points or _train_points(oracle, unlearned, forget_indices)
         try:
             forget_set = checked_forget_set("forget indices", forget_indices, points)
         except ValueError as error:
@@ -82,9 +89,16 @@ def score(
             f"{oracle.source} has {', '.join(a)} margins and {unlearned.source} {', '.join(b)}: "
             "nothing to compare. --forget-indices tells which train points are the forget set"
         )
-    notes = [*oracle.notes, *unlearned.notes]
     if only := sorted({*a, *b} - {*common}):
         notes.append(f"{', '.join(only)} margins are on one side only and were not scored")
+    if far := far_members(np.concatenate(list(oracle.parts.values()), 1)):
+        text = (
+            f"{oracle.source}: rows {', '.join(map(str, far[:5]))} are far from the other oracles "
+            "(margins of another size, or often wrong where they are right): diverged?"
+        )
+        if estimator.span == "oracle":
+            raise KlomError(f"{text} Bins are laid over the oracles: leave such models out")
+        notes.append(text)
     scores, reverse = {}, {}
     for name in common:
         if a[name].shape[1] != b[name].shape[1]:
@@ -113,17 +127,33 @@ def score(
     )
 
 
-def _train_points(
-    oracle: LooseMargins, unlearned: LooseMargins, forget_indices: np.ndarray | None
-) -> int | None:
-    """How many train points there are, by what both sides hold."""
-    found = []
+def _train_points(oracle: LooseMargins, unlearned: LooseMargins, forget_indices: np.ndarray) -> int:
+    """How many train points there are, by what both sides hold; KlomError where that is open."""
+    count, found = np.size(forget_indices), []
     for side in (oracle, unlearned):
         width = {name: array.shape[1] for name, array in side.parts.items()}
+        if "retain" in width and "forget" in width:
+            # EasyDUB's originals have forget points twice: their "retain" is all train points.
+            found.append(width["retain"] + (width["forget"] if width["forget"] == count else 0))
         found += [width[name] for name in ("train", "retain", WHOLE) if name in width]
-        if "retain" in width and forget_indices is not None:
-            found.append(width["retain"] + len(forget_indices) * ("forget" in width))
-    return max(found, default=None)
+    if not found:
+        raise KlomError("forget indices are given, but there are no margins of train points")
+    points = int(max(found))
+    sides = [side.parts for side in (oracle, unlearned)]
+    retain_only = all("retain" in p and "forget" not in p and "train" not in p for p in sides)
+    for known, name in KNOWN.items():
+        retain_only |= points + count == known
+        if points + count == known:
+            raise KlomError(
+                f"{points} columns and {count} forget indices make the {known} train points of "
+                f"{name}: are these margins of retain points only? Then give --train-points {known}"
+            )
+    if retain_only:
+        raise KlomError(
+            "there are retain margins only, so that it is open whether they leave the forget set "
+            "out: give --train-points"
+        )
+    return points
 
 
 def _splits(
@@ -141,24 +171,37 @@ def _splits(
         if whole.shape[1] > train_points:
             parts["val"] = whole[:, train_points:]
     if forget_set is None:
+        if train_points and "train" in parts and parts["train"].shape[1] != train_points:
+            raise KlomError(
+                f"{side.source} has margins of {parts['train'].shape[1]} train points, not of "
+                f"{train_points}"
+            )
         return parts
+    n, size = forget_set.train_points, len(forget_set)
     if WHOLE in parts:
         parts["train"] = parts.pop(WHOLE)
     retain = parts.get("retain")
-    if "train" not in parts and retain is not None and retain.shape[1] == forget_set.train_points:
+    if "train" not in parts and retain is not None and retain.shape[1] == n:
         parts["train"] = parts.pop("retain")  # EasyDUB's name for all train points of originals
         parts.pop("forget", None)
+    for name, width in (("retain", n - size), ("forget", size)):
+        if name in parts and parts[name].shape[1] != width:
+            raise KlomError(
+                f"{side.source} has margins of {parts[name].shape[1]} {name} points, where {width} "
+                f"are expected: {n} train points, {size} of them forgotten"
+            )
     if "train" in parts:
         train = parts.pop("train")
-        if train.shape[1] == forget_set.train_points:
+        if train.shape[1] == n:
             parts["retain"] = train[:, forget_set.retain]
             parts["forget"] = train[:, forget_set.indices]
-        elif train.shape[1] == len(forget_set.retain):
+        elif train.shape[1] == n - size:
             parts["retain"] = train  # published for some oracles: retain points only
         else:
             raise KlomError(
-                f"{side.source} has margins of {train.shape[1]} train points, where "
-                f"{forget_set.train_points} are expected, or {len(forget_set.retain)} without the "
-                "forget set"
+                f"{side.source} has margins of {train.shape[1]} train points, where {n} are "
+                f"expected, or {n - size} without the forget set"
             )
+    elif "forget" in parts:  # in the order of the file of indices
+        parts["forget"] = parts["forget"][:, np.argsort(forget_set.given)]
     return parts

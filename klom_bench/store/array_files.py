@@ -10,6 +10,7 @@ import numpy as np
 from klom_bench.errors import KlomError
 
 T = TypeVar("T")
+LFS = b"version https://git-lfs"
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -17,7 +18,13 @@ def read_array(path: Path) -> np.ndarray:
 
     torch is imported for .pt files only.
     """
-    array = _guarded(path, _npy if path.suffix == ".npy" else _pt)
+    if path.suffix not in (".npy", ".pt"):
+        raise KlomError(f"{path} is neither .npy nor .pt")
+    return numbers(path, _guarded(path, _npy if path.suffix == ".npy" else _pt))
+
+
+def numbers(path: Path, array: np.ndarray) -> np.ndarray:
+    """The array, half precision as float32; KlomError for what is no real number."""
     if array.dtype.kind not in "fiu":
         raise KlomError(f"{path} holds {array.dtype} values: numbers are expected")
     return array.astype(np.float32) if array.dtype == np.float16 else array
@@ -25,7 +32,8 @@ def read_array(path: Path) -> np.ndarray:
 
 def shape_of(path: Path) -> tuple[int, ...]:
     """The shape of the array in a .npy or .pt file, read without its values."""
-    return _guarded(path, lambda p: (_npy if path.suffix == ".npy" else _pt)(p, lazy=True).shape)
+    read = _npy if path.suffix == ".npy" else _pt
+    return _guarded(path, lambda p: read(p, lazy=True).shape)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -33,7 +41,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
     def read(p: Path) -> dict[str, np.ndarray]:
         with np.load(p, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: numbers(p, arrays[name]) for name in arrays.files}
 
     return _guarded(path, read)
 
@@ -72,10 +80,17 @@ def _guarded(path: Path, read: Callable[[Path], T]) -> T:
         return read(path)
     except FileNotFoundError as error:
         raise KlomError(f"{path} is not there") from error
+    except KlomError:
+        raise
     except Exception as error:  # zip, pickle, numpy and torch each have errors of their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if path.is_file() and path.open("rb").read(len(LFS)) == LFS:
+            raise KlomError(
+                f"{path} is a pointer of Git LFS, not the file itself: run `git lfs pull` there, "
+                "or get it with `klom download`"
+            ) from error
         code = "weights" in reason.lower() and "load" in reason.lower()
-        if code or "allow_pickle" in reason:
+        if code or "allow_pickle" in reason or "Python objects" in reason:
             raise KlomError(
                 f"{path} is refused: it holds pickled objects, which could run code, where numbers "
                 "are expected"

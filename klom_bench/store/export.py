@@ -122,7 +122,7 @@ def _easydub(
     forget_sets: list[ForgetSet],
 ) -> Iterator[tuple[str, bytes]]:
     task, n = ensemble.task, ensemble.task.train_points
-    architecture = getattr(task.architecture, "__name__", task.name)
+    architecture = task.architecture_name
     name = f"id_{member}_epoch_{task.recipe.epochs - 1}"
     rows: dict[str, np.ndarray] = {"val": np.arange(n, len(m))}
     if ensemble.forget_set:
@@ -145,6 +145,10 @@ def _short(forget_set: ForgetSet) -> str:
 
 def _put(path: Path, content: bytes) -> bool:
     """Write a file unless it is there with this content; whether it was written."""
+    if (path.parent / "manifest.json").exists():
+        raise KlomError(
+            f"{path.parent} belongs to an ensemble that is trained here: export into another folder"
+        )
     if path.exists():
         if path.read_bytes() == content:
             return False

@@ -12,7 +12,7 @@ from klom_bench.errors import KlomError, unknown
 from klom_bench.forget_set import checked_forget_set
 from klom_bench.store.array_files import read_array
 from klom_bench.store.hub import Hub
-from klom_bench.tasks.task import Task
+from klom_bench.tasks.task import NAME, Task
 
 
 def index_files(task: Task, name: str) -> list[str]:
@@ -31,7 +31,8 @@ def stored(task: Task, root: Path, hub: Hub | None = None) -> Task:
     """
     names = dict.fromkeys(task.forget_sets)
     for folder in {str(Path(path).parent) for path in index_files(task, "x")}:
-        names |= dict.fromkeys(sorted(file.stem for file in (root / folder).glob("*.npy")))
+        stems = sorted(file.stem for file in (root / folder).glob("*.npy"))
+        names |= dict.fromkeys(stem for stem in stems if re.fullmatch(NAME, stem))
     if not task.published and names.keys() == task.forget_sets.keys():
         return task
     sets: dict[str, Callable[[], np.ndarray]] = {
@@ -63,7 +64,7 @@ def _indices(task: Task, root: Path, name: str, hub: Hub | None) -> np.ndarray:
             f"{there[0]} holds other indices ({len(found)}) than the published {name} of "
             f"{task.name} ({known[0]}): is it damaged, or of another dataset? Remove it"
         )
-    return found.indices
+    return indices
 
 
 def selected(asked: Iterable[str], known: tuple[str, ...]) -> list[str]:

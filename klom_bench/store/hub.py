@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,17 @@ from klom_bench.ensemble.threads import Stopped
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
 from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import PARTS
 from klom_bench.store.names import Kind
-from klom_bench.store.pieces import Pieces, pieces_of, places
+from klom_bench.store.pieces import (
+    ARRAYS,
+    Key,
+    Pieces,
+    best,
+    families,
+    places,
+    whole,
+)
 
 REPO = "machine-unlearning-bench/data-unlearning-bench"
 CONNECTIONS = 8
@@ -62,18 +72,19 @@ class Hub:
 
         KlomError where the repository has none of it.
         """
-        found = {
+        remotes = {
             remote.path: (place, remote)
             for place in places(ensemble)
             for remote in self.tree(place.folder)
+            if remote.path.rpartition("/")[0] == place.folder
         }
-        listed = ((place, path, remote.size) for path, (place, remote) in found.items())
-        pieces = pieces_of(ensemble, listed)
-        if not pieces.files:
+        listed = ((place, path, remote.size) for path, (place, remote) in remotes.items())
+        pieces = best(families(ensemble, listed), _rows, _fits)
+        if pieces is None:
             raise KlomError(f"{self.repo} has no {ensemble.label}: train them instead")
-        wanted = needed(pieces, ensemble, members)
+        wanted = needed(pieces, members)
         label = f"downloading {ensemble.label}"
-        self.get([found[path][1] for path in wanted], root, announce, label)
+        self.get([remotes[path][1] for path in wanted], root, announce, label)
 
     def fetch_first(self, root: Path, paths: Sequence[str]) -> None:
         """Get the first of these files that there is; KlomError where there is none."""
@@ -241,38 +252,60 @@ class Hub:
             ) from error
 
 
-def needed(pieces: Pieces, ensemble: EnsembleId, members: int) -> list[str]:
-    """The files to download: checkpoints of originals, which are unlearned; of both the smallest
-    arrays that margins can be made of, or checkpoints where there are none."""
-    is_oracle = ensemble.role == "oracle"
+def needed(pieces: Pieces, members: int) -> list[str]:
+    """The files to download of the first members that are whole: checkpoints of originals, which
+    are unlearned; of all, margins, else logits, else checkpoints."""
+    held = whole(pieces, _rows, _fits)
+    chosen = held.members[:members]
+    if not chosen:
+        raise KlomError(
+            f"the published {pieces.ensemble.label} are not whole there, so that none can be used: "
+            "train them instead"
+        )
+    files, is_oracle = pieces.files, pieces.ensemble.role == "oracle"
     wanted: set[str] = set()
-    covered = True
-    members_of = pieces.members("checkpoint") if not is_oracle else {*pieces.numbers}
-    chosen = sorted(members_of)[:members]
-    for part in ("train", "val"):
-        files = _arrays(pieces, ensemble, part, chosen)
-        covered &= files is not None
-        wanted |= {*(files or [])}
-    if not is_oracle or not covered:
-        of_members = (pieces.files.get(("checkpoint", "", m)) for m in chosen)
-        wanted |= {path for path in of_members if path}
+    for part, member in product(PARTS, chosen):
+        kind = next((kind for kind in ARRAYS if member in held.arrays[kind, part]), None)
+        if kind is None:
+            wanted.add(files["checkpoint", "", member])
+            continue
+        whole_part: list[Key] = [(kind, part, member)]
+        both: list[Key] = [(kind, "retain", member), (kind, "forget", member)]
+        paths = [files[key] for key in whole_part if key in files]
+        if not paths and part == "train":
+            paths = [files[key] for key in both if key in files]
+        wanted |= {*(paths or [files[kind, part, None]])}
+    if not is_oracle:
+        wanted |= {files["checkpoint", "", member] for member in chosen}
     return sorted(wanted)
 
 
-def _arrays(
-    pieces: Pieces, ensemble: EnsembleId, part: str, chosen: Sequence[int]
-) -> list[str] | None:
-    """Files with margins, else logits, of these members on train or val points."""
-    halves = ["retain", "forget"] if ensemble.forget_set else ["retain"]
-    kinds: tuple[Kind, ...] = ("margins", "logits")
-    for kind in kinds:
-        for parts in [[part], halves] if part == "train" else [[part]]:
-            paths = [pieces.files.get((kind, p, m)) for p in parts for m in chosen]
-            if chosen and all(paths):
-                return [path for path in paths if path]
-        if path := pieces.files.get((kind, part, None)):
-            return [path]
-    return None
+HEADER = 2048
+"""Bytes of a file beyond its numbers, at most (a tensor's is about 1,200)."""
+
+
+def _rows(pieces: Pieces, kind: Kind, part: str) -> int:
+    """Members in a file of all, by its size: float32 numbers and a little more."""
+    path = pieces.files.get((kind, part, None))
+    if path is None:
+        return 0
+    n = pieces.points(part)
+    if n is None:  # how many val points there are, only the data tell: as many members as for train
+        return _rows(pieces, kind, "train")
+    size = pieces.sizes[path]
+    number = 4 * (1 if kind == "margins" else pieces.ensemble.task.classes)
+    retain = pieces.points("retain") or n
+    if retain != n and size % (number * retain) <= HEADER:
+        return 0  # it may well be retain-only
+    return size // (number * n) if size % (number * n) <= HEADER else 0
+
+
+def _fits(pieces: Pieces, kind: Kind, part: str) -> bool:
+    """Whether a member's file is large enough for all points: retain-only ones are not."""
+    first = pieces.files[kind, part, min(pieces.members(kind, part))]
+    n = pieces.points(part)
+    classes = 1 if kind == "margins" else pieces.ensemble.task.classes
+    return n is None or part == "val" or pieces.sizes[first] >= 2 * n * classes
 
 
 def _remotes(entries: Iterable[Any]) -> Iterator[Remote]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from klom_bench.errors import KlomError
 from klom_bench.store.array_files import read_array, read_npz
-from klom_bench.store.names import read_name
+from klom_bench.store.names import gaps, read_name
 
 PARTS = ("train", "retain", "forget", "val")
 WHOLE = "all"
@@ -46,6 +46,11 @@ def read_margins(path: Path) -> LooseMargins:
             raise KlomError(
                 f"{path}: the {name} margins have shape {array.shape}: [members, points] expected"
             )
+        if array.shape[0] > array.shape[1] > 1:
+            found.notes.append(
+                f"{path} has {array.shape[0]} models and {array.shape[1]} points ({name}): margins "
+                "are [models, points]; are these the other way round?"
+            )
     counts = {name: len(array) for name, array in found.parts.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{count} of {name}" for name, count in counts.items())
@@ -55,47 +60,63 @@ def read_margins(path: Path) -> LooseMargins:
 
 def _file(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".npz":
-        arrays = {name.removesuffix("_margins"): a for name, a in read_npz(path).items()}
-        if len(arrays) == 1 and not set(arrays) & set(PARTS):
-            return {WHOLE: next(iter(arrays.values()))}
-        if strange := [name for name in arrays if name not in PARTS]:
+        arrays = read_npz(path)
+        named = {name.removesuffix("_margins"): array for name, array in arrays.items()}
+        if len(named) < len(arrays):
+            raise KlomError(f"{path} has one part twice: {', '.join(arrays)}")
+        if len(named) == 1 and not set(named) & set(PARTS):
+            return {WHOLE: next(iter(named.values()))}
+        if strange := [name for name in named if name not in PARTS]:
             raise KlomError(
                 f"{path} has arrays named {', '.join(strange)}: {', '.join(PARTS)} are known, "
                 "or one array of any name"
             )
-        return arrays
+        return named
     if path.suffix not in (".npy", ".pt"):
         raise KlomError(f"{path} is not .npy, .npz or .pt")
-    return {WHOLE: read_array(path)}
+    name = read_name(path.name)
+    if name is not None and name.kind in ("logits", "checkpoint"):
+        raise KlomError(f"{path} holds no margins: {_what_instead(path)}")
+    return {(name and name.part) or WHOLE: read_array(path)}
 
 
 def _folder(folder: Path) -> LooseMargins:
     """The margins of a folder, those of subfolders named after a part included."""
-    notes: list[str] = []
-    by_part: dict[str, dict[int | None, Path]] = {}
-    epochs: dict[tuple[str, int | None], int] = {}
+    found: dict[str, dict[int | None, dict[int, Path]]] = {}
     for part, path in _array_files(folder):
         name = read_name(path.name)
         if name is None or name.kind not in (None, "margins"):
             continue
-        part = name.part or part
-        key, epoch = (part, name.member), -1 if name.epoch is None else name.epoch
-        if key not in epochs or epoch > epochs[key]:
-            epochs[key] = epoch
-            by_part.setdefault(part, {})[name.member] = path
-    parts = {}
-    for part, files in by_part.items():
-        if None in files:
-            parts[part] = read_array(files[None])
-            continue
-        numbers = sorted(member for member in files if member is not None)
-        parts[part] = _stacked([files[member] for member in numbers])
-        if gaps := sorted({*range(numbers[0], numbers[-1])} - {*numbers}):
-            few = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
-            notes.append(f"{folder}: {part} margins of model {few} are missing in between")
-    numbers_of = {
-        part: frozenset(m for m in files if m is not None) for part, files in by_part.items()
-    }
+        epoch = -1 if name.epoch is None else name.epoch
+        of_member = found.setdefault(name.part or part, {}).setdefault(name.member, {})
+        if epoch in of_member:
+            raise KlomError(f"{of_member[epoch]} and {path} are both of the same model: which one?")
+        of_member[epoch] = path
+    notes: list[str] = []
+    last = max((epoch for p in found.values() for of in p.values() for epoch in of), default=-1)
+    parts, numbers_of = {}, {}
+    for part, by_member in found.items():
+        # Files without an epoch are of the last one.
+        files = {
+            member: of.get(last, of.get(-1))
+            for member, of in by_member.items()
+            if {last, -1} & {*of}
+        }
+        if others := sorted({epoch for of in by_member.values() for epoch in of} - {last, -1}):
+            notes.append(f"{folder}: {part} margins of epochs {others} were left aside for {last}")
+        paths = {member: path for member, path in files.items() if path is not None}
+        if None in paths and len(paths) > 1:
+            raise KlomError(
+                f"{folder} has {part} margins in {paths[None].name} and in a file a model: which?"
+            )
+        numbers = sorted(member for member in paths if member is not None)
+        numbers_of[part] = frozenset(numbers)
+        if holes := gaps(numbers):
+            notes.append(f"{folder}: {part} margins of {holes} are missing in between")
+        ordered = [paths[None]] if None in paths else [paths[member] for member in numbers]
+        if len({path.parent for path in ordered}) > 1:
+            raise KlomError(f"{folder} has {part} margins in several folders: name one of them")
+        parts[part] = read_array(ordered[0]) if None in paths else _stacked(ordered)
     different = {numbers for numbers in numbers_of.values() if numbers}
     if len(different) > 1:
         odd = sorted(frozenset.union(*different) - frozenset.intersection(*different))
@@ -103,8 +124,6 @@ def _folder(folder: Path) -> LooseMargins:
             f"{folder}: {' and '.join(numbers_of)} margins are of different models: model "
             f"{', '.join(map(str, odd[:5]))} is not in all of them"
         )
-    if len({epoch for epoch in epochs.values() if epoch >= 0}) > 1:
-        notes.append(f"{folder} holds several epochs: the last of each model was taken")
     return LooseMargins(folder, parts, notes)
 
 
@@ -125,23 +144,22 @@ def _stacked(files: list[Path]) -> np.ndarray:
     """One array a model, stacked without holding everything twice."""
     first = read_array(files[0])
     if first.ndim != 1:
-        raise KlomError(
-            f"{files[0]} has shape {first.shape}: margins [points] of one model expected"
-        )
+        raise KlomError(f"{files[0]} has shape {first.shape}: [points] of one model expected")
     whole = np.empty((len(files), len(first)), first.dtype)
     whole[0] = first
     for row, file in enumerate(files[1:], 1):
         array = read_array(file)
-        if array.shape != first.shape:
+        if (array.shape, array.dtype) != (first.shape, first.dtype):
             raise KlomError(
-                f"{file} has shape {array.shape}, {files[0].name} beside it has {first.shape}"
+                f"{file} has shape {array.shape} of {array.dtype}, {files[0].name} beside it has "
+                f"{first.shape} of {first.dtype}"
             )
         whole[row] = array
     return whole
 
 
-def _what_instead(folder: Path) -> str:
-    names = [p.name for p in sorted(folder.iterdir())] if folder.is_dir() else []
+def _what_instead(path: Path) -> str:
+    names = [p.name for p in sorted(path.iterdir())] if path.is_dir() else [path.name]
     if any("logits" in name for name in names):
         return "it holds logits; klom_bench.margins(logits, labels) makes margins of them"
     if any(name.startswith("sd_") for name in names):

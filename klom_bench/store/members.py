@@ -14,19 +14,11 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.training import train
 from klom_bench.errors import KlomError
 from klom_bench.metrics.accuracy import accuracy
+from klom_bench.metrics.far import FAR, WIDE
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Tick
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Member
-
-FAR = 0.1
-"""An accuracy this far below the median, or no further above chance, means divergence."""
-
-WIDE = 4.0
-"""So do margins this many times as large as the median; 1.1 is usual (measured).
-
-Such a member may be accurate, but as an oracle it would stretch the bins until they hide all.
-"""
 
 
 @dataclass(frozen=True)

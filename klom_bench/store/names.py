@@ -1,7 +1,9 @@
 """What the names of published files say; needs nothing but the names."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 Kind = Literal["checkpoint", "margins", "logits"]
@@ -46,3 +48,11 @@ def read_name(file: str) -> Name | None:
             )
             return Name(kind, groups.get("part") or "", member, epoch)
     return None
+
+
+def gaps(numbers: Sequence[int]) -> str:
+    """Members missing in the middle of these numbers: `member 57`, `members 3, 5 to 9, ...`."""
+    holes = [(a + 1, b - 1) for a, b in pairwise(sorted(numbers)) if b > a + 1]
+    shown = [str(a) if a == b else f"{a} to {b}" for a, b in holes[:3]] + ["..."] * (len(holes) > 3)
+    one = len(holes) == 1 and holes[0][0] == holes[0][1]
+    return f"member{'' if one else 's'} {', '.join(shown)}" if holes else ""

@@ -1,10 +1,9 @@
 """Ensembles that others have published: found by looking, read where they lie, never written."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
+from klom_bench.metrics.far import far_members
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce, silent
 from klom_bench.store.array_files import read_array, read_state, shape_of
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import PARTS
-from klom_bench.store.names import Kind
-from klom_bench.store.pieces import Key, Pieces, Place, pieces_of, places
+from klom_bench.store.names import Kind, gaps
+from klom_bench.store.pieces import Key, Pieces, Whole, best, families, places, whole
 
+SPOTS = 100
 PREFIXES = ("model.", "module.")
 """What published checkpoints put before the names of a model's parameters."""
 
@@ -30,27 +31,41 @@ PREFIXES = ("model.", "module.")
 def look(root: Path, ensemble: EnsembleId) -> "PublishedEnsemble | None":
     """What the published layouts hold of an ensemble, None where nothing is."""
     found = [
-        (place, path, size) for place in places(ensemble) for path, size in _files(root, place)
+        (place, f"{place.folder}/{name}", size)
+        for place in places(ensemble)
+        for name, size in _files(root / place.folder)
     ]
-    pieces = pieces_of(ensemble, found)
-    return PublishedEnsemble(root, ensemble, pieces) if pieces.files else None
+    rows, fits = partial(_rows, root), partial(_fits, root)
+    pieces = best(families(ensemble, found), rows, fits)
+    return PublishedEnsemble(root, ensemble, pieces) if pieces else None
 
 
-def _files(root: Path, place: Place) -> Iterator[tuple[str, int]]:
-    """Paths relative to the root, and sizes, of files in a place; one level of folders below it
-    where the place names the kind, since an architecture's name stands there."""
-    folders = [place.folder]
-    while folders:
-        folder = folders.pop(0)
-        try:
-            entries = sorted(os.scandir(root / folder), key=lambda e: e.name)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for entry in entries:
-            if entry.is_file():
-                yield f"{folder}/{entry.name}", entry.stat().st_size
-            elif place.kind and folder == place.folder and entry.is_dir():
-                folders.append(f"{folder}/{entry.name}")
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """Names and sizes of the files in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e.name, e.stat().st_size) for e in entries if e.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _rows(root: Path, pieces: Pieces, kind: Kind, part: str) -> int:
+    """By the shape of the file of all members."""
+    path = pieces.files.get((kind, part, None))
+    if path is None:
+        return 0
+    shape = shape_of(root / path)
+    if len(shape) != (2 if kind == "margins" else 3):
+        raise KlomError(f"{root / path} has shape {shape}: [members, points, ...] is expected")
+    return shape[0] if pieces.points(part) in (None, shape[1]) else 0
+
+
+def _fits(root: Path, pieces: Pieces, kind: Kind, part: str) -> bool:
+    """By the shape of the first file: retain-only margins do not cover all train points."""
+    first = min(pieces.members(kind, part))
+    shape = shape_of(root / pieces.files[kind, part, first])
+    retain_only = pieces.points("retain") if pieces.ensemble.forget_set else None
+    return part == "val" or shape[0] != retain_only or shape[0] == pieces.points(part)
 
 
 @dataclass(frozen=True)
@@ -65,68 +80,37 @@ class PublishedEnsemble:
     ensemble: EnsembleId
     pieces: Pieces
 
+    @cached_property
+    def _whole(self) -> Whole:
+        return whole(self.pieces, partial(_rows, self.root), partial(_fits, self.root))
+
+    @property
+    def scored(self) -> list[int]:
+        """Numbers of the members with margins, or something that they can be made of."""
+        return self._whole.scored
+
+    @property
+    def members(self) -> list[int]:
+        """Numbers of the members that are whole: of originals, those with checkpoints."""
+        return self._whole.members
+
     @property
     def folder(self) -> Path:
         """Where most of it lies."""
         return (self.root / next(iter(self.pieces.files.values()))).parent
-
-    @cached_property
-    def scored(self) -> list[int]:
-        """Numbers of the members with margins, or something that they can be made of."""
-        return sorted(self._with_margins("train") & self._with_margins("val"))
-
-    @cached_property
-    def members(self) -> list[int]:
-        """Numbers of the members that are whole: of originals, those with checkpoints."""
-        if self.ensemble.role == "oracle":
-            return self.scored
-        return [n for n in self.scored if n in self.pieces.members("checkpoint")]
 
     def lacks(self, count: int) -> int:
         """How many members are missing to so many."""
         return max(0, count - len(self.members))
 
     @property
-    def missing_between(self) -> list[int]:
-        """Numbers that are missing in the middle of a range."""
-        whole = self.scored
-        return sorted({*range(whole[0], whole[-1])} - {*whole}) if whole else []
-
-    def _rows(self, kind: Kind, part: str) -> int:
-        """Members in a file of all, 0 where there is none or it does not cover all points."""
-        path = self.pieces.files.get((kind, part, None))
-        if path is None:
-            return 0
-        shape = shape_of(self.root / path)
-        wanted = 2 if kind == "margins" else 3
-        if len(shape) != wanted:
-            raise KlomError(f"{self.root / path} has shape {shape}: {wanted} dimensions expected")
-        return shape[0] if shape[1] == self._points(part) or part == "val" else 0
-
-    def _points(self, part: str) -> int:
-        n = self.ensemble.task.train_points
-        forget = len(self.ensemble.forget_set) if self.ensemble.forget_set else 0
-        return {"train": n, "retain": n - forget, "forget": forget}.get(part, -1)
-
-    @cached_property
-    def _available(self) -> dict[tuple[Kind, str], set[int]]:
-        """Members that have a kind of array for all points of train or val."""
-        found: dict[tuple[Kind, str], set[int]] = {}
-        kinds: tuple[Kind, ...] = ("margins", "logits")
-        for kind, part in product(kinds, PARTS):
-            members = self.pieces.members(kind, part) | {*range(self._rows(kind, part))}
-            retain = self.pieces.members(kind, "retain") if part == "train" else set()
-            if self.ensemble.forget_set:
-                retain &= self.pieces.members(kind, "forget")
-            found[kind, part] = members | retain  # an original's "retain" is all train points
-        return found
-
-    def _with_margins(self, part: str) -> set[int]:
-        return self._cheap(part) | self.pieces.members("checkpoint")
+    def gaps(self) -> str:
+        """Which members are missing in the middle of a range, in words; empty where none is."""
+        return gaps(self.scored)
 
     def _cheap(self, part: str) -> set[int]:
         """Members whose margins are there, or can be made of logits."""
-        return self._available["margins", part] | self._available["logits", part]
+        return self._whole.arrays["margins", part] | self._whole.arrays["logits", part]
 
     def chosen(self, count: int) -> list[int]:
         """The first members; KlomError where there are fewer."""
@@ -138,8 +122,8 @@ class PublishedEnsemble:
         """Why there are fewer members than wanted."""
         label, have = self.ensemble.label, len(self.members)
         reasons = []
-        if gaps := self.missing_between:
-            reasons.append(f"{_some(gaps)} missing in the middle")
+        if self.gaps:
+            reasons.append(f"missing in the middle: {self.gaps}")
         unwhole = [n for n in self.pieces.numbers if n not in self.members]
         is_original = self.ensemble.role == "original"
         if is_original and not self.pieces.members("checkpoint"):
@@ -150,11 +134,11 @@ class PublishedEnsemble:
             last = self.ensemble.task.recipe.epochs - 1
             reasons.append(f"files of epochs {list(self.pieces.other_epochs)} only, not of {last}")
         stacked = self.pieces.files.get(("margins", "train", None))
-        if stacked and not self._rows("margins", "train"):
+        if stacked and not _rows(self.root, self.pieces, "margins", "train"):
             columns = shape_of(self.root / stacked)[1]
-            retain_only = columns == self._points("retain")
+            retain_only = columns == self.pieces.points("retain")
             reasons.append(
-                f"{stacked} has {columns} columns for {self._points('train')} train points"
+                f"{stacked} has {columns} columns for {self.pieces.points('train')} train points"
                 + (", those of the retain set: nothing is known of the forget set" * retain_only)
             )
         why = f" ({'; '.join(reasons)})" if reasons else ""
@@ -162,7 +146,16 @@ class PublishedEnsemble:
 
     def states(self, count: int) -> list[dict[str, Tensor]]:
         """State dicts of the first members, with the keys of the task's architecture."""
-        return [self.state(n) for n in self.chosen(count)]
+        return [self.state(n) for n in self._with_checkpoints(count)]
+
+    def _with_checkpoints(self, count: int) -> list[int]:
+        chosen = self.chosen(count)
+        if lacking := sorted({*chosen} - self.pieces.members("checkpoint")):
+            raise KlomError(
+                f"the published {self.ensemble.label} in {self.folder} have no checkpoints: "
+                f"{_some(lacking)} without"
+            )
+        return chosen
 
     def state(self, member: int) -> dict[str, Tensor]:
         """The state dict of one member; KlomError that names what does not fit."""
@@ -172,7 +165,7 @@ class PublishedEnsemble:
     def checkpoints(self, count: int) -> list[Path]:
         """Files of the first members' checkpoints."""
         files = self.pieces.files
-        return [self.root / files["checkpoint", "", n] for n in self.chosen(count)]
+        return [self.root / files["checkpoint", "", n] for n in self._with_checkpoints(count)]
 
     def margins(self, count: int, device: torch.device, announce: Announce = silent) -> np.ndarray:
         """float32 [members, points], train points first."""
@@ -189,20 +182,46 @@ class PublishedEnsemble:
                                                         self._margins(n, "val")])
             for n in chosen
         ]  # fmt: skip
-        whole = np.stack(rows).astype(np.float32, copy=False)
-        if not np.isfinite(whole).all():
-            row, point = np.argwhere(~np.isfinite(whole))[0]
+        found_all = np.stack(rows).astype(np.float32, copy=False)
+        if not np.isfinite(found_all).all():
+            row, point = np.argwhere(~np.isfinite(found_all))[0]
             raise KlomError(
                 f"the published {self.ensemble.label} in {self.folder}: the margin of member "
-                f"{chosen[row]} at point {point} is {whole[row, point]}: this model diverged, or "
-                "the file is damaged; leave it out"
+                f"{chosen[row]} at point {point} is {found_all[row, point]}: this model diverged, "
+                "or the file is damaged; leave it out"
             )
-        return whole
+        n = self.ensemble.task.train_points
+        for part in (found_all[:, :n], found_all[:, n:]):
+            if far := far_members(part):
+                raise KlomError(
+                    f"the published {self.ensemble.label} in {self.folder}: "
+                    f"{_some([chosen[row] for row in far])} far from the others (margins of "
+                    f"another size, or often wrong where they are right): diverged, or damaged. "
+                    "Scores would mean nothing; leave such members out"
+                )
+        return found_all
+
+    def spot_check(self, member: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+        """(points, their margins by the member's checkpoint), for some train and val points."""
+        task = self.ensemble.task
+        data = task.data
+        rng = np.random.default_rng(0)
+        train = np.sort(rng.permutation(len(data.y_train))[:SPOTS])
+        val = np.sort(rng.permutation(len(data.y_val))[:SPOTS])
+        model = Ensemble(task.architecture, [self.state(member)]).to(device)
+        found = []
+        with evaluating(model):
+            for x, y, rows in (
+                (data.x_train, data.y_train, train), (data.x_val, data.y_val, val),
+            ):  # fmt: skip
+                z = logits(model, x[torch.from_numpy(rows)].to(device), 1, data.prepare)
+                found.append(margins(z.cpu(), y[torch.from_numpy(rows)])[0].numpy())
+        return np.concatenate([train, task.train_points + val]), np.concatenate(found)
 
     def answers(self, count: int) -> np.ndarray | None:
         """Right or wrong, bool [members, points]; None where not all logits are there."""
         chosen = self.chosen(count)
-        if not all({*chosen} <= self._available["logits", part] for part in PARTS):
+        if not all({*chosen} <= self._whole.arrays["logits", part] for part in PARTS):
             return None
         y = self.ensemble.task.data.y().numpy()
         return np.stack(
@@ -230,7 +249,7 @@ class PublishedEnsemble:
         return {split: float(answers[:, where].mean()) for split, where in rows.items()}
 
     def _margins(self, member: int, part: str) -> np.ndarray:
-        if member in self._available["margins", part]:
+        if member in self._whole.arrays["margins", part]:
             return self._array("margins", member, part)
         data = self.ensemble.task.data
         labels = (data.y_train if part == "train" else data.y_val).numpy()
@@ -246,9 +265,9 @@ class PublishedEnsemble:
             if forget_set and (kind, "forget", member) in files:
                 retain = self._file((kind, "retain", member), "retain")
                 forget = self._file((kind, "forget", member), "forget")
-                whole = np.empty((self._points("train"), *retain.shape[1:]), retain.dtype)
-                whole[forget_set.retain], whole[forget_set.indices] = retain, forget
-                return whole
+                both = np.empty((forget_set.train_points, *retain.shape[1:]), retain.dtype)
+                both[forget_set.retain], both[forget_set.given] = retain, forget
+                return both
         if (kind, part, member) in files:
             return self._file((kind, part, member), part)
         rows: np.ndarray = self._stacked[kind, part][member]
@@ -259,18 +278,19 @@ class PublishedEnsemble:
         return {
             (kind, part): self._file((kind, part, None), part, members=True)
             for kind, part, member in self.pieces.files
-            if member is None and self._rows(kind, part)
+            if member is None and _rows(self.root, self.pieces, kind, part)
         }
 
     def _file(self, key: Key, part: str, members: bool = False) -> np.ndarray:
         """A file's array, its shape checked."""
         path = self.root / self.pieces.files[key]
         array = read_array(path)
-        data = self.ensemble.task.data if part == "val" or key[0] == "logits" else None
-        points = len(data.y_val) if data and part == "val" else self._points(part)
+        points = self.pieces.points(part)
+        if points is None:
+            points = len(self.ensemble.task.data.y_val)
         wanted: tuple[Any, ...] = (points,)
-        if data and key[0] == "logits":
-            wanted += (int(data.y().max()) + 1,)
+        if key[0] == "logits":
+            wanted += (int(self.ensemble.task.data.y().max()) + 1,)
         if array.shape[int(members) :] != wanted:
             raise KlomError(
                 f"{path} has shape {array.shape}, where {wanted} is expected: {key[0]} of "
@@ -302,13 +322,19 @@ class PublishedEnsemble:
 
 def fitting(state: dict[str, Any], shapes: dict[str, list[int]], path: Path) -> dict[str, Tensor]:
     """The state dict with the names of the architecture; KlomError that names what does not fit."""
-    found = dict(state)
+    found = {str(name): value for name, value in state.items()}
     while found and set(found) != set(shapes):
         prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in found)), None)
         if prefix is None:
             break
         found = {name.removeprefix(prefix): value for name, value in found.items()}
-    wrong = [f"no tensor {name}" for name in found if not isinstance(found[name], Tensor)]
+    counter = "num_batches_tracked"
+    wrong = [
+        f"{name} is no tensor of floating point numbers"
+        for name, value in found.items()
+        if not isinstance(value, Tensor)
+        or not (value.is_floating_point() or name.endswith(counter))
+    ]
     wrong += [f"{name} is missing" for name in shapes if name not in found]
     wrong += [f"{name} is unknown" for name in found if name not in shapes]
     wrong += [

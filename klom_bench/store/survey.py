@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.published import look
@@ -54,6 +55,8 @@ def _own(root: Path) -> Iterator[Holding]:
                 try:
                     content = json.loads(path.read_bytes())
                     identity = content["identity"]
+                    if not isinstance(identity["forget_set"], str | None):
+                        raise TypeError("the name of its forget set is no text")
                     yield Holding(
                         task=str(identity["task"]),
                         role=str(identity["role"]),
@@ -64,7 +67,7 @@ def _own(root: Path) -> Iterator[Holding]:
                         made="trained here",
                         folder=path.parent.relative_to(root).as_posix(),
                     )
-                except (ValueError, KeyError, TypeError):
+                except (OSError, ValueError, KeyError, TypeError):
                     folder = path.parent.relative_to(root).as_posix()
                     yield Holding("?", "?", None, 0, 0, 0, "damaged manifest.json", folder)
 
@@ -75,20 +78,27 @@ def _published(root: Path, task: Task) -> Iterator[Holding]:
         for folder in sorted((root / above / task.folder).glob("*")):
             if folder.is_dir() and folder.name != "only_margins":
                 names.add(folder.name)
-    sets = [None, *(ForgetSet(name, np.empty(0, np.int64), task.train_points) for name in names)]
-    for forget_set in sets:
+    for forget_set in [None, *(_of_this_size(task, name) for name in names)]:
         ensemble = EnsembleId(task, "oracle" if forget_set else "original", 0, forget_set)
-        if found := look(root, ensemble):
-            yield Holding(
-                task=task.name,
-                role=ensemble.role,
-                forget_set=forget_set.name if forget_set else None,
-                seed=0,
-                members=len(found.scored),
-                bytes=sum(found.pieces.sizes.values()),
-                made="published" if found.members else "published, not to be unlearned",
-                folder=found.folder.relative_to(root).as_posix(),
-            )
+        try:
+            found = look(root, ensemble)
+            if found is None:
+                continue
+            made = "published"
+            if not found.members:
+                made += ", no checkpoints" if found.scored else ", not whole"
+            members, where = len(found.scored), found.folder.relative_to(root).as_posix()
+            size = sum(found.pieces.sizes.values())
+        except KlomError as error:
+            made, members, where, size = f"unreadable: {error}", 0, "", 0
+        named = forget_set.name if forget_set else None
+        yield Holding(task.name, ensemble.role, named, 0, members, size, made, where)
+
+
+def _of_this_size(task: Task, name: str) -> ForgetSet:
+    """A set whose indices do not matter here, and may not be known."""
+    size = task.size(name) if name in task.forget_sets else 0
+    return ForgetSet(name, np.arange(size), task.train_points, np.arange(size))
 
 
 def _natural(name: str) -> tuple[str, int]:

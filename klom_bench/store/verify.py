@@ -9,49 +9,20 @@ import numpy as np
 import torch
 
 from klom_bench.errors import KlomError
-from klom_bench.forget_set import ForgetSet
-from klom_bench.metrics.estimators import ESTIMATORS
-from klom_bench.metrics.floor import floor
-from klom_bench.metrics.klom import klom
-from klom_bench.metrics.summary import plain
 from klom_bench.progress import Announce, silent
 from klom_bench.store import files
 from klom_bench.store.forget_sets import stored
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.published import PublishedEnsemble
+from klom_bench.store.sanity import Sanity, judged, sanity
 from klom_bench.store.store import Store
 from klom_bench.store.survey import Holding, survey
 from klom_bench.tasks.task import Task
 
-FEWEST = 10
-"""With fewer models a side the sanity check has too little to go by."""
-SURE = 3.0
-"""Standard errors by which margins on the forget set must differ; one in 700 does by chance."""
-ALIKE = 0.5
-"""Correlation of mean margins over retain points; .9 and more is usual (measured), 0 misaligned."""
-
-
-@dataclass(frozen=True)
-class Sanity:
-    """Originals against oracles.
-
-    forget, retain: mean KLOM of doing nothing. shift: by how much more than oracles the originals
-    are sure of the forget set, in nats, over what they are of retain points; sigmas: how many
-    standard errors that is (models are the unit). alignment: correlation of mean margins over
-    retain points.
-    """
-
-    forget: float
-    retain: float
-    floor: float
-    shift: float
-    sigmas: float
-    alignment: float
-
-    def as_json(self) -> dict[str, float | None]:
-        """Plain numbers."""
-        return {name: plain(value) for name, value in vars(self).items()}
+OFF = 0.03
+"""Margins computed in half precision are off by less, those of another member of `digits` by
+.08."""
 
 
 @dataclass
@@ -84,8 +55,11 @@ def verify(
     for checked in found:
         holding = checked.holding
         try:
+            if holding.made.startswith(("damaged", "unreadable")):
+                raise KlomError(holding.made)
             ensemble = _ensemble(holding, known)
             held = store.held(ensemble)
+            _refuse_elsewhere(holding, held, root)
             with announce(f"reading {holding.folder}", len(held.members)) as tick:
                 if isinstance(held, OwnEnsemble):
                     _read_own(held, checked, tick)
@@ -95,18 +69,27 @@ def verify(
                 continue
             if isinstance(held, PublishedEnsemble):
                 margins = held.margins_of(held.scored, device, announce)
+                _compare_with_checkpoint(held, margins, checked, device)
             elif held.lacks(len(held.members)):
                 checked.notes.append("members are missing in between: a run will train them")
                 continue
             else:
                 margins = held.margins(len(held.members))
+            if twice := _repeated(margins):
+                checked.problems.append(f"members {twice[0]} and {twice[1]} are one and the same")
             if holding.role == "original":
                 originals[holding.task, holding.seed] = margins
             elif (others := originals.get((holding.task, holding.seed))) is None:
                 checked.notes.append("there are no originals to hold them against")
             elif ensemble.forget_set is not None:
                 checked.sanity = sanity(others, margins, ensemble.forget_set)
-                _judge(checked, checked.sanity, min(len(others), len(margins)))
+                problems, notes = judged(checked.sanity, len(margins), len(others))
+                if holding.made == "trained here":
+                    problems, notes = [], problems + notes  # the manifest says what they are
+                checked.problems += problems
+                checked.notes += notes
+                if _repeated(np.concatenate([others, margins])) and not twice:
+                    checked.problems.append("some of them are originals, margin for margin")
         except KlomError as error:
             checked.problems.append(str(error))
     return found
@@ -128,6 +111,44 @@ def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
     return EnsembleId(task, "oracle", holding.seed, task.forget_set(holding.forget_set))
 
 
+def _refuse_elsewhere(holding: Holding, held: OwnEnsemble | PublishedEnsemble, root: Path) -> None:
+    """KlomError where a manifest describes another folder than its own."""
+    if isinstance(held, OwnEnsemble) and held.folder != root / holding.folder:
+        raise KlomError(
+            f"{holding.folder} says that it is {held.folder.relative_to(root).as_posix()}: "
+            "it was copied or moved, and is not used"
+        )
+
+
+def _repeated(margins: np.ndarray) -> tuple[int, int] | None:
+    """Two rows that are the same."""
+    first: dict[bytes, int] = {}
+    for row, values in enumerate(margins):
+        if (before := first.setdefault(values.tobytes(), row)) != row:
+            return before, row
+    return None
+
+
+def _compare_with_checkpoint(
+    held: PublishedEnsemble, margins: np.ndarray, checked: Checked, device: torch.device
+) -> None:
+    """One member's margins against those of its checkpoint: other models, data or scaling show."""
+    if not held.members or held.members[0] not in held.pieces.members("checkpoint"):
+        return
+    found = margins[held.scored.index(held.members[0])]
+    try:
+        points, expected = held.spot_check(held.members[0], device)
+    except KlomError as error:
+        checked.notes.append(f"margins were not compared with a checkpoint: {error}")
+        return
+    off = float(np.abs(found[points] - expected).mean() / max(np.abs(expected).mean(), 1e-9))
+    if off > OFF:
+        checked.problems.append(
+            f"the margins of member {held.members[0]} are not those of its checkpoint (off by "
+            f"{off:.0%} in the mean): files of other models, other data, or another normalisation"
+        )
+
+
 def _read_own(held: OwnEnsemble, checked: Checked, tick: Any) -> None:
     """Every file of the manifest, by its checksum."""
     for member in held.manifest.members.values():
@@ -141,58 +162,15 @@ def _read_own(held: OwnEnsemble, checked: Checked, tick: Any) -> None:
 
 def _read_published(held: PublishedEnsemble, checked: Checked, tick: Any) -> None:
     """Every checkpoint; margins are read later, all at once."""
-    if not held.members:
-        checked.notes.append(f"cannot be used by pytest: {held.complaint(1)}")
-    if gaps := held.missing_between:
-        shown = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
-        checked.problems.append(f"missing in the middle: member {shown}")
+    if not held.scored:
+        checked.problems.append(f"cannot be used: {held.complaint(1)}")
+    elif not held.members:
+        checked.notes.append(f"for `klom score` only: {held.complaint(1)}")
+    if held.gaps:
+        checked.problems.append(f"missing in the middle: {held.gaps}")
     for member in sorted(held.pieces.members("checkpoint")):
         try:
             held.state(member)
         except KlomError as error:
             checked.problems.append(str(error))
         tick(1)
-
-
-def sanity(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) -> Sanity:
-    """How originals and oracles differ, on the forget set and elsewhere.
-
-    originals [N, points], oracles [M, points]: margins, train points first.
-    """
-    estimator = ESTIMATORS["default"]
-    points = klom(oracles, originals, estimator)
-    forget, retain = forget_set.indices, forget_set.retain
-    a, b = (
-        m[:, forget].mean(1, dtype=np.float64) - m[:, retain].mean(1, dtype=np.float64)
-        for m in (originals, oracles)
-    )
-    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)) if len(a) > 1 < len(b) else 0.0
-    means = originals[:, retain].mean(0), oracles[:, retain].mean(0)
-    return Sanity(
-        forget=float(points[forget].mean()),
-        retain=float(points[retain].mean()),
-        floor=floor(estimator, len(oracles), len(originals)).mean,
-        shift=float(a.mean() - b.mean()),
-        sigmas=float((a.mean() - b.mean()) / error) if error > 0 else float("nan"),
-        alignment=float(np.corrcoef(*means)[0, 1]),
-    )
-
-
-def _judge(checked: Checked, found: Sanity, members: int) -> None:
-    """Say in words what the figures mean."""
-    size = f"KLOM {found.forget:.2f}, floor {found.floor:.2f}"
-    if members < FEWEST:
-        checked.notes.append(
-            f"{members} models a side are too few to tell whether the oracles lack the forget set"
-        )
-    elif not found.sigmas > SURE:
-        checked.problems.append(
-            f"these oracles look as if they had been trained on all data: on the forget set they "
-            f"cannot be told from the originals ({size}; margins differ by {found.shift:.3g}, "
-            f"{found.sigmas:.1f} standard errors)"
-        )
-    if found.alignment < ALIKE:
-        checked.problems.append(
-            f"on retain points their mean margins hardly go with those of the originals "
-            f"(correlation {found.alignment:.2f}): points in another order, or another dataset"
-        )

@@ -53,7 +53,7 @@ def download() -> None:
 
 def random_set(seed: int, size: int) -> np.ndarray:
     """Forget sets 1 to 3, as published; RandomState's stream is frozen."""
-    return np.random.RandomState(seed).choice(TRAIN_POINTS, size, replace=False)
+    return np.sort(np.random.RandomState(seed).choice(TRAIN_POINTS, size, replace=False))
 
 
 # Sizes, and SHA-256 of the sorted indices as little-endian int64, of the published files: 1 to 3

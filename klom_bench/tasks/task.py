@@ -16,6 +16,9 @@ from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet, checked_forget_set
 
+NAME = r"[A-Za-z_][\w.]*"
+"""What tasks, folders and forget sets may be called."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -107,6 +110,16 @@ class Task:
     published: Published | None = None
     download: Callable[[], None] | None = None
 
+    @property
+    def architecture_name(self) -> str:
+        """As EasyDUB's folders have it."""
+        return str(getattr(self.architecture, "__name__", self.name))
+
+    @cached_property
+    def classes(self) -> int:
+        """Logits of a model, by its last parameter."""
+        return list(self.shapes.values())[-1][0]
+
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
         """Shape of every entry of a model's state dict."""
@@ -136,7 +149,7 @@ class Task:
         for kind, name in [("name", self.name), ("folder", self.folder)] + [
             ("forget set", name) for name in self.forget_sets
         ]:
-            if not re.fullmatch(r"[A-Za-z_][\w.]*", str(name)):
+            if not re.fullmatch(NAME, str(name)):
                 raise ValueError(
                     f"task {self.name!r} has the {kind} {name!r}: names are letters, digits, dots "
                     "and underscores, and begin with a letter"

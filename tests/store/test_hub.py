@@ -17,9 +17,11 @@ from hub_server import COMMIT, REPO, HubServer
 
 from klom_bench import cli
 from klom_bench.ensemble.ensemble import initial_state
+from klom_bench.metrics.margins import margins
 from klom_bench.store.files import array_bytes, state_bytes
-from klom_bench.store.hub import Hub
+from klom_bench.store.hub import Hub, needed
 from klom_bench.store.layout import EnsembleId
+from klom_bench.store.pieces import families, places
 from klom_bench.store.store import Store
 from klom_bench.tasks import BUILT_IN, cifar10
 from klom_bench.tasks.task import Published
@@ -31,16 +33,17 @@ FORGET = DIGITS.forget_set("forget_set_3")
 def repository():
     """Three originals and three oracles of digits, in the data card's layout, and more beside."""
     rng, files = np.random.default_rng(0), {"README.md": b"# models\n"}
+    usual = rng.normal(0, 3, (1797, 10))  # what all models have in common
     for folder, first in (("full_models/DIGITS", 0), ("oracles/DIGITS/forget_set_3", 10)):
         for i in range(3):
             state = initial_state(DIGITS.architecture, first + i)
             files[f"{folder}/sd_{i}____epoch_19.pt"] = state_bytes(state)
             files[f"{folder}/sd_{i}____epoch_10.pt"] = b"an earlier epoch" * 10
-            for part, count in (("train", 1438), ("val", 359)):
-                logits = rng.normal(size=(count, 10)).astype(np.float32)
-                files[f"{folder}/{part}_logits_{i}.pt"] = state_bytes(torch.from_numpy(logits))
-            margins = rng.normal(size=359).astype(np.float32)
-            files[f"{folder}/{i}__val_margins_19.npy"] = array_bytes(margins)
+            logits = torch.tensor(usual + rng.normal(size=usual.shape), dtype=torch.float32)
+            for part, rows in (("train", slice(1438)), ("val", slice(1438, None))):
+                files[f"{folder}/{part}_logits_{i}.pt"] = state_bytes(logits[rows].clone())
+            val = margins(logits, DIGITS.data.y())[1438:].numpy()
+            files[f"{folder}/{i}__val_margins_19.npy"] = array_bytes(val)
     files["forget_set_indices/DIGITS/forget_set_3.npy"] = array_bytes(FORGET.indices)
     files["forget_set_indices/DIGITS/tiny.txt"] = b"kept in git itself"
     return files
@@ -124,6 +127,44 @@ def test_only_what_is_needed_of_an_ensemble(hub, run_klom, tmp_path):
     oracles = EnsembleId(BUILT_IN["digits"], "oracle", 0, FORGET)
     assert store.held(oracles).members == [0, 1]
     assert store.margins(oracles, 2).shape == (2, 1797)
+
+
+def needed_of(role, files, count=3, forget_set=FORGET):
+    ensemble = EnsembleId(DIGITS, role, 0, forget_set if role == "oracle" else None)
+    (place, *_) = places(ensemble)
+    (pieces,) = families(ensemble, [(place, f"{place.folder}/{n}", s) for n, s in files.items()])
+    return {path.rpartition("/")[2] for path in needed(pieces, count)}
+
+
+ROW, VAL = 4 * 1438, 4 * 359
+
+
+def test_retain_only_files_do_not_stand_for_all_points():
+    """Their size tells: checkpoints are needed then."""
+    files = {"train_margins_all.pt": 3 * 4 * 1338 + 1200, "val_margins_all.pt": 3 * VAL + 1200}
+    files |= {f"sd_{i}____epoch_19.pt": 40_000 for i in range(3)}
+    assert needed_of("oracle", files) >= {f"sd_{i}____epoch_19.pt" for i in range(3)}
+
+
+def test_members_that_are_not_whole_are_passed_over():
+    files = {f"sd_{i}____epoch_19.pt": 40_000 for i in (0, 2, 3, 4)} | {"val_logits_1.pt": 10 * VAL}
+    assert needed_of("oracle", files) == {f"sd_{i}____epoch_19.pt" for i in (0, 2, 3)}
+
+
+def test_a_file_of_fewer_members_is_not_enough():
+    files = {"train_margins_all.pt": 2 * ROW + 1300, "val_margins_all.pt": 2 * VAL + 1300}
+    files |= {f"sd_{i}____epoch_19.pt": 40_000 for i in range(3)}
+    assert needed_of("oracle", files) == {
+        "train_margins_all.pt", "val_margins_all.pt", "sd_2____epoch_19.pt",
+    }  # fmt: skip
+
+
+def test_margins_of_all_are_enough_for_oracles():
+    files = {"train_margins_all.pt": 5 * ROW + 1200, "val_margins_all.pt": 5 * VAL + 1200}
+    files |= {f"sd_{i}____epoch_19.pt": 40_000 for i in range(5)}
+    arrays = {"train_margins_all.pt", "val_margins_all.pt"}
+    assert needed_of("oracle", files) == arrays
+    assert needed_of("original", files, 2) == arrays | {f"sd_{i}____epoch_19.pt" for i in (0, 1)}
 
 
 def test_what_is_there_is_not_fetched_again(hub, run_klom):
