@@ -19,7 +19,7 @@ def one_by_one(module: nn.Module, x: Tensor) -> Tensor:
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     states = zip(*(value.unbind() for value in named.values()), strict=True)
     if x.ndim == 5:  # images: cuDNN's and oneDNN's fastest layout
-        x = x.transpose(2, 3).transpose(3, 4).contiguous().transpose(3, 4).transpose(2, 3)
+        x = x.movedim(2, -1).contiguous().movedim(-1, 2)
     return torch.stack(
         [
             functional_call(module, dict(zip(named, state, strict=True)), (one,))

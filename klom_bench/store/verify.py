@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from klom_bench.errors import KlomError
-from klom_bench.progress import Announce, silent
+from klom_bench.forget_set import ForgetSet
+from klom_bench.progress import Announce, Tick, silent
 from klom_bench.store import files
 from klom_bench.store.forget_sets import stored
 from klom_bench.store.layout import EnsembleId
@@ -47,52 +48,67 @@ class Checked:
 def verify(
     root: Path, tasks: Mapping[str, Task], device: torch.device, announce: Announce = silent
 ) -> list[Checked]:
-    """Read everything, and hold the oracles of seed 0 against the originals."""
+    """Read everything, and hold oracles against the originals of the same seed."""
     found = [Checked(holding) for holding in survey(root, tasks)]
-    store = Store(root, "error")
     known = {name: stored(task, root) for name, task in tasks.items()}
     originals: dict[tuple[str, int], np.ndarray] = {}
-    for checked in found:
+    for checked in found:  # originals come first
         holding = checked.holding
         try:
             if holding.made.startswith(("damaged", "unreadable")):
                 raise KlomError(holding.made)
             ensemble = _ensemble(holding, known)
-            held = store.held(ensemble)
-            _refuse_elsewhere(holding, held, root)
-            with announce(f"reading {holding.folder}", len(held.members)) as tick:
-                if isinstance(held, OwnEnsemble):
-                    _read_own(held, checked, tick)
-                else:
-                    _read_published(held, checked, tick)
-            if not holding.members or checked.problems:
+            margins = _read(checked, ensemble, root, device, announce)
+            if margins is None:
                 continue
-            if isinstance(held, PublishedEnsemble):
-                margins = held.margins_of(held.scored, device, announce)
-                _compare_with_checkpoint(held, margins, checked, device)
-            elif held.lacks(len(held.members)):
-                checked.notes.append("members are missing in between: a run will train them")
-                continue
-            else:
-                margins = held.margins(len(held.members))
-            if twice := _repeated(margins):
-                checked.problems.append(f"members {twice[0]} and {twice[1]} are one and the same")
-            if holding.role == "original":
+            if ensemble.forget_set is None:
                 originals[holding.task, holding.seed] = margins
             elif (others := originals.get((holding.task, holding.seed))) is None:
                 checked.notes.append("there are no originals to hold them against")
-            elif ensemble.forget_set is not None:
-                checked.sanity = sanity(others, margins, ensemble.forget_set)
-                problems, notes = judged(checked.sanity, len(margins), len(others))
-                if holding.made == "trained here":
-                    problems, notes = [], problems + notes  # the manifest says what they are
-                checked.problems += problems
-                checked.notes += notes
-                if _repeated(np.concatenate([others, margins])) and not twice:
-                    checked.problems.append("some of them are originals, margin for margin")
+            else:
+                _hold_against(checked, others, margins, ensemble.forget_set)
         except KlomError as error:
             checked.problems.append(str(error))
     return found
+
+
+def _read(
+    checked: Checked, ensemble: EnsembleId, root: Path, device: torch.device, announce: Announce
+) -> np.ndarray | None:
+    """Every file of an ensemble; returns margins, or None where they are of no use."""
+    holding, held = checked.holding, Store(root, "error").held(ensemble)
+    with announce(f"reading {holding.folder}", len(held.members)) as tick:
+        if isinstance(held, OwnEnsemble):
+            _read_own(held, checked, root, tick)
+        else:
+            _read_published(held, checked, tick)
+    if not holding.members or checked.problems:
+        return None
+    if isinstance(held, PublishedEnsemble):
+        margins = held.margins_of(held.scored, device, announce)
+        _compare_with_checkpoint(held, margins, checked, device)
+    elif held.lacks(len(held.members)):
+        checked.notes.append("members are missing in between: a run will train them")
+        return None
+    else:
+        margins = held.margins(len(held.members))
+    if twice := _repeated(margins):
+        checked.problems.append(f"members {twice[0]} and {twice[1]} are one and the same")
+    return margins
+
+
+def _hold_against(
+    checked: Checked, originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet
+) -> None:
+    """Whether oracles are what they should be, by the margins of the originals."""
+    checked.sanity = sanity(originals, oracles, forget_set)
+    problems, notes = judged(checked.sanity, len(oracles), len(originals))
+    if checked.holding.made == "trained here":
+        problems, notes = [], problems + notes  # the manifest says what they are
+    checked.problems += problems
+    checked.notes += notes
+    if not _repeated(oracles) and _repeated(np.concatenate([originals, oracles])):
+        checked.problems.append("some of them are originals, margin for margin")
 
 
 def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
@@ -109,15 +125,6 @@ def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
             f"forget_set_indices/{task.folder}/{holding.forget_set}.npy"
         )
     return EnsembleId(task, "oracle", holding.seed, task.forget_set(holding.forget_set))
-
-
-def _refuse_elsewhere(holding: Holding, held: OwnEnsemble | PublishedEnsemble, root: Path) -> None:
-    """KlomError where a manifest describes another folder than its own."""
-    if isinstance(held, OwnEnsemble) and held.folder != root / holding.folder:
-        raise KlomError(
-            f"{holding.folder} says that it is {held.folder.relative_to(root).as_posix()}: "
-            "it was copied or moved, and is not used"
-        )
 
 
 def _repeated(margins: np.ndarray) -> tuple[int, int] | None:
@@ -149,8 +156,13 @@ def _compare_with_checkpoint(
         )
 
 
-def _read_own(held: OwnEnsemble, checked: Checked, tick: Any) -> None:
-    """Every file of the manifest, by its checksum."""
+def _read_own(held: OwnEnsemble, checked: Checked, root: Path, tick: Tick) -> None:
+    """Every file of the manifest, by its checksum; KlomError where it is that of another folder."""
+    if held.folder != root / checked.holding.folder:
+        raise KlomError(
+            f"{checked.holding.folder} says that it is {held.folder.relative_to(root).as_posix()}: "
+            "it was copied or moved, and is not used"
+        )
     for member in held.manifest.members.values():
         for name, sha256 in member.files.items():
             try:
@@ -160,7 +172,7 @@ def _read_own(held: OwnEnsemble, checked: Checked, tick: Any) -> None:
         tick(1)
 
 
-def _read_published(held: PublishedEnsemble, checked: Checked, tick: Any) -> None:
+def _read_published(held: PublishedEnsemble, checked: Checked, tick: Tick) -> None:
     """Every checkpoint; margins are read later, all at once."""
     if not held.scored:
         checked.problems.append(f"cannot be used: {held.complaint(1)}")
