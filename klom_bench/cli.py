@@ -154,7 +154,8 @@ def build_parser() -> argparse.ArgumentParser:
             "--forget-set",
             action="append",
             metavar="SETS",
-            help="by name, number or range: forget_set_3, 3, 1-3; repeatable (default: all)",
+            help="by name, number or range: forget_set_3, 3, 1-3; repeatable (default: all; "
+            "of export: those that are there)",
         )
         sub.add_argument("--models", type=int, default=100, metavar="N", help="default: 100")
         sub.add_argument("--oracles", type=int, metavar="N", help="default: as --models")
@@ -240,6 +241,10 @@ def run_export(args: argparse.Namespace) -> int:
 
     store = Store(store_folder(args), "error")
     wanted = ensembles(args, task_named(args.task), store.root)
+    if not args.forget_set:
+        wanted = [(e, n) for e, n in wanted if store.held(e).members]
+        if not wanted:
+            raise KlomError(f"the store {store.root} holds nothing of {args.task}: see `klom list`")
     device = device_named(args.device)
     written = export(store, args.target, args.layout, wanted, device, told())
     sys.stdout.write(f"{written} files written to {args.target}\n")

@@ -15,6 +15,7 @@ from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.summary import SPLITS, Summary, plain, summarise
 from klom_bench.store.margin_files import WHOLE, LooseMargins
 
+FEW = 20
 KNOWN = {50_000: "CIFAR-10", 44_200: "Living-17"}
 
 
@@ -99,6 +100,7 @@ def score(
         if estimator.span == "oracle":
             raise KlomError(f"{text} Bins are laid over the oracles: leave such models out")
         notes.append(text)
+    n, m = oracle.members, unlearned.members
     scores, reverse = {}, {}
     for name in common:
         if a[name].shape[1] != b[name].shape[1]:
@@ -111,8 +113,16 @@ def score(
         except ValueError as error:
             raise KlomError(f"{name}: {error}") from error
         scores[name], reverse[name] = summarise(forward), summarise(backward)
+        if bad := int(np.isnan(forward).sum()):
+            notes.append(
+                f"{name}: {bad} of {len(forward)} points have no score: the published code gives "
+                f"nan there, and so does the estimator {estimator.name}; `default` does not"
+            )
+        if len({row.tobytes() for side in (a, b) for row in side[name]}) < n + m:
+            notes.append(f"{name}: some models are there twice, margin for margin")
     counts = {name: a[name].shape[1] for name in common}
-    n, m = oracle.members, unlearned.members
+    if min(n, m) < FEW:
+        notes.append(f"{min(n, m)} models are few: the floor is high, and tells little apart")
     return Score(
         estimator=estimator,
         oracles=n,

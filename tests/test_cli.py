@@ -244,7 +244,7 @@ def test_score_of_folders_that_hold_something_else(run, tmp_path):
     for name, message in [
         ("train_logits_0.pt", "it holds logits; klom_bench.margins(logits, labels) makes margins"),
         ("sd_0____epoch_23.pt", "it holds checkpoints"),
-        ("notes.txt", "it holds notes.txt"),
+        ("notes.txt", "it holds notes.txt; known are 3.npy, model_3.npy"),
     ]:
         folder = tmp_path / name.replace(".", "_")
         folder.mkdir()
@@ -406,6 +406,30 @@ def test_git_lfs_pointers_are_told(run, tmp_path):
         assert "is a pointer of Git LFS, not the file itself: run `git lfs pull`" in err
 
 
+def test_models_that_are_named_by_a_word_and_a_number(run, tmp_path):
+    for side, m in (("a", ORACLE), ("b", UNLEARNED)):
+        (tmp_path / side).mkdir()
+        for i, row in enumerate(m):
+            np.save(tmp_path / side / f"model_{i}.npy", row)
+    np.save(tmp_path / "a/what_is_this.npy", ORACLE[0])
+    code, out, err = run("score", tmp_path / "a", tmp_path / "b", "--json")
+    assert code == 0
+    expected = klom(ORACLE, UNLEARNED).mean()
+    assert json.loads(out)["scores"]["all"]["mean"] == pytest.approx(expected, abs=1e-12)
+    assert "not read: what_is_this.npy" in err
+
+
+def test_odd_input_is_remarked_on(run, tmp_path):
+    a = write_whole(tmp_path / "a", ORACLE, ".npy")
+    assert "some models are there twice, margin for margin" in run("score", a, a)[2]
+    few = write_whole(tmp_path / "few", ORACLE[:5], ".npy")
+    b = write_whole(tmp_path / "b", UNLEARNED[:5], ".npy")
+    assert "5 models are few: the floor is high" in run("score", few, b)[2]
+    far = write_whole(tmp_path / "far", UNLEARNED + 200, ".npy")
+    err = run("score", a, far, "--estimator", "attribute_to_delete")[2]
+    assert "points have no score: the published code gives nan there" in err
+
+
 @pytest.mark.parametrize("points", ["0", "-5", "30"])
 def test_train_points_that_do_not_fit(run, tmp_path, points):
     a, b = write(tmp_path / "a", ORACLE, ".npz"), write(tmp_path / "b", UNLEARNED, ".npz")
@@ -463,7 +487,7 @@ def test_list_names_what_there_is(run, trained):
 def test_list_of_an_empty_store(run, tmp_path):
     code, out, _ = run("list", "--store", tmp_path / "none")
     assert code == 0
-    assert out.endswith(f"store {tmp_path / 'none'}: nothing yet\n")
+    assert out.startswith(f"store {tmp_path / 'none'}: nothing yet\n")
 
 
 def test_verify_of_a_sound_store(run, trained):
@@ -668,6 +692,34 @@ def test_verify_finds_published_ensembles_that_are_wrong(run, store, tmp_path, w
     assert run("list", "--store", out)[0] == 0
 
 
+def test_a_file_of_indices_that_is_another_is_refused(run, store, tmp_path):
+    out = published(store, tmp_path, run)
+    np.save(out / "forget_set_indices/DIGITS/forget_set_5.npy", np.arange(50))
+    code, text, _ = run("verify", "--store", out)
+    assert code == 1
+    assert "holds other indices (50) than forget_set_5 of digits has (50)" in text
+
+
+def test_pytest_trains_nothing_beside_a_published_ensemble(run, store, tmp_path, project):
+    out = published(store, tmp_path, run)
+    before = sorted(out.rglob("*"))
+    args = ["--klom-method=ga", f"--klom-store={out}", "--klom-forget-set=1"]
+    result = project(*args)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*4 of 4 oracles of forget_set_1 are not in the store*"])
+    assert sorted(out.rglob("*")) == before
+    project(*args, "--klom-missing=train").assert_outcomes(passed=1)
+
+
+def test_export_of_no_set_in_particular_is_of_those_that_are_there(run, store, tmp_path):
+    args = ["export", tmp_path / "out", "digits", "--models", N, "--store"]
+    assert run(*args, store)[0] == 0
+    assert [p.name for p in (tmp_path / "out/oracles/DIGITS").iterdir()] == ["forget_set_5"]
+    code, _, err = run(*args, tmp_path / "none")
+    assert code == 1
+    assert "holds nothing of digits" in err
+
+
 def test_a_copied_tree_is_not_taken_for_what_it_says(run, store):
     shutil.copytree(store / "oracles", store / "seed_1/oracles")
     code, text, _ = run("verify", "--store", store)
@@ -760,7 +812,7 @@ def test_the_installed_command_and_a_closed_pipe(trained):
     done = subprocess.run(
         f"{klom} list --store '{trained}' | head -1", shell=True, capture_output=True, text=True
     )
-    assert done.stdout.startswith("tasks (--klom-task)")
+    assert done.stdout == f"store {trained}\n"
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
 

@@ -11,7 +11,7 @@ MANY = 200
 
 def far_members(margins: np.ndarray) -> list[int]:
     """Rows of margins [members, points] that are far from the others (measured bounds)."""
-    size = np.abs(margins.astype(np.float64)).mean(1)
+    size = np.abs(margins).mean(1, dtype=np.float64)
     right = (margins > 0).mean(1)
     far = size > WIDE * np.median(size)
     if margins.shape[1] >= MANY:

@@ -23,6 +23,8 @@ from klom_bench.plugin.options import Options
 from klom_bench.record import Cell, what_is_asked
 from klom_bench.store.forget_sets import selected, stored
 from klom_bench.store.hub import Hub
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.published import look
 from klom_bench.store.store import Missing, Store
 from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.task import Task
@@ -186,7 +188,9 @@ def _store(options: Options, task: Task) -> Store:
             f"the store {root} cannot be made ({error.strerror}): "
             "choose another folder with --klom-store"
         ) from error
-    usual: Missing = "error" if task.published else "train"
+    # Nothing is trained beside what others have published unless it is asked for.
+    beside = look(root, EnsembleId(task, "original", 0)) is not None
+    usual: Missing = "error" if task.published or beside else "train"
     return Store(root, cast(Missing, options.missing or usual))
 
 

@@ -42,17 +42,15 @@ def listing(tasks: Mapping[str, Task]) -> str:
 
 def as_text(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) -> str:
     """`klom list`."""
-    lines = [listing(tasks), f"store {root}"]
     if not holdings:
-        return "\n".join(lines) + ": nothing yet\n"
+        return f"store {root}: nothing yet\n\n{listing(tasks)}"
     rows = [("task", "ensemble", "seed", "members", "size", "made")]
     rows += [
         (h.task, what(h), str(h.seed), str(h.members), size(h.bytes), h.made) for h in holdings
     ]
-    total = sum(h.bytes for h in holdings)
-    lines += [f"  {line}" for line in aligned(rows, left=2)]
-    lines.append(f"  {len(holdings)} ensembles, {size(total)}")
-    return "\n".join(lines) + "\n"
+    lines = [f"store {root}", *(f"  {line}" for line in aligned(rows, left=2))]
+    lines.append(f"  {len(holdings)} ensembles, {size(sum(h.bytes for h in holdings))}")
+    return "\n".join(lines) + f"\n\n{listing(tasks)}"
 
 
 def what(holding: Holding) -> str:

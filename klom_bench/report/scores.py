@@ -8,13 +8,14 @@ from klom_bench.score import Score
 def score_table(score: Score) -> str:
     """Each split beside its floor, and what the figures rest on."""
     rows: list[tuple[str, ...]] = [
-        ("", "points", *STATISTICS, "floor P95", "perfect P95 <", "reverse mean")
+        ("", "points", *STATISTICS, "floor mean", "floor p95", "p95 below", "reverse mean")
     ]
     rows += [
         (
             split,
             str(score.points[split]),
             *_numbers(summary),
+            f"{score.floor.mean:.2f}",
             f"{score.floor.p95:.2f}",
             f"{score.perfect[split]['p95']:.2f}",
             f"{score.reverse[split].mean:.2f}",
@@ -27,7 +28,8 @@ def score_table(score: Score) -> str:
         f"(KL {est.direction}, nats)"
     )
     foot = (
-        "floor: what a perfect unlearner scores at this N; it stays below `perfect` in 95 % of runs"
+        "floor: what a perfect unlearner scores at this N; in 95 % of runs its P95 stays `below`; "
+        "reverse: the other direction"
     )
     return "\n".join([head, *aligned(rows, left=1), foot])
 

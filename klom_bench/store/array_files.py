@@ -26,7 +26,8 @@ def read_array(path: Path) -> np.ndarray:
 def numbers(path: Path, array: np.ndarray) -> np.ndarray:
     """The array, half precision as float32; KlomError for what is no real number."""
     if array.dtype.kind not in "fiu":
-        raise KlomError(f"{path} holds {array.dtype} values: numbers are expected")
+        mask = " (np.flatnonzero makes indices of a mask)" if array.dtype.kind == "b" else ""
+        raise KlomError(f"{path} holds {array.dtype} values: numbers are expected{mask}")
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 

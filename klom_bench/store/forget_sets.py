@@ -33,8 +33,6 @@ def stored(task: Task, root: Path, hub: Hub | None = None) -> Task:
     for folder in {str(Path(path).parent) for path in index_files(task, "x")}:
         stems = sorted(file.stem for file in (root / folder).glob("*.npy"))
         names |= dict.fromkeys(stem for stem in stems if re.fullmatch(NAME, stem))
-    if not task.published and names.keys() == task.forget_sets.keys():
-        return task
     sets: dict[str, Callable[[], np.ndarray]] = {
         name: partial(_indices, task, root, name, hub) for name in names
     }
@@ -59,10 +57,13 @@ def _indices(task: Task, root: Path, name: str, hub: Hub | None) -> np.ndarray:
         found = checked_forget_set(name, indices, task.train_points)
     except ValueError as error:
         raise KlomError(f"{there[0]}: {error}") from error
+    if known is None and name in task.forget_sets:
+        own = task.forget_set(name)
+        known = (len(own), own.sha256)
     if known and found.sha256 != known[1]:
         raise KlomError(
-            f"{there[0]} holds other indices ({len(found)}) than the published {name} of "
-            f"{task.name} ({known[0]}): is it damaged, or of another dataset? Remove it"
+            f"{there[0]} holds other indices ({len(found)}) than {name} of {task.name} has "
+            f"({known[0]}): is it damaged, or of another dataset? Remove it"
         )
     return indices
 

@@ -180,7 +180,6 @@ class Hub:
 
     def _get(self, remote: Remote, root: Path, stop: threading.Event) -> None:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils.logging import set_verbosity_error
         from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
 
         class Stoppable(tqdm):
@@ -192,7 +191,6 @@ class Hub:
                 return super().update(n)
 
         disable_progress_bars()  # `announce` tells of all files in one line
-        set_verbosity_error()  # eight connections that retry would say so line after line
         file = root / remote.path
         with self._told(remote.path):
             hf_hub_download(
@@ -215,7 +213,9 @@ class Hub:
     def _told(self, path: str = "") -> Iterator[None]:
         """Whatever huggingface_hub raises, as a KlomError that says what to do."""
         from huggingface_hub import errors
+        from huggingface_hub.utils.logging import set_verbosity_error
 
+        set_verbosity_error()  # connections that retry would say so line after line
         what = f"{path} of {self.repo}" if path else self.repo
         at = f" at revision {self.revision}" if self.revision else ""
         try:
@@ -248,7 +248,8 @@ class Hub:
             reason = (str(error).splitlines() or [""])[0] or type(error).__name__
             raise KlomError(
                 f"{what} could not be downloaded: {reason}. Run the same command again: files that "
-                "came whole are kept"
+                "came whole are kept. Without a network, name a mirror with HF_ENDPOINT, or the "
+                "folder of a clone as the store"
             ) from error
 
 

@@ -1,5 +1,6 @@
 """Margins that were computed anywhere, in files or folders of any published kind."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from klom_bench.errors import KlomError
 from klom_bench.store.array_files import read_array, read_npz
-from klom_bench.store.names import gaps, read_name
+from klom_bench.store.names import Name, gaps, read_name
 
 PARTS = ("train", "retain", "forget", "val")
 WHOLE = "all"
@@ -83,16 +84,18 @@ def _file(path: Path) -> dict[str, np.ndarray]:
 def _folder(folder: Path) -> LooseMargins:
     """The margins of a folder, those of subfolders named after a part included."""
     found: dict[str, dict[int | None, dict[int, Path]]] = {}
+    ignored: list[str] = []
     for part, path in _array_files(folder):
-        name = read_name(path.name)
+        name = read_name(path.name) or _numbered(path)
         if name is None or name.kind not in (None, "margins"):
+            ignored += [path.name] * (name is None)
             continue
         epoch = -1 if name.epoch is None else name.epoch
         of_member = found.setdefault(name.part or part, {}).setdefault(name.member, {})
         if epoch in of_member:
             raise KlomError(f"{of_member[epoch]} and {path} are both of the same model: which one?")
         of_member[epoch] = path
-    notes: list[str] = []
+    notes = [f"{folder}: not read: {', '.join(ignored[:5])}"] if ignored else []
     last = max((epoch for p in found.values() for of in p.values() for epoch in of), default=-1)
     parts, numbers_of = {}, {}
     for part, by_member in found.items():
@@ -125,6 +128,12 @@ def _folder(folder: Path) -> LooseMargins:
             f"{', '.join(map(str, odd[:5]))} is not in all of them"
         )
     return LooseMargins(folder, parts, notes)
+
+
+def _numbered(path: Path) -> Name | None:
+    """`model_3.npy`, `run-3.npy`: any word and a number."""
+    match = re.fullmatch(r"[A-Za-z]+[-_.]?(\d+)", path.stem)
+    return Name(None, "", int(match[1]), None) if match else None
 
 
 def _array_files(folder: Path) -> Iterable[tuple[str, Path]]:
@@ -165,4 +174,7 @@ def _what_instead(path: Path) -> str:
     if any(name.startswith("sd_") for name in names):
         return "it holds checkpoints; `pytest --klom-store` reads those"
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    return f"it holds {shown or 'nothing'}"
+    return (
+        f"it holds {shown or 'nothing'}; known are 3.npy, model_3.npy, 3__val_margins_23.npy, "
+        "id_3_epoch_23.npy, val_margins_all.pt, and folders named train, retain, forget, val"
+    )

@@ -29,7 +29,9 @@ PREFIXES = ("model.", "module.")
 
 
 def look(root: Path, ensemble: EnsembleId) -> "PublishedEnsemble | None":
-    """What the published layouts hold of an ensemble, None where nothing is."""
+    """What the published layouts hold of an ensemble, None where nothing is, or one of ours."""
+    if (root / ensemble.folder / "manifest.json").exists():
+        return None
     found = [
         (place, f"{place.folder}/{name}", size)
         for place in places(ensemble)

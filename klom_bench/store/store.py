@@ -76,10 +76,8 @@ class Store:
 
         KlomError for a folder that holds neither, or an ensemble of ours that is another one.
         """
-        folder = self.folder(ensemble)
-        if not (folder / "manifest.json").exists() and (found := look(self.root, ensemble)):
-            return found
-        return OwnEnsemble(folder, ensemble, self.manifest(ensemble))
+        found = look(self.root, ensemble)
+        return found or OwnEnsemble(self.folder(ensemble), ensemble, self.manifest(ensemble))
 
     def complete(
         self,
@@ -154,7 +152,8 @@ class Store:
                 raise KlomError(
                     f"{held.complaint(members)}. A folder without manifest.json is published and "
                     f"never trained into: {rest if ensemble.task.published else ''}"
-                    f"ask for {len(held.members)}, or move it away to have the ensemble trained"
+                    f"ask for {len(held.members)} (--klom-models={len(held.members)}), or move it "
+                    "away to have the ensemble trained"
                 )
 
     def _lacking(

@@ -37,13 +37,7 @@ class Holding:
 def survey(root: Path, tasks: Mapping[str, Task]) -> list[Holding]:
     """All ensembles of a store: ours by their manifests, published ones by looking."""
     own = list(_own(root))
-    ours = {(h.task, h.role, h.forget_set) for h in own if not h.seed}
-    published = [
-        holding
-        for task in tasks.values()
-        for holding in _published(root, task)
-        if (task.name, holding.role, holding.forget_set) not in ours
-    ]
+    published = [holding for task in tasks.values() for holding in _published(root, task)]
     return sorted([*own, *published], key=lambda h: (h.task, h.seed, _natural(h.forget_set or "")))
 
 

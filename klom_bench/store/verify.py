@@ -178,6 +178,8 @@ def _read_published(held: PublishedEnsemble, checked: Checked, tick: Tick) -> No
         checked.problems.append(f"cannot be used: {held.complaint(1)}")
     elif not held.members:
         checked.notes.append(f"for `klom score` only: {held.complaint(1)}")
+    elif len(held.members) < len(held.scored):
+        checked.problems.append(held.complaint(len(held.scored)))
     if held.gaps:
         checked.problems.append(f"missing in the middle: {held.gaps}")
     for member in sorted(held.pieces.members("checkpoint")):

@@ -48,7 +48,10 @@ def download() -> None:
     try:
         CIFAR10(data_folder(), download=True)
     except (OSError, RuntimeError) as error:
-        raise KlomError(f"CIFAR-10 could not be downloaded to {data_folder()}: {error}") from error
+        raise KlomError(
+            f"CIFAR-10 could not be downloaded to {data_folder()}: {error}. Without a network, get "
+            "cifar-10-python.tar.gz elsewhere and unpack it there ($KLOM_DATA names the folder)"
+        ) from error
 
 
 def random_set(seed: int, size: int) -> np.ndarray:

@@ -20,10 +20,13 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's: what the published models were normalised with is not written down."""
 
 
-HOW_TO_GET = (
-    f"put the published {FILES[0]} and {FILES[1]} there, or make them from ImageNet with "
-    "`python -m klom_bench.tasks.make_living17 IMAGENET`; $KLOM_DATA names the folder above"
-)
+def how_to_get() -> str:
+    """What to do where the files are missing."""
+    return (
+        f"put the published {FILES[0]} and {FILES[1]} into {data_folder() / 'living17'}, or make "
+        "them from ImageNet with `python -m klom_bench.tasks.make_living17 IMAGENET`; $KLOM_DATA "
+        "names the folder above"
+    )
 
 
 def load() -> Data:
@@ -42,7 +45,7 @@ def load() -> Data:
 def read(path: Path) -> tuple[Tensor, Tensor]:
     """Images uint8 [n, 3, H, W] and labels int64 [n]; KlomError that says what is wrong."""
     if not path.exists():
-        raise KlomError(f"Living-17 is not in {path.parent}: {HOW_TO_GET}")
+        raise KlomError(f"Living-17 is not in {path.parent}: {how_to_get()}")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         images, labels = content
@@ -64,7 +67,7 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
 
 def download() -> None:
     """Not by us: the images are ImageNet's."""
-    raise KlomError(f"Living-17 is not downloaded: {HOW_TO_GET}")
+    raise KlomError(f"Living-17 cannot be downloaded: {how_to_get()}")
 
 
 PUBLISHED = {

@@ -194,7 +194,7 @@ def test_a_published_set_that_is_not_here_says_how_to_get_it(tmp_path):
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
-        (np.arange(10), r"other indices \(10\) than the published forget_set_4 of cifar10 \(10\)"),
+        (np.arange(10), r"other indices \(10\) than forget_set_4 of cifar10 has \(10\)"),
         (np.array([3, 60_000]), "does it belong to another dataset"),
         (np.array([0.5]), "must be a list of integer indices"),
         (np.array([{}]), "could run code"),
