@@ -47,6 +47,9 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     held = store.held(cell.oracle_id)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
     oracle_margins = held.margins(cell.oracles, cell.device, announce)
+    ensembles = (cell.original_id, cell.oracle_id)
+    if any(isinstance(store.held(e), PublishedEnsemble) for e in ensembles):
+        _look_at_published(cell, oracle_margins, originals.margins)
     before = _touchable(cell, store)
 
     runs = [
@@ -91,8 +94,6 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     away = np.full_like(unlearned, 2 * np.abs(oracle_margins).max() + 1)
     nowhere = klom(oracle_margins, away, cell.estimator)
     noise = floor(cell.estimator, cell.oracles, cell.members)
-    if isinstance(held, PublishedEnsemble):
-        _look_at_published(cell, oracle_margins, originals.margins)
     per_member = float(np.mean([run.seconds / len(run.pack) for run in runs]))
     retrain = held.seconds
     afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
@@ -228,7 +229,7 @@ def _yields_nothing(cell: Cell) -> str:
 
 
 def _look_at_published(cell: Cell, oracle: np.ndarray, original: np.ndarray) -> None:
-    """KlomError or a warning where published oracles are not what they should be."""
+    """KlomError or a warning where published ensembles are not what they should be."""
     problems, notes = judged(sanity(original, oracle, cell.forget_set), len(oracle), len(original))
     if problems:
         raise KlomError(

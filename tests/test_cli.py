@@ -835,3 +835,17 @@ def test_ctrl_c_ends_training_with_130_and_the_next_call_goes_on(tmp_path, run):
     )
     assert code == 0
     assert out.startswith("60 of 60 members are in")
+
+
+def test_pytest_refuses_oracles_that_are_originals(run, store, tmp_path, project):
+    """Before anything is unlearned: doing nothing would look perfect."""
+    out = published(store, tmp_path, run)
+    shutil.rmtree(out / "oracles/DIGITS/forget_set_5")
+    shutil.copytree(out / "full_models/DIGITS", out / "oracles/DIGITS/forget_set_5")
+    result = project(
+        "--klom-method=ga", f"--klom-store={out}", "--klom-forget-set=5", f"--klom-models={N}"
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*the published oracles of forget_set_5 cannot be used: they look as if they had been*"]
+    )
