@@ -185,6 +185,8 @@ class Hub:
         class Stoppable(tqdm):
             """Updated chunk by chunk: the way to give up in the middle of a file."""
 
+            monitor_interval = 0  # else a thread a file
+
             def update(self, n: float | None = 1) -> Any:
                 if stop.is_set():
                     raise Stopped

@@ -61,12 +61,14 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
     """
     path = folder / "manifest.json"
     if not path.exists():
-        if folder.is_dir() and any(not f.name.startswith(".") for f in folder.iterdir()):
+        there = {f.name for f in folder.iterdir()} if folder.is_dir() else set()
+        if not any(not name.startswith(".") for name in there):
+            return None
+        if path.name not in there:  # else another process has just written it
             raise KlomError(
                 f"{folder} holds files but no manifest.json, so it is not known what they are: "
                 "choose another --klom-store, or move that folder away"
             )
-        return None
     try:
         content = json.loads(path.read_bytes())
         found = content["identity"]

@@ -37,6 +37,8 @@ def look(root: Path, ensemble: EnsembleId) -> "PublishedEnsemble | None":
         for place in places(ensemble)
         for name, size in _files(root / place.folder)
     ]
+    if any(path == f"{ensemble.folder.as_posix()}/manifest.json" for _, path, _ in found):
+        return None  # it has just been written
     rows, fits = partial(_rows, root), partial(_fits, root)
     pieces = best(families(ensemble, found), rows, fits)
     return PublishedEnsemble(root, ensemble, pieces) if pieces else None

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from hashlib import sha256
@@ -111,6 +112,7 @@ def test_many_files_come_in_pages(hub, run_klom, tmp_path):
     hub.files |= {f"many/{i}.bin": bytes([i]) * 100 for i in range(120)}
     assert run_klom("download", "many")[0] == 0
     assert len(names(tmp_path / "store")) == 120
+    assert not [t for t in threading.enumerate() if "monitor" in t.name]
 
 
 def test_only_what_is_needed_of_an_ensemble(hub, run_klom, tmp_path):

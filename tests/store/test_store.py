@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from klom_bench.errors import KlomError
 from klom_bench.metrics.margins import margins
 from klom_bench.store import files
 from klom_bench.store.layout import EnsembleId
-from klom_bench.store.manifest import Member
+from klom_bench.store.manifest import Member, load
 from klom_bench.store.members import Trained, refuse_diverged, train_pack
 from klom_bench.store.store import Store, packs
 from klom_bench.tasks import DIGITS
@@ -188,6 +189,21 @@ def test_files_without_a_manifest_are_left_alone(store):
     ):
         store.complete(ORACLES, 2, CPU)
     assert (folder / "sd_0____epoch_19.pt").read_bytes() == b"somebody's"
+
+
+def test_a_manifest_that_was_just_written_is_read(filled, monkeypatch):
+    """Another process takes the folder between our first look and our second."""
+    real, calls = Path.exists, []
+
+    def late(path):
+        if path.name == "manifest.json" and not calls:
+            calls.append(path)
+            return False
+        return real(path)
+
+    monkeypatch.setattr(Path, "exists", late)
+    assert len(load(filled.folder(ORACLES), ORACLES).members) == 4
+    assert calls
 
 
 def test_missing_members_are_an_error_when_asked_for(store):
