@@ -119,14 +119,15 @@ class Ensemble(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; the mode before is restored."""
-    was_training = model.training
+    """Eval mode without gradients; the mode of each layer before is restored."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 Prepare = Callable[[Tensor], Tensor]

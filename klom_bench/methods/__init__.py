@@ -3,8 +3,10 @@
 from klom_bench.methods.ascent import ga, gda, neggrad_plus
 from klom_bench.methods.baselines import do_nothing, retrain
 from klom_bench.methods.descent import finetune, noisy_descent
-from klom_bench.methods.distillation import scrub
-from klom_bench.methods.relabelling import random_label
+from klom_bench.methods.distillation import bad_teacher, scrub
+from klom_bench.methods.freezing import cf_k, eu_k
+from klom_bench.methods.relabelling import random_label, salun
+from klom_bench.methods.sparsity import l1_sparse
 
 BUILT_IN = {
     function.__name__: function
@@ -17,6 +19,11 @@ BUILT_IN = {
         neggrad_plus,
         noisy_descent,
         random_label,
+        salun,
         scrub,
+        bad_teacher,
+        l1_sparse,
+        cf_k,
+        eu_k,
     )
 }

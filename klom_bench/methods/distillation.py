@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.ensemble import Ensemble, initial_state
 from klom_bench.ensemble.losses import cross_entropy, kl
 from klom_bench.ensemble.points import Points
 
@@ -51,3 +51,50 @@ def scrub(
             optimizer.step()
         schedule.step()
         yield
+
+
+def bad_teacher(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    share: float = 0.3,
+    temperature: float = 1.0,
+    lr: float = 1e-4,
+    epochs: int = 1,
+    batch_size: int = 256,
+) -> Iterator[None]:
+    """Two teachers: min KL(f0 || f) on a part of R, KL(g || f) on F, g a random network.
+
+    F and a share of R, drawn once, are shuffled together; each member has a random g of its own.
+    KL_T = T² KL(softmax(f0 / T) || softmax(f / T)).
+    Source: Chundawat 2023 (arXiv 2205.08096); Adam 1e-4, 1 epoch, 30 % of R, T 1, batch 256.
+    """
+    competent = model.clone().eval().requires_grad_(False)
+    seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
+    states = [initial_state(model.architecture, seed) for seed in seeds]
+    random = Ensemble(model.architecture, states).to(model.device).eval().requires_grad_(False)
+    some = round(share * len(retain))
+    both = together(forget, retain, some)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(epochs):
+        for x, forgotten in both.batches(batch_size):
+            target = torch.where(forgotten.unsqueeze(-1), random(x), competent(x))
+            optimizer.zero_grad()
+            kl(target, model(x), temperature).backward()
+            optimizer.step()
+        forget.seen += len(forget)
+        retain.seen += some
+        yield
+
+
+def together(forget: Points, retain: Points, some: int) -> Points:
+    """F and `some` points of R for each member, drawn from its stream; y tells which are of F."""
+    rows = []
+    for i, g in enumerate(retain.generators):
+        f, r = (points.of_member(i).indices for points in (forget, retain))
+        rows.append(torch.cat([f, r[torch.randperm(len(r), generator=g)[:some]]]))
+    is_forget = torch.zeros(len(forget.x), dtype=torch.bool)
+    is_forget[forget.indices.flatten()] = True
+    labels = is_forget.to(forget.x.device)
+    return Points(forget.x, labels, torch.stack(rows), forget.generators, forget.prepare)

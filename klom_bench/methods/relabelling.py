@@ -3,10 +3,17 @@
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
+
+
+def wrong(y: Tensor, classes: int, model: Ensemble) -> Tensor:
+    """Labels [M, B] drawn among the wrong classes, each member's from its own stream."""
+    shift = [torch.randint(1, classes, y.shape[1:], generator=g) for g in model.generators]
+    return (y + torch.stack(shift).to(y.device)) % classes
 
 
 def random_label(
@@ -32,14 +39,71 @@ def random_label(
     for _ in range(epochs):
         for x, y in forget.batches(batch_size):
             z = model(x)
-            classes = z.shape[-1]
-            shift = [torch.randint(1, classes, y.shape[1:], generator=g) for g in model.generators]
-            wrong = (y + torch.stack(shift).to(y.device)) % classes
             optimizer.zero_grad()
-            cross_entropy(z, wrong).backward()
+            cross_entropy(z, wrong(y, z.shape[-1], model)).backward()
             optimizer.step()
         for x, y in retain.batches(batch_size):
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
             optimizer.step()
         yield
+
+
+def salun(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    share: float = 0.5,
+    lr: float = 0.013,
+    epochs: int = 10,
+    batch_size: int = 64,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Iterator[None]:
+    """Saliency unlearning: random labels, but only the weights with the largest |∇L_F| may move.
+
+    m = 1[|∇L_F(θ0)| ≥ its quantile], over all weights of a model, in eval mode; after each step
+    of `random_label` θ ← m θ + (1 - m) θ0, since momentum and weight decay move masked weights.
+    Source: Fan 2024 (arXiv 2310.12508, not checked); share .5, lr .013, 10 epochs, momentum .9,
+    weight decay 5e-4 as in public code; batch as `random_label`.
+    Trains: share of the weights.
+    """
+    before = [p.detach().clone() for p in model.parameters()]
+    masks = salient(model, forget, share, batch_size)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+
+    def step(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for p, p0, mask in zip(model.parameters(), before, masks, strict=True):
+                p.copy_(torch.where(mask, p, p0))
+
+    for _ in range(epochs):
+        for x, y in forget.batches(batch_size):
+            z = model(x)
+            step(cross_entropy(z, wrong(y, z.shape[-1], model)))
+        for x, y in retain.batches(batch_size):
+            step(cross_entropy(model(x), y))
+        yield
+
+
+def salient(model: Ensemble, forget: Points, share: float, batch_size: int) -> list[Tensor]:
+    """One mask a parameter, [M, ...]: the share of a model's weights with the largest |∇L_F|."""
+    parameters = list(model.parameters())
+    total = [torch.zeros_like(p) for p in parameters]
+    was_training = model.training
+    model.eval()
+    for x, y in forget.batches(batch_size):
+        gradients = torch.autograd.grad(cross_entropy(model(x), y) * y.shape[1], parameters)
+        for sum_, g in zip(total, gradients, strict=True):
+            sum_ += g
+    model.train(was_training)
+    sizes = torch.cat([t.abs().flatten(1) for t in total], 1)
+    count = max(1, round(share * sizes.shape[1]))
+    least = sizes.topk(count, 1).values[:, -1]
+    return [t.abs() >= least.view(-1, *[1] * (t.ndim - 1)) for t in total]

@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator, member_seed
+from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.models.mlp import mlp
 from klom_bench.tasks import DIGITS
@@ -229,7 +230,7 @@ def test_retrain_starts_afresh_and_sees_only_r():
     assert abs(F.cosine_similarity(a.flatten(), b.flatten(), dim=0)) < 0.2
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"do_nothing", "retrain"}))
+@pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"do_nothing", "retrain", "cf_k", "eu_k"}))
 def test_gradients_reach_every_parameter(name):
     model, forget, retain = ensemble()
     before = model.states()
@@ -243,3 +244,165 @@ def test_gradients_reach_every_parameter(name):
 def test_every_parameter_is_that_of_an_ensemble():
     model, *_ = ensemble()
     assert all(isinstance(p, nn.Parameter) and p.shape[0] == 2 for p in model.parameters())
+
+
+def test_salun():
+    """Masked weights stay what they were, in spite of momentum and weight decay."""
+
+    def by_hand(net, g):
+        before = [p.detach().clone() for p in net.parameters()]
+        gradients = [torch.zeros_like(p) for p in net.parameters()]
+        for x, y in batches(FORGET, 4, g):
+            found = torch.autograd.grad(
+                F.cross_entropy(net(x), y, reduction="sum"), net.parameters()
+            )
+            gradients = [a + b for a, b in zip(gradients, found, strict=True)]
+        every = torch.cat([a.abs().flatten() for a in gradients]).sort(descending=True).values
+        least = every[round(0.3 * len(every)) - 1]
+        one = momentum_sgd(net, 0.05, 0.9, 0.01)
+
+        def masked(loss):
+            one(loss)
+            with torch.no_grad():
+                for p, p0, a in zip(net.parameters(), before, gradients, strict=True):
+                    p[a.abs() < least] = p0[a.abs() < least]
+
+        for _ in range(2):
+            for x, y in batches(FORGET, 4, g):
+                masked(
+                    F.cross_entropy(net(x), (y + torch.randint(1, 10, y.shape, generator=g)) % 10)
+                )
+            for x, y in batches(RETAIN, 4, g):
+                masked(F.cross_entropy(net(x), y))
+        return net
+
+    model, epochs, forget, retain = run(
+        "salun", share=0.3, lr=0.05, epochs=2, batch_size=4, momentum=0.9, weight_decay=0.01
+    )
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (2, 21, 66)
+    moved = [
+        torch.cat([(a[n] != b[n]).flatten() for n in a]).float().mean()
+        for a, b in zip(model.states(), ensemble()[0].states(), strict=True)
+    ]
+    assert all(0.25 < share <= 0.301 for share in moved)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Double precision: Adam makes rounding of gradients that should be 0 as large as a step."""
+    monkeypatch.setitem(globals(), "X", X.double())
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double")
+def test_bad_teacher():
+    def by_hand(net, g):
+        teacher, random = mlp(), mlp()
+        teacher.load_state_dict(net.state_dict())
+        random.load_state_dict(initial_state(mlp, int(torch.randint(2**62, (), generator=g))))
+        some = RETAIN[torch.randperm(33, generator=g)[:10]]  # 30 % of 33
+        both = torch.cat([FORGET, some])
+        m, v = ([torch.zeros_like(p) for p in net.parameters()] for _ in range(2))
+        t = 0
+        for _ in range(2):
+            for rows in both[torch.randperm(17, generator=g)].split(8):
+                target = torch.where((rows < 7)[:, None], random(X[rows]), teacher(X[rows]))
+                loss = divergence(target.detach(), net(X[rows]), 2.0)
+                gradients = torch.autograd.grad(loss, list(net.parameters()))
+                t += 1
+                with torch.no_grad():  # Adam, as in its paper
+                    for p, a, b, grad in zip(net.parameters(), m, v, gradients, strict=True):
+                        a.mul_(0.9).add_(0.1 * grad)
+                        b.mul_(0.999).add_(0.001 * grad**2)
+                        p -= 0.01 * (a / (1 - 0.9**t)) / ((b / (1 - 0.999**t)).sqrt() + 1e-8)
+        return net
+
+    model, epochs, forget, retain = run(
+        "bad_teacher", share=0.3, temperature=2.0, lr=0.01, epochs=2, batch_size=8
+    )
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (2, 14, 20)
+
+
+def test_l1_sparse():
+    def by_hand(net, g):
+        one = momentum_sgd(net, 0.05, 0.9, 0.01)
+        for t in range(2):
+            for x, y in batches(RETAIN, 16, g):
+                norm = sum(p.abs().sum() for p in net.parameters())
+                one(F.cross_entropy(net(x), y) + 0.01 * (1 - t / 2) * norm)
+        return net
+
+    model, epochs, forget, retain = run(
+        "l1_sparse", gamma=0.01, lr=0.05, epochs=2, batch_size=16, momentum=0.9, weight_decay=0.01
+    )
+    agrees(model, by_hand)
+    assert (epochs, forget.seen, retain.seen) == (2, 0, 66)
+
+
+def last_only(net, g):
+    """SGD on the last block by hand; everything else as it was."""
+    weight, bias = net[2].weight, net[2].bias
+    velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    for _ in range(2):
+        for x, y in batches(RETAIN, 16, g):
+            gradients = torch.autograd.grad(F.cross_entropy(net(x), y), [weight, bias])
+            with torch.no_grad():
+                for p, grad, v in zip((weight, bias), gradients, velocity, strict=True):
+                    v.mul_(0.9).add_(grad + 0.01 * p)
+                    p -= 0.05 * v
+    return net
+
+
+LAST = {"k": 1, "lr": 0.05, "epochs": 2, "batch_size": 16, "momentum": 0.9, "weight_decay": 0.01}
+
+
+def test_cf_k():
+    model, epochs, forget, retain = run("cf_k", **LAST)
+    agrees(model, last_only)
+    assert (epochs, forget.seen, retain.seen) == (2, 0, 66)
+    for state, before in zip(model.states(), ensemble()[0].states(), strict=True):
+        assert torch.equal(state["0.weight"], before["0.weight"])
+
+
+def test_eu_k():
+    def by_hand(net, g):
+        fresh = initial_state(mlp, int(torch.randint(2**62, (), generator=g)))
+        with torch.no_grad():
+            net[2].weight.copy_(fresh["2.weight"])
+            net[2].bias.copy_(fresh["2.bias"])
+        return last_only(net, g)
+
+    model, *_ = run("eu_k", **LAST)
+    agrees(model, by_hand)
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_blocks_that_are_not_there(k):
+    with pytest.raises(KlomError, match=f"k = {k}, but the network has 2 blocks: 0, 2"):
+        run("cf_k", **{**LAST, "k": k})
+
+
+def test_frozen_blocks_keep_their_batchnorm_statistics():
+    """Also where the ensemble is evaluated between two epochs."""
+
+    def net():
+        return nn.Sequential(
+            nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.BatchNorm1d(8),
+            nn.Linear(8, 10),
+        )  # fmt: skip
+
+    gens = streams()
+    model = Ensemble(net, [initial_state(net, i) for i in MEMBERS], MEMBERS, gens).train()
+    before = model.states()
+    points = [Points(X, Y, rows, gens) for rows in (FORGET, RETAIN)]
+    for _ in BUILT_IN["cf_k"](model, *points, k=2, epochs=3, batch_size=11):
+        with evaluating(model):
+            model(X[:8].expand(2, -1, -1))
+    after = model.states()
+    for a, b in zip(before, after, strict=True):
+        assert torch.equal(a["1.running_mean"], b["1.running_mean"])
+        assert not torch.equal(a["4.running_mean"], b["4.running_mean"])

@@ -1,0 +1,87 @@
+"""Methods that keep all but the last layers as they are."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.points import Points
+from klom_bench.errors import KlomError
+
+
+def last_blocks(network: nn.Module, k: int) -> list[str]:
+    """Names of the last k children of a network that have parameters."""
+    blocks = [name for name, child in network.named_children() if [*child.parameters()]]
+    if not 1 <= k <= len(blocks):
+        raise KlomError(f"k = {k}, but the network has {len(blocks)} blocks: {', '.join(blocks)}")
+    return blocks[-k:]
+
+
+def cf_k(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    k: int = 1,
+    lr: float = 0.01,
+    epochs: int = 10,
+    batch_size: int = 256,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Iterator[None]:
+    """Catastrophic forgetting of the last k blocks: min L_R over these, all others frozen.
+
+    Frozen blocks keep their BatchNorm statistics, too.
+    Source: Goel 2022 (arXiv 2201.06640), CF-k; k 1, lr .01, 10 epochs as in public code, batch,
+    momentum and weight decay as `finetune`.
+    Trains: last k.
+    Sees: retain.
+    """
+    last = last_blocks(model.network, k)
+    for name, block in model.network.named_children():
+        if name not in last:
+            block.eval().requires_grad_(False)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    for _ in range(epochs):
+        for x, y in retain.batches(batch_size):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+        yield
+
+
+def eu_k(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    k: int = 1,
+    lr: float = 0.01,
+    epochs: int = 20,
+    batch_size: int = 256,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Iterator[None]:
+    """Exact unlearning of the last k blocks: these anew, then min L_R over them.
+
+    Every parameter and buffer of a block is drawn anew, each member's from its own stream, whether
+    or not its layers can reset themselves.
+    Source: Goel 2022 (arXiv 2201.06640), EU-k; as `cf_k`, and twice its epochs ("longer").
+    Trains: last k.
+    Resets: last k.
+    Sees: retain.
+    """
+    seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
+    fresh = [initial_state(model.architecture, seed) for seed in seeds]
+    last = last_blocks(model.network, k)
+    with torch.no_grad():
+        for name, value in model.network.state_dict().items():
+            if name.partition(".")[0] in last:
+                value.copy_(torch.stack([state[name] for state in fresh]))
+    yield from cf_k(
+        model, forget, retain, k=k, lr=lr, epochs=epochs, batch_size=batch_size,
+        momentum=momentum, weight_decay=weight_decay,
+    )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Methods that make the model sparse while it forgets."""
+
+from collections.abc import Iterator
+
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.points import Points
+
+
+def l1_sparse(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    gamma: float = 5e-4,
+    lr: float = 0.01,
+    epochs: int = 10,
+    batch_size: int = 256,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Iterator[None]:
+    """Fine-tuning that prunes: min L_R + γ_t |θ|_1, γ_t falling linearly from γ to 0.
+
+    γ_t = γ (1 - t / epochs) in epoch t = 0, 1, ...
+    Source: Jia 2023 (arXiv 2304.04934); γ 5e-4 as in public code (not checked against the paper),
+    the rest as `finetune`.
+    Sees: retain.
+    """
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+    for t in range(epochs):
+        gamma_t = gamma * (1 - t / epochs)
+        for x, y in retain.batches(batch_size):
+            norm = torch.stack([p.abs().sum() for p in model.parameters()]).sum()
+            optimizer.zero_grad()
+            (cross_entropy(model(x), y) + gamma_t * norm).backward()
+            optimizer.step()
+        yield
