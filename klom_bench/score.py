@@ -149,16 +149,14 @@ def _train_points(oracle: LooseMargins, unlearned: LooseMargins, forget_indices:
     if not found:
         raise KlomError("forget indices are given, but there are no margins of train points")
     points = int(max(found))
-    sides = [side.parts for side in (oracle, unlearned)]
-    retain_only = all("retain" in p and "forget" not in p and "train" not in p for p in sides)
     for known, name in KNOWN.items():
-        retain_only |= points + count == known
         if points + count == known:
             raise KlomError(
                 f"{points} columns and {count} forget indices make the {known} train points of "
                 f"{name}: are these margins of retain points only? Then give --train-points {known}"
             )
-    if retain_only:
+    sides = [side.parts for side in (oracle, unlearned)]
+    if all("retain" in p and "forget" not in p and "train" not in p for p in sides):
         raise KlomError(
             "there are retain margins only, so that it is open whether they leave the forget set "
             "out: give --train-points"

@@ -68,7 +68,8 @@ def bad_teacher(
 
     F and a share of R, drawn once, are shuffled together; each member has a random g of its own.
     KL_T = T² KL(softmax(f0 / T) || softmax(f / T)).
-    Source: Chundawat 2023 (arXiv 2205.08096); Adam 1e-4, 1 epoch, 30 % of R, T 1, batch 256.
+    Source: Chundawat 2023 (arXiv 2205.08096). Defaults: Adam 1e-4, 1 epoch, 30 % of R, T 1, as in
+    its code; batch 256.
     """
     competent = model.clone().eval().requires_grad_(False)
     seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]

@@ -34,8 +34,8 @@ def cf_k(
     """Catastrophic forgetting of the last k blocks: min L_R over these, all others frozen.
 
     Frozen blocks keep their BatchNorm statistics, too.
-    Source: Goel 2022 (arXiv 2201.06640), CF-k; k 1, lr .01, 10 epochs as in public code, batch,
-    momentum and weight decay as `finetune`.
+    Source: Goel 2022 (arXiv 2201.06640), CF-k. Defaults: k 1, lr .01, 10 epochs as in public code,
+    batch, momentum and weight decay as `finetune`.
     Trains: last k.
     Sees: retain.
     """
@@ -69,7 +69,8 @@ def eu_k(
 
     Every parameter and buffer of a block is drawn anew, each member's from its own stream, whether
     or not its layers can reset themselves.
-    Source: Goel 2022 (arXiv 2201.06640), EU-k; as `cf_k`, and twice its epochs ("longer").
+    Source: Goel 2022 (arXiv 2201.06640), EU-k. Defaults: as `cf_k`, and twice its epochs (public
+    code trains "longer").
     Trains: last k.
     Resets: last k.
     Sees: retain.

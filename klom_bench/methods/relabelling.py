@@ -65,8 +65,8 @@ def salun(
 
     m = 1[|∇L_F(θ0)| ≥ its quantile], over all weights of a model, in eval mode; after each step
     of `random_label` θ ← m θ + (1 - m) θ0, since momentum and weight decay move masked weights.
-    Source: Fan 2024 (arXiv 2310.12508, not checked); share .5, lr .013, 10 epochs, momentum .9,
-    weight decay 5e-4 as in public code; batch as `random_label`.
+    Source: Fan 2024 (arXiv 2310.12508, not checked). Defaults: share .5, lr .013, 10 epochs,
+    momentum .9, weight decay 5e-4 as in public code; batch as `random_label`.
     Trains: share of the weights.
     """
     before = [p.detach().clone() for p in model.parameters()]

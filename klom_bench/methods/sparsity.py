@@ -24,8 +24,8 @@ def l1_sparse(
     """Fine-tuning that prunes: min L_R + γ_t |θ|_1, γ_t falling linearly from γ to 0.
 
     γ_t = γ (1 - t / epochs) in epoch t = 0, 1, ...
-    Source: Jia 2023 (arXiv 2304.04934); γ 5e-4 as in public code (not checked against the paper),
-    the rest as `finetune`.
+    Source: Jia 2023 (arXiv 2304.04934). Defaults: γ 5e-4 as in public code (not checked against
+    the paper), the rest as `finetune`.
     Sees: retain.
     """
     optimizer = torch.optim.SGD(

@@ -202,7 +202,7 @@ def test_a_manifest_that_was_just_written_is_read(filled, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(Path, "exists", late)
-    assert len(load(filled.folder(ORACLES), ORACLES).members) == 4
+    assert len(load(filled.folder(ORACLES), ORACLES).members) >= 4
     assert calls
 
 
