@@ -1,4 +1,4 @@
-"""The speeds that README states: python tests/benchmarks/speeds.py [cold_warm|klom|workers|bridge]
+"""The speeds that README states: python tests/benchmarks/speeds.py [klom|score|list|cold_warm|workers|bridge]
 
 By hand, on a quiet machine. Times move by a fifth between runs; ratios are taken in one run.
 """
@@ -110,7 +110,61 @@ def bridge() -> None:
     print(f"bridge: {took * 1000:.2f} ms a test, {len(text) / 1000:.1f} kB on the wire")
 
 
-SPEEDS = {"klom": klom_speed, "cold_warm": cold_warm, "workers": workers, "bridge": bridge}
+def score() -> None:
+    """`klom score` of 100 x 60,000 against as many, a file a model and part, on a warm disk."""
+    code = (
+        "import time, klom_bench.cli, klom_bench.score, klom_bench.store.margin_files;"
+        "start = time.perf_counter(); klom_bench.cli.main({args!r});"
+        "print(f'score: {{time.perf_counter() - start:.2f}} s after imports')"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        rng = np.random.default_rng(0)
+        for side, mean in (("oracles", 5), ("unlearned", 6)):
+            Path(folder, side).mkdir()
+            for i in range(100):
+                for part, count in (("train", 50_000), ("val", 10_000)):
+                    margins = rng.normal(mean, 2, count).astype(np.float32)
+                    np.save(Path(folder, side, f"{i}__{part}_margins_23.npy"), margins)
+        np.save(Path(folder, "f.npy"), np.arange(0, 50_000, 50))
+        args = ["score", f"{folder}/oracles", f"{folder}/unlearned"]
+        args += ["--forget-indices", f"{folder}/f.npy"]
+        for _ in range(3):
+            subprocess.run([sys.executable, "-c", code.format(args=args)], check=True)
+
+
+def listing() -> None:
+    """A store of 200 originals and 10 x 250 oracles in the data card's layout, small files."""
+    from klom_bench.store.survey import survey
+    from klom_bench.tasks import BUILT_IN
+
+    with tempfile.TemporaryDirectory() as root:
+        folders = {"full_models/CIFAR10": 200}
+        folders |= {f"oracles/CIFAR10/forget_set_{k}": 250 for k in range(1, 11)}
+        for folder, count in folders.items():
+            Path(root, folder).mkdir(parents=True)
+            for i in range(count):
+                for name in ("sd_{}____epoch_23.pt", "{}__val_margins_23.npy",
+                             "{}__train_margins_23.npy"):  # fmt: skip
+                    Path(root, folder, name.format(i)).write_bytes(b"")
+            for part, points in (
+                ("train", 50_000),
+                ("val", 10_000),
+            ):  # shapes of the first are read
+                np.save(Path(root, folder, f"0__{part}_margins_23.npy"), np.zeros(points, "f4"))
+        start = time.perf_counter()
+        found = survey(Path(root), BUILT_IN)
+        took = time.perf_counter() - start
+        print(f"list: {sum(h.members for h in found)} members in {took:.2f} s after imports")
+
+
+SPEEDS = {
+    "klom": klom_speed,
+    "score": score,
+    "list": listing,
+    "cold_warm": cold_warm,
+    "workers": workers,
+    "bridge": bridge,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SPEEDS:
