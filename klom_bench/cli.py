@@ -5,19 +5,18 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from klom_bench import __version__
 from klom_bench.errors import KlomError, unknown
-from klom_bench.progress import Announce, announcing
+from klom_bench.progress import Announce, Tick, announcing
 
 if TYPE_CHECKING:
     import torch
 
-    from klom_bench.progress import Tick
     from klom_bench.store.layout import EnsembleId
     from klom_bench.tasks.task import Task
 
@@ -168,16 +167,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_score(args: argparse.Namespace) -> int:
     """`klom score`."""
-    from klom_bench.metrics.estimators import ESTIMATORS, estimator_named
+    from klom_bench.metrics.estimators import estimator_named
     from klom_bench.score import score
     from klom_bench.store.array_files import read_array
     from klom_bench.store.margin_files import read_margins
 
-    if args.estimator not in ESTIMATORS:
-        raise KlomError(unknown("estimator", args.estimator, ESTIMATORS))
+    try:
+        estimator = estimator_named(args.estimator)
+    except ValueError as error:
+        raise KlomError(str(error)) from error
     indices = read_array(args.forget_indices) if args.forget_indices else None
     oracle, unlearned = read_margins(args.oracle), read_margins(args.unlearned)
-    estimator = estimator_named(args.estimator)
     found = score(oracle, unlearned, estimator, indices, args.train_points)
     for note in found.notes:
         sys.stderr.write(f"klom score: {note}\n")
@@ -352,12 +352,11 @@ def told() -> Announce:
         return announcing(show)
 
     @contextmanager
-    def once(label: str, count: int) -> Any:
+    def once(label: str, count: int) -> Iterator[Tick]:
         sys.stderr.write(f"{label}: {count}\n")
         yield lambda amount: None
 
-    announce: Callable[[str, int], AbstractContextManager[Tick]] = once
-    return announce
+    return once
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from klom_bench.ensemble.ensemble import Ensemble, initial_state
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
+from klom_bench.methods.descent import finetune
 
 
 def last_blocks(network: nn.Module, k: int) -> list[str]:
@@ -43,14 +43,10 @@ def cf_k(
     for name, block in model.network.named_children():
         if name not in last:
             block.eval().requires_grad_(False)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    for _ in range(epochs):
-        for x, y in retain.batches(batch_size):
-            optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
-            optimizer.step()
-        yield
+    yield from finetune(  # SGD passes over what has no gradient
+        model, forget, retain, lr=lr, epochs=epochs, batch_size=batch_size,
+        momentum=momentum, weight_decay=weight_decay,
+    )  # fmt: skip
 
 
 def eu_k(

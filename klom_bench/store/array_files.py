@@ -49,7 +49,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def read_state(path: Path) -> dict[str, Any]:
     """The state dict of a .pt file."""
-    state = _guarded(path, lambda p: _torch_load(p))
+    state = _guarded(path, _torch_load)
     if not isinstance(state, dict):
         raise KlomError(f"{path} holds a {type(state).__name__}: a state dict is expected")
     return state

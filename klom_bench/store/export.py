@@ -50,7 +50,6 @@ def export(
             path = index_files(task, forget_set.name)[layout == "easydub"]
             written += _put(target / path, array_bytes(forget_set.indices))
     total = sum(count for _, count in wanted)
-    total = sum(count for _, count in wanted)
     with announce(f"exporting to {target}", total) as tick:
         for ensemble, count in wanted:
             states = store.states(ensemble, count)

@@ -112,10 +112,6 @@ class PublishedEnsemble:
         """Which members are missing in the middle of a range, in words; empty where none is."""
         return gaps(self.scored)
 
-    def _cheap(self, part: str) -> set[int]:
-        """Members whose margins are there, or can be made of logits."""
-        return self._whole.arrays["margins", part] | self._whole.arrays["logits", part]
-
     def chosen(self, count: int) -> list[int]:
         """The first members; KlomError where there are fewer."""
         if self.lacks(count):
@@ -179,13 +175,17 @@ class PublishedEnsemble:
         self, chosen: Sequence[int], device: torch.device, announce: Announce = silent
     ) -> np.ndarray:
         """The same of members with these numbers."""
-        rest = [n for n in chosen if not all(n in self._cheap(part) for part in PARTS)]
+        # Members whose margins are there, or can be made of logits.
+        train, val = (
+            self._whole.arrays["margins", part] | self._whole.arrays["logits", part]
+            for part in PARTS
+        )
+        rest = [n for n in chosen if n not in train & val]
         found = dict(zip(rest, self._computed(rest, device, announce), strict=True))
         rows = [
-            found[n] if n in found else np.concatenate([self._margins(n, "train"),
-                                                        self._margins(n, "val")])
+            found[n] if n in found else np.concatenate([self._margins(n, p) for p in PARTS])
             for n in chosen
-        ]  # fmt: skip
+        ]
         found_all = np.stack(rows).astype(np.float32, copy=False)
         if not np.isfinite(found_all).all():
             row, point = np.argwhere(~np.isfinite(found_all))[0]

@@ -107,7 +107,6 @@ class Store:
         """
         if self.missing == "download":
             self._download(wanted, announce)
-        self._refuse_short_published(wanted)
         lacking = self._lacking(wanted, shard)
         if not lacking:
             return
@@ -143,8 +142,12 @@ class Store:
             if ensemble.task.published and self.held(ensemble).lacks(members):
                 Hub.default().fetch(self.root, ensemble, members, announce)
 
-    def _refuse_short_published(self, wanted: Wanted) -> None:
-        """KlomError for a published ensemble that has fewer members than are wanted."""
+    def _lacking(
+        self, wanted: Wanted, shard: tuple[int, int]
+    ) -> list[tuple[EnsembleId, list[int]]]:
+        """The packs that are not whole; KlomError for a published ensemble that is too small."""
+        found = []
+        number = 0
         for ensemble, members in wanted:
             held = self.held(ensemble)
             if isinstance(held, PublishedEnsemble) and held.lacks(members):
@@ -155,15 +158,6 @@ class Store:
                     f"ask for {len(held.members)} (--klom-models={len(held.members)}), or move it "
                     "away to have the ensemble trained"
                 )
-
-    def _lacking(
-        self, wanted: Wanted, shard: tuple[int, int]
-    ) -> list[tuple[EnsembleId, list[int]]]:
-        """The packs that are not whole; published ensembles lack nothing by now."""
-        found = []
-        number = 0
-        for ensemble, members in wanted:
-            held = self.held(ensemble)
             there = {*held.members}
             for pack in packs(range(members), ensemble.task.pack):
                 mine = number % shard[1] == shard[0]
