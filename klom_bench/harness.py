@@ -8,7 +8,7 @@ Models are found in the store or trained into it; everything after the margins w
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
+from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.margins import margins
@@ -30,6 +31,7 @@ from klom_bench.store.layout import EnsembleId
 from klom_bench.store.published import PublishedEnsemble
 from klom_bench.store.sanity import judged, sanity
 from klom_bench.store.store import Store, packs
+from klom_bench.tasks.task import Task
 
 Timed = Callable[[Callable[[], None]], float]
 """Runs the unlearning once and returns the seconds it took."""
@@ -42,7 +44,11 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
     missing or do not fit, a method that yields nothing, changes nothing or diverges, originals
     that were touched.
     """
+    if cell.unfit:
+        raise KlomError(cell.unfit)
     wanted = [(cell.original_id, cell.members), (cell.oracle_id, cell.oracles)]
+    if "datamodels" in cell.method.needs:
+        wanted.append((cell.subset_id, cell.settings["subsets"]))
     store.complete_all(wanted, cell.device, announce)
     held = store.held(cell.oracle_id)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
@@ -52,8 +58,10 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         _look_at_published(cell, oracle_margins, originals.margins)
     before = _touchable(cell, store)
 
+    needs = needs_of(cell, store)
     runs = [
-        Run(cell, originals.states, pack) for pack in packs(range(cell.members), cell.task.pack)
+        Run(cell, originals.states, pack, needs(pack))
+        for pack in packs(range(cell.members), cell.task.pack)
     ]
     # The first optimizer of a process imports for 1.3 s, which is not the method's doing.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
@@ -132,26 +140,64 @@ def load_originals(
 ) -> Originals:
     """The originals of a store."""
     held = store.held(ensemble)
-    states = held.states(members)
-    data = ensemble.task.data_on(device)
-
-    def right(pack: list[int], _: Check) -> np.ndarray:
-        model = Ensemble(ensemble.task.architecture, [states[i] for i in pack]).to(device)
-        with evaluating(model):
-            return data.logits(model, len(pack)).argmax(-1).eq(data.y()).cpu().numpy()
-
-    answers = held.answers(members)
+    states, answers = held.states(members), held.answers(members)
     if answers is None:
-        parts = each(packs(range(members), ensemble.task.pack), right, device)
-        answers = np.concatenate(parts)
+        z = logits_of(ensemble.task, states, device)
+        answers = z.argmax(-1).eq(ensemble.task.data.y()).numpy()
     return Originals(states, held.margins(members, device), answers)
 
 
-class Run:
-    """One pack of originals on its way to being unlearned."""
+Needs = Callable[[list[int]], Mapping[str, Any]]
+"""What a method asks for by name, for the members of a pack."""
 
-    def __init__(self, cell: Cell, states: list[dict[str, torch.Tensor]], pack: list[int]) -> None:
-        self.cell, self.pack = cell, pack
+
+def needs_of(cell: Cell, store: Store) -> Needs:
+    """The task, the oracles' outputs, datamodels: as far as the method names them."""
+    given: dict[str, Callable[[list[int]], Any]] = {"task": lambda _: cell.task}
+    if "oracles" in cell.method.needs:
+        z = load_logits(store, cell.oracle_id, cell.oracles, cell.device)
+        given["oracles"] = lambda pack: oracles_for(pack, z, cell.task.data.y_train)
+    if "datamodels" in cell.method.needs:
+        count = cell.settings["subsets"]
+        z_k = load_logits(store, cell.subset_id, count, cell.device)
+        known = Datamodels(cell.subset_id.masks(count), z_k, cell.task.data)
+        given["datamodels"] = lambda _: known
+    return lambda pack: {name: given[name](pack) for name in cell.method.needs}
+
+
+@lru_cache(maxsize=2)
+def load_logits(
+    store: Store, ensemble: EnsembleId, members: int, device: torch.device
+) -> torch.Tensor:
+    """Logits [members, points, classes] of an ensemble on all points, computed from checkpoints."""
+    return logits_of(ensemble.task, store.held(ensemble).states(members), device)
+
+
+def logits_of(
+    task: Task, states: Sequence[Mapping[str, torch.Tensor]], device: torch.device
+) -> torch.Tensor:
+    """Logits [members, points, classes] of models on all points of a task."""
+    data = task.data_on(device)
+
+    def of_pack(pack: list[int], _: Check) -> torch.Tensor:
+        model = Ensemble(task.architecture, [states[i] for i in pack]).to(device)
+        with evaluating(model):
+            return data.logits(model, len(pack)).cpu()
+
+    return torch.cat(each(packs(range(len(states)), task.pack), of_pack, device))
+
+
+class Run:
+    """One pack of originals on its way to being unlearned; `given` is what the method asks for."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        states: list[dict[str, torch.Tensor]],
+        pack: list[int],
+        given: Mapping[str, Any],
+    ) -> None:
+        self.cell, self.pack, self.given = cell, pack, given
         self.epoch, self.seconds = 0, 0.0
         who = (cell.task.name, "unlearn", cell.forget_set.name, cell.seed)
         streams = [generator(*who, i) for i in pack]
@@ -167,14 +213,13 @@ class Run:
     def epochs(self) -> Iterator[None]:
         """Run the method to its end."""
         method = self.cell.method
-        needs = {"task": self.cell.task}
         self.model.train()
         start = time.perf_counter()
         steps = method.function(
             self.model,
             self.forget,
             self.retain,
-            **{name: needs[name] for name in method.needs},
+            **self.given,
             **self.cell.settings,
         )
         if not isinstance(steps, Iterator):

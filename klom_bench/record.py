@@ -89,6 +89,21 @@ class Cell:
         return EnsembleId(self.task, "oracle", self.seed, self.forget_set)
 
     @property
+    def subset_id(self) -> EnsembleId:
+        """The ensemble that datamodels are estimated from."""
+        return EnsembleId(self.task, "subset", self.seed)
+
+    @property
+    def unfit(self) -> str | None:
+        """Why the method does not apply here; None where it does."""
+        method, task, f = self.method, self.task, self.forget_set
+        if method.needs_conv and not task.has_conv:
+            return f"{method.name} needs conv layers, and models of {task.name} have none"
+        if method.class_wise_only and not task.is_class(f):
+            return f"{method.name} unlearns whole classes only, and {f.name} is none"
+        return None
+
+    @property
     def splits(self) -> dict[str, np.ndarray]:
         """Which points belong to which split; train points come first."""
         data, n = self.task.data, self.task.train_points

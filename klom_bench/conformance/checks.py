@@ -1,8 +1,9 @@
 """The checks: each yields what is wrong, in words; nothing where all is well."""
 
 import dis
+import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from klom_bench.conformance.claims import names, share, source_of
 from klom_bench.conformance.subject import Subject
 from klom_bench.conformance.trial import MEMBERS, TRIED, Outcome, rows
+from klom_bench.ensemble.switches import NAMES as SWITCHES
 
 ROUNDING = 0.01
 """Below this share of what the method changed, another change of margins counts as rounding."""
@@ -177,8 +179,11 @@ def every_hyperparameter_is_used(subject: Subject) -> Iterator[str]:
     """Another value gives another model, or an error; words and flags must at least be read."""
     function = source_of(subject.method.function)
     code = getattr(function, "__code__", None) or type(function).__call__.__code__
+    own = inspect.signature(function).parameters
     for name, value in subject.settings.items():
-        others = _others(value)
+        if name in SWITCHES and name not in own:
+            continue  # not the method's doing
+        others = _others(value, subject.method.choices.get(name, ()))
         used = any(_makes_a_difference(subject, name, other) for other in others)
         if not isinstance(value, int | float | tuple) or isinstance(value, bool):
             used = used or _is_read(code, name)
@@ -238,8 +243,10 @@ def _changed(before: Outcome, after: Outcome, name: str) -> list[float]:
     return [float(one[name].ne(two[name]).float().mean()) for one, two in pairs]
 
 
-def _others(value: Any) -> list[Any]:
+def _others(value: Any, choices: Sequence[Any] = ()) -> list[Any]:
     """Other values of a hyperparameter; none for one whose values cannot be guessed."""
+    if choices:
+        return [other for other in choices if other != value]
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):

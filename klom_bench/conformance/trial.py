@@ -15,13 +15,15 @@ from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
 from klom_bench.errors import KlomError
-from klom_bench.harness import Run
+from klom_bench.forget_set import ForgetSet, checked_forget_set
+from klom_bench.harness import Run, logits_of
 from klom_bench.methods.method import Method
+from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.margins import margins
 from klom_bench.record import Cell
-from klom_bench.store.layout import EnsembleId
-from klom_bench.store.members import train_pack
+from klom_bench.store.layout import EnsembleId, Role
+from klom_bench.store.members import Trained, train_pack
 from klom_bench.tasks.task import Data, Task
 
 MEMBERS = [0, 1, 2]
@@ -29,6 +31,8 @@ RETAIN, VAL = 115, 32
 LARGEST_FORGET, TRIED = 100, 13
 """Forget points: as many as the task's largest set has; so many of them are tried one by one."""
 FEWEST = 40
+SUBSETS = 40
+"""Models from which datamodels are estimated here."""
 
 IDLE = 1e-5
 """A gradient this small beside the largest is rounding (5e-8 for a bias before BatchNorm)."""
@@ -71,8 +75,9 @@ class Watch:
 
     def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for x in (*args, *kwargs.values()):
-            # Inside vmap a tensor has no values to look at; the ensemble around has been seen.
-            if self.on and isinstance(x, Tensor) and not torch._C._functorch.is_batchedtensor(x):
+            # Inside vmap or grad a tensor has no values to look at; what is around has been seen.
+            wrapped = isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x)
+            if self.on and isinstance(x, Tensor) and not wrapped:
                 self.inputs |= rows(x, self.shape)
 
 
@@ -100,6 +105,8 @@ class Trial:
                 f"{task.name} has {task.train_points} train points: conformance needs {FEWEST}"
             )
         largest = max((task.size(name) for name in task.forget_sets), default=0)
+        if self.method.class_wise_only:
+            largest = int(task.data.y_train.bincount().max())
         return min(max(largest, TRIED), LARGEST_FORGET, task.train_points // 2)
 
     @cached_property
@@ -116,10 +123,16 @@ class Trial:
         """
         whole, n = self.task.data, self.forget_count
         g = generator("conformance", self.task.name)
-        train = torch.randperm(len(whole.y_train), generator=g)[: n + RETAIN]
+        train = torch.randperm(len(whole.y_train), generator=g)
+        if self.method.class_wise_only:
+            inside = whole.y_train[train] == whole.y_train.mode().values
+            train = torch.cat([train[inside][:n], train[~inside][:RETAIN]])
+            forget = torch.arange(n)
+        else:
+            train = train[: n + RETAIN]
+            forget = torch.linspace(0, len(train) - 1, n).long()
         val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
         x, y = whole.prepare(whole.x_train[train]), whole.y_train[train]
-        forget = torch.linspace(0, len(train) - 1, n).long()
         low, high = x.amin(0), x.amax(0)
         spares = low + (high - low) * torch.rand((n, *low.shape), generator=g, dtype=x.dtype)
         data = Data(
@@ -158,12 +171,38 @@ class Trial:
     @cached_property
     def originals(self) -> Outcome:
         """Originals, trained by the task's recipe on all points but the spares."""
-        ensemble = EnsembleId(self.small, "oracle", 0, self.small.forget_set("spares"))
-        trained = self._alone(
-            lambda: train_pack(ensemble, MEMBERS, self.device, _nothing, _nothing)
-        )
+        trained = self._trained("oracle", MEMBERS, self.small.forget_set("spares"))
         found = [np.concatenate([t.train_margins, t.val_margins]) for t in trained]
         return Outcome(np.stack(found), [t.state for t in trained], 0)
+
+    def _trained(
+        self, role: Role, members: list[int], without: ForgetSet | None = None
+    ) -> list[Trained]:
+        ensemble = EnsembleId(self.small, role, 0, without)
+        return self._alone(lambda: train_pack(ensemble, members, self.device, _nothing, _nothing))
+
+    def _given(self, name: str, cell: Cell, pack: list[int]) -> Any:
+        """What the harness would give a method that asks for this."""
+        if name == "oracles":
+            return oracles_for(pack, self._oracle_logits, self.small.data.y_train)
+        if name == "datamodels":
+            half = EnsembleId(self.small, "subset", 0)
+            return Datamodels(half.masks(SUBSETS), self._subset_logits, cell.task.data)
+        return cell.task
+
+    @cached_property
+    def _oracle_logits(self) -> Tensor:
+        sets = (self.small.forget_set(name).indices for name in ("conformance", "spares"))
+        without = np.concatenate(list(sets))
+        both = checked_forget_set("both", without, self.small.train_points)
+        return self._logits(self._trained("oracle", MEMBERS, both))
+
+    @cached_property
+    def _subset_logits(self) -> Tensor:
+        return self._logits(self._trained("subset", list(range(SUBSETS))))
+
+    def _logits(self, trained: list[Trained]) -> Tensor:
+        return logits_of(self.small, [t.state for t in trained], self.device)
 
     @cached_property
     def unlearned(self) -> Outcome:
@@ -221,7 +260,8 @@ class Trial:
             cell = replace(cell, task=watched)
 
         def unlearn() -> Outcome:
-            run = Run(cell, list(originals or self.originals.states), list(pack))
+            given = {name: self._given(name, cell, list(pack)) for name in cell.method.needs}
+            run = Run(cell, list(originals or self.originals.states), list(pack), given)
             self._give_points(run, replaced or [()] * len(pack), other_retain)
             if watch is not None:
                 watch.over(run.model)

@@ -5,12 +5,15 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.stacked import LARGE, forward, one_by_one
+
+if TYPE_CHECKING:
+    from klom_bench.ensemble.switches import Switches
 
 Architecture = Callable[[], nn.Module]
 State = Mapping[str, Tensor]
@@ -70,6 +73,7 @@ class Ensemble(nn.Module):
                 home._buffers[leaf] = stack
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
         self._apply_network = one_by_one if parameters >= LARGE else forward
+        self.switches: Switches | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -86,6 +90,11 @@ class Ensemble(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters lie."""
         return next(self.parameters()).device
+
+    def fresh_states(self) -> list[dict[str, Tensor]]:
+        """State dicts of models freshly built, each member's drawn from its own stream."""
+        seeds = [int(torch.randint(2**62, (), generator=g)) for g in self.generators]
+        return [initial_state(self.architecture, seed) for seed in seeds]
 
     def states(self) -> list[dict[str, Tensor]]:
         """One CPU state dict a member, with the keys of a single model."""
@@ -118,16 +127,22 @@ class Ensemble(nn.Module):
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; the mode of each layer before is restored."""
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode; the mode of each layer before is restored."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; the mode of each layer before is restored."""
+    with in_eval_mode(model), torch.no_grad():
+        yield
 
 
 Prepare = Callable[[Tensor], Tensor]

@@ -2,9 +2,15 @@
 
 from klom_bench.methods.ascent import ga, gda, neggrad_plus
 from klom_bench.methods.baselines import do_nothing, retrain
+from klom_bench.methods.boundary import boundary_shrink
 from klom_bench.methods.descent import finetune, noisy_descent
 from klom_bench.methods.distillation import bad_teacher, scrub
 from klom_bench.methods.freezing import cf_k, eu_k
+from klom_bench.methods.importance import fisher, lfssd, ssd
+from klom_bench.methods.influence import influence
+from klom_bench.methods.kernels import ct, msg
+from klom_bench.methods.matching import dm_direct, dmm, oracle_matching
+from klom_bench.methods.noise import unsir
 from klom_bench.methods.relabelling import random_label, salun
 from klom_bench.methods.sparsity import l1_sparse
 
@@ -22,8 +28,19 @@ BUILT_IN = {
         salun,
         scrub,
         bad_teacher,
+        boundary_shrink,
         l1_sparse,
         cf_k,
         eu_k,
+        ssd,
+        lfssd,
+        fisher,
+        influence,
+        msg,
+        ct,
+        unsir,
+        dm_direct,
+        dmm,
+        oracle_matching,
     )
 }

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-import torch
-
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 
 
+@gradient_method()
 def ga(
     model: Ensemble,
     forget: Points,
@@ -23,8 +23,8 @@ def ga(
     Defaults: plain SGD, batch 64, lr and epochs from the middle of the published grid
     lr {1e-5 ... 5e-2} x epochs {1, 3, 5, 7, 10} (data-unlearning-bench).
     """
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    for _ in range(epochs):
+    optimizer = optimizer_for(model, lr)
+    for _ in scheduled(model, optimizer, epochs):
         for x, y in forget.batches(batch_size):
             optimizer.zero_grad()
             (-cross_entropy(model(x), y)).backward()
@@ -32,6 +32,7 @@ def ga(
         yield
 
 
+@gradient_method()
 def gda(
     model: Ensemble,
     forget: Points,
@@ -49,8 +50,8 @@ def gda(
     batch from the published grid lr {5e-3, 1e-3, 5e-4, 5e-5}, epochs {5, 7, 10}, k {3, 5}, forget
     batch {32, 64}; plain SGD.
     """
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    for epoch in range(epochs):
+    optimizer = optimizer_for(model, lr)
+    for epoch in scheduled(model, optimizer, epochs):
         if epoch < ascent_epochs:
             for x, y in forget.batches(forget_batch_size):
                 optimizer.zero_grad()
@@ -63,6 +64,7 @@ def gda(
         yield
 
 
+@gradient_method()
 def neggrad_plus(
     model: Ensemble,
     forget: Points,
@@ -79,11 +81,9 @@ def neggrad_plus(
 
     Defaults: α .95, lr .01, momentum .9, no weight decay, 10 epochs (METHODS notes).
     """
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
+    optimizer = optimizer_for(model, lr, momentum, weight_decay)
     forget_batches = forget.cycle(batch_size)
-    for _ in range(epochs):
+    for _ in scheduled(model, optimizer, epochs):
         for (x_r, y_r), (x_f, y_f) in zip(retain.batches(batch_size), forget_batches, strict=False):
             loss_r, loss_f = cross_entropy(model(x_r), y_r), cross_entropy(model(x_f), y_f)
             optimizer.zero_grad()

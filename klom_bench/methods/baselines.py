@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import torch
-
-from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import train
 from klom_bench.tasks.task import Task
@@ -25,6 +23,5 @@ def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> I
     Resets: all.
     Sees: retain.
     """
-    seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
-    model.load_states([initial_state(task.architecture, seed) for seed in seeds])
+    model.load_states(model.fresh_states())
     yield from train(model, retain, task.recipe)

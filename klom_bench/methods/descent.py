@@ -7,8 +7,10 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 
 
+@gradient_method()
 def finetune(
     model: Ensemble,
     forget: Points,
@@ -26,10 +28,8 @@ def finetune(
     .9, weight decay 5e-4).
     Sees: retain.
     """
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
-    for _ in range(epochs):
+    optimizer = optimizer_for(model, lr, momentum, weight_decay)
+    for _ in scheduled(model, optimizer, epochs):
         for x, y in retain.batches(batch_size):
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
@@ -37,6 +37,7 @@ def finetune(
         yield
 
 
+@gradient_method()
 def noisy_descent(
     model: Ensemble,
     forget: Points,
@@ -54,14 +55,15 @@ def noisy_descent(
     5 epochs, batch 256 (the public code).
     Sees: retain.
     """
+    optimizer = optimizer_for(model, lr)
     parameters = list(model.parameters())
-    for _ in range(epochs):
+    for _ in scheduled(model, optimizer, epochs):
         for x, y in retain.batches(batch_size):
             gradients = torch.autograd.grad(cross_entropy(model(x), y), parameters)
             squares = sum(g.flatten(1).square().sum(1) for g in gradients)
             scale = (clip / torch.as_tensor(squares).sqrt()).clamp(max=1.0)
-            with torch.no_grad():
-                for p, g in zip(parameters, gradients, strict=True):
-                    clipped = g * scale.view(-1, *[1] * (g.ndim - 1))
-                    p.sub_(lr * (clipped + sigma * model.noise_like(p)))
+            for p, g in zip(parameters, gradients, strict=True):
+                clipped = g * scale.view(-1, *[1] * (g.ndim - 1))
+                p.grad = clipped + sigma * model.noise_like(p)
+            optimizer.step()
         yield

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import torch
 
-from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy, kl
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 
 
+@gradient_method()
 def scrub(
     model: Ensemble,
     forget: Points,
@@ -33,11 +35,9 @@ def scrub(
     momentum .9, weight decay 5e-4, lr x .1 after epochs 3, 5 and 9.
     """
     teacher = model.clone().eval().requires_grad_(False)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
+    optimizer = optimizer_for(model, lr, momentum, weight_decay)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(decay_epochs), decay)
-    for epoch in range(epochs):
+    for epoch in scheduled(model, optimizer, epochs):
         if epoch < max_epochs:
             for x, _ in forget.batches(batch_size):
                 optimizer.zero_grad()
@@ -53,6 +53,7 @@ def scrub(
         yield
 
 
+@gradient_method(optimizer="adam")
 def bad_teacher(
     model: Ensemble,
     forget: Points,
@@ -72,13 +73,14 @@ def bad_teacher(
     its code; batch 256.
     """
     competent = model.clone().eval().requires_grad_(False)
-    seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
-    states = [initial_state(model.architecture, seed) for seed in seeds]
-    random = Ensemble(model.architecture, states).to(model.device).eval().requires_grad_(False)
+    random = model.clone().eval().requires_grad_(False)
+    random.load_states(model.fresh_states())
     some = round(share * len(retain))
-    both = together(forget, retain, some)
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    for _ in range(epochs):
+    is_forget = torch.zeros(len(forget.x), dtype=torch.bool)
+    is_forget[forget.indices.flatten()] = True
+    both = together(forget, retain, some, is_forget)
+    optimizer = optimizer_for(model, lr)
+    for _ in scheduled(model, optimizer, epochs):
         for x, forgotten in both.batches(batch_size):
             target = torch.where(forgotten.unsqueeze(-1), random(x), competent(x))
             optimizer.zero_grad()
@@ -89,13 +91,17 @@ def bad_teacher(
         yield
 
 
-def together(forget: Points, retain: Points, some: int) -> Points:
-    """F and `some` points of R for each member, drawn from its stream; y tells which are of F."""
+def together(
+    forget: Points, retain: Points, some: int, labels: torch.Tensor, repeats: int = 1
+) -> Points:
+    """F, so often, and `some` points of R for each member, drawn from its stream.
+
+    labels: what y is to be, one for every train point.
+    """
     rows = []
     for i, g in enumerate(retain.generators):
         f, r = (points.of_member(i).indices for points in (forget, retain))
-        rows.append(torch.cat([f, r[torch.randperm(len(r), generator=g)[:some]]]))
-    is_forget = torch.zeros(len(forget.x), dtype=torch.bool)
-    is_forget[forget.indices.flatten()] = True
-    labels = is_forget.to(forget.x.device)
-    return Points(forget.x, labels, torch.stack(rows), forget.generators, forget.prepare)
+        drawn = r[torch.randperm(len(r), generator=g)[:some]]
+        rows.append(torch.cat([f.repeat(repeats), drawn]))
+    on_device = labels.to(forget.x.device)
+    return Points(forget.x, on_device, torch.stack(rows), forget.generators, forget.prepare)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import finetune
 
@@ -19,6 +20,7 @@ def last_blocks(network: nn.Module, k: int) -> list[str]:
     return blocks[-k:]
 
 
+@gradient_method()
 def cf_k(
     model: Ensemble,
     forget: Points,
@@ -49,6 +51,7 @@ def cf_k(
     )  # fmt: skip
 
 
+@gradient_method()
 def eu_k(
     model: Ensemble,
     forget: Points,
@@ -71,8 +74,7 @@ def eu_k(
     Resets: last k.
     Sees: retain.
     """
-    seeds = [int(torch.randint(2**62, (), generator=g)) for g in model.generators]
-    fresh = [initial_state(model.architecture, seed) for seed in seeds]
+    fresh = model.fresh_states()
     last = last_blocks(model.network, k)
     with torch.no_grad():
         for name, value in model.network.state_dict().items():

@@ -3,23 +3,50 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from klom_bench.errors import KlomError, unknown
 
-NEEDS = ("task",)
+NEEDS = ("task", "oracles", "datamodels")
 """Keyword-only parameters that the harness fills in; all others are hyperparameters."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def applies_to(*, conv: bool = False, class_wise: bool = False) -> Callable[[Function], Function]:
+    """Say of a method that it needs conv layers, or forget sets that are a whole class.
+
+    Tests of other tasks or sets are skipped with the reason.
+    """
+
+    def mark(function: Function) -> Function:
+        vars(function).update(needs_conv=conv, class_wise_only=class_wise)
+        return function
+
+    return mark
 
 
 @dataclass(frozen=True)
 class Method:
-    """hyperparameters: name -> default; inspect.Parameter.empty where a value must be given."""
+    """hyperparameters: name -> default; inspect.Parameter.empty where a value must be given.
+
+    choices: name -> values, where the annotation is a Literal. needs: of NEEDS. needs_conv,
+    class_wise_only: see `applies_to`.
+    """
 
     name: str
     function: Callable[..., Iterator[Any]]
     hyperparameters: Mapping[str, Any]
+    choices: Mapping[str, tuple[Any, ...]]
     needs: tuple[str, ...]
     changes_nothing: bool
+    needs_conv: bool
+    class_wise_only: bool
+
+    @property
+    def sees_oracles(self) -> bool:
+        """Whether its scores are an upper bound: nobody has oracles where unlearning is needed."""
+        return "oracles" in self.needs
 
     def settings(
         self, given: Mapping[str, Any], task_defaults: Mapping[str, Any]
@@ -42,6 +69,8 @@ class Method:
 
     def _fitting(self, name: str, value: Any) -> Any:
         default = self.hyperparameters[name]
+        if name in self.choices and value not in self.choices[name]:
+            raise KlomError(f"{self.name}: {unknown(name, str(value), self.choices[name])}")
         if default is None or default is inspect.Parameter.empty:
             return value
         if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
@@ -74,6 +103,11 @@ def method_of(name: str, function: Any) -> Method:
         name=name,
         function=function,
         hyperparameters={p.name: p.default for p in keywords if p.name not in NEEDS},
+        choices={
+            p.name: get_args(p.annotation) for p in keywords if get_origin(p.annotation) is Literal
+        },
         needs=tuple(p.name for p in keywords if p.name in NEEDS),
         changes_nothing=bool(getattr(function, "changes_nothing", False)),
+        needs_conv=bool(getattr(function, "needs_conv", False)),
+        class_wise_only=bool(getattr(function, "class_wise_only", False)),
     )

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.gradient import gradient
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 
 
 def wrong(y: Tensor, classes: int, model: Ensemble) -> Tensor:
@@ -16,6 +18,7 @@ def wrong(y: Tensor, classes: int, model: Ensemble) -> Tensor:
     return (y + torch.stack(shift).to(y.device)) % classes
 
 
+@gradient_method()
 def random_label(
     model: Ensemble,
     forget: Points,
@@ -33,10 +36,8 @@ def random_label(
     Defaults: lr and epochs from the published ranges lr 1e-4 ... 1e-2, 3 to 10 epochs; momentum
     and weight decay as in training.
     """
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
-    for _ in range(epochs):
+    optimizer = optimizer_for(model, lr, momentum, weight_decay)
+    for _ in scheduled(model, optimizer, epochs):
         for x, y in forget.batches(batch_size):
             z = model(x)
             optimizer.zero_grad()
@@ -49,6 +50,7 @@ def random_label(
         yield
 
 
+@gradient_method()
 def salun(
     model: Ensemble,
     forget: Points,
@@ -71,9 +73,7 @@ def salun(
     """
     before = [p.detach().clone() for p in model.parameters()]
     masks = salient(model, forget, share, batch_size)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
+    optimizer = optimizer_for(model, lr, momentum, weight_decay)
 
     def step(loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -83,7 +83,7 @@ def salun(
             for p, p0, mask in zip(model.parameters(), before, masks, strict=True):
                 p.copy_(torch.where(mask, p, p0))
 
-    for _ in range(epochs):
+    for _ in scheduled(model, optimizer, epochs):
         for x, y in forget.batches(batch_size):
             z = model(x)
             step(cross_entropy(z, wrong(y, z.shape[-1], model)))
@@ -94,15 +94,7 @@ def salun(
 
 def salient(model: Ensemble, forget: Points, share: float, batch_size: int) -> list[Tensor]:
     """One mask a parameter, [M, ...]: the share of a model's weights with the largest |∇L_F|."""
-    parameters = list(model.parameters())
-    total = [torch.zeros_like(p) for p in parameters]
-    was_training = model.training
-    model.eval()
-    for x, y in forget.batches(batch_size):
-        gradients = torch.autograd.grad(cross_entropy(model(x), y) * y.shape[1], parameters)
-        for sum_, g in zip(total, gradients, strict=True):
-            sum_ += g
-    model.train(was_training)
+    total = gradient(model, forget, list(model.parameters()), batch_size)
     sizes = torch.cat([t.abs().flatten(1) for t in total], 1)
     count = max(1, round(share * sizes.shape[1]))
     least = sizes.topk(count, 1).values[:, -1]

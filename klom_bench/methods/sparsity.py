@@ -7,8 +7,10 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 
 
+@gradient_method()
 def l1_sparse(
     model: Ensemble,
     forget: Points,
@@ -28,10 +30,8 @@ def l1_sparse(
     the paper), the rest as `finetune`.
     Sees: retain.
     """
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
-    for t in range(epochs):
+    optimizer = optimizer_for(model, lr, momentum, weight_decay)
+    for t in scheduled(model, optimizer, epochs):
         gamma_t = gamma * (1 - t / epochs)
         for x, y in retain.batches(batch_size):
             norm = torch.stack([p.abs().sum() for p in model.parameters()]).sum()

@@ -55,6 +55,8 @@ def as_text(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) 
 
 def what(holding: Holding) -> str:
     """An ensemble in words."""
+    if holding.role == "subset":
+        return "models on random halves"
     return f"oracles of {holding.forget_set}" if holding.forget_set else "originals"
 
 

@@ -4,16 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from klom_bench.ensemble.seeds import member_seed
 from klom_bench.forget_set import ForgetSet
 from klom_bench.tasks.task import Task
 
-Role = Literal["original", "oracle"]
+Role = Literal["original", "oracle", "subset"]
 
 
 @dataclass(frozen=True)
 class EnsembleId:
-    """Which ensemble: its members are numbered, and how many there are is not part of it."""
+    """Which ensemble: its members are numbered, and how many there are is not part of it.
+
+    A subset model has seen a random half of the train points, of its own: datamodels are estimated
+    from many.
+    """
 
     task: Task
     role: Role
@@ -24,6 +30,8 @@ class EnsembleId:
     def folder(self) -> Path:
         """Relative to the store."""
         root = Path(f"seed_{self.seed}") if self.seed else Path()
+        if self.role == "subset":
+            return root / "random_halves" / self.task.folder
         if self.forget_set is None:
             return root / "full_models" / self.task.folder
         return root / "oracles" / self.task.folder / self.forget_set.name
@@ -31,9 +39,26 @@ class EnsembleId:
     @property
     def label(self) -> str:
         """In words, for messages and progress."""
+        if self.role == "subset":
+            return f"models on random halves of {self.task.name}"
         if self.forget_set is None:
             return f"originals of {self.task.name}"
         return f"oracles of {self.forget_set.name}"
+
+    def kept(self, member: int) -> np.ndarray:
+        """The train points that a member sees, sorted."""
+        n = self.task.train_points
+        if self.role == "subset":
+            order = np.random.default_rng(self.member_seed(member, "half")).permutation(n)
+            return np.sort(order[: n // 2])
+        return self.forget_set.retain if self.forget_set else np.arange(n)
+
+    def masks(self, count: int) -> np.ndarray:
+        """Which train points members 0..count-1 see: bool [count, train points]."""
+        masks = np.zeros((count, self.task.train_points), dtype=bool)
+        for i, mask in enumerate(masks):
+            mask[self.kept(i)] = True
+        return masks
 
     def member_seed(self, member: int, purpose: str) -> int:
         """The seed of one member's initialisation or data order."""

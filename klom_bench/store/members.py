@@ -13,7 +13,6 @@ from torch import Tensor
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.training import train
 from klom_bench.errors import KlomError
-from klom_bench.metrics.accuracy import accuracy
 from klom_bench.metrics.far import FAR, WIDE
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Tick
@@ -55,7 +54,7 @@ def train_pack(
     """Train these members together."""
     task, forget_set = ensemble.task, ensemble.forget_set
     data = task.data_on(device)
-    kept = np.arange(task.train_points) if forget_set is None else forget_set.retain
+    kept = np.stack([ensemble.kept(i) for i in members])
     model = new_members(ensemble, members).to(device)
     points = data.points(kept, model.generators)
     start = time.perf_counter()
@@ -68,11 +67,12 @@ def train_pack(
     with evaluating(model):
         z = data.logits(model, len(members))
     found = margins(z, data.y()).cpu().numpy()
-    splits = {"retain": kept, "val": np.arange(task.train_points, found.shape[1])}
+    right = z.argmax(-1).eq(data.y()).cpu().numpy()
+    splits = {"retain": kept, "val": np.arange(task.train_points, found.shape[1])[None]}
     if forget_set is not None:
-        splits["forget"] = forget_set.indices
-    right = {
-        name: accuracy(z[:, torch.from_numpy(rows).to(device)], data.y()[rows]).tolist()
+        splits["forget"] = forget_set.indices[None]
+    accuracy = {
+        name: np.take_along_axis(right, rows.repeat(len(members) // len(rows), 0), 1).mean(1)
         for name, rows in splits.items()
     }
     size = np.abs(found.astype(np.float64)).mean(1)
@@ -84,7 +84,7 @@ def train_pack(
             state=state,
             train_margins=m[: task.train_points],
             val_margins=m[task.train_points :],
-            accuracy={split: values[row] for split, values in right.items()},
+            accuracy={split: float(values[row]) for split, values in accuracy.items()},
             margin_size=float(size[row]),
             seconds=seconds,
             made_with=made_with,

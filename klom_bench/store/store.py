@@ -47,7 +47,7 @@ def download_command(wanted: Wanted) -> str:
 def how_to_get(wanted: Wanted) -> str:
     """What to do about members that are missing, as a clause."""
     first = wanted[0][0]
-    if first.task.published and not first.seed:
+    if first.task.published and not first.seed and first.role != "subset":
         return (
             f"`{download_command(wanted)}` gets the published ones, "
             "--klom-missing=train trains them (long without a GPU), or name the store that holds "
@@ -139,7 +139,8 @@ class Store:
         from klom_bench.store.hub import Hub
 
         for ensemble, members in wanted:
-            if ensemble.task.published and self.held(ensemble).lacks(members):
+            published = ensemble.task.published and ensemble.role != "subset"
+            if published and self.held(ensemble).lacks(members):
                 Hub.default().fetch(self.root, ensemble, members, announce)
 
     def _lacking(

@@ -44,7 +44,7 @@ def survey(root: Path, tasks: Mapping[str, Task]) -> list[Holding]:
 def _own(root: Path) -> Iterator[Holding]:
     trees = [root, *sorted(root.glob("seed_*"))]
     for tree in trees:
-        for pattern in ("full_models/*", "oracles/*/*"):
+        for pattern in ("full_models/*", "oracles/*/*", "random_halves/*"):
             for path in sorted(tree.glob(f"{pattern}/manifest.json")):
                 try:
                     content = json.loads(path.read_bytes())

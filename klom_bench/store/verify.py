@@ -61,6 +61,8 @@ def verify(
             margins = _read(checked, ensemble, root, device, announce)
             if margins is None:
                 continue
+            if ensemble.role == "subset":
+                continue
             if ensemble.forget_set is None:
                 originals[holding.task, holding.seed] = margins
             elif (others := originals.get((holding.task, holding.seed))) is None:

@@ -1,6 +1,7 @@
 """`digits`: 1,797 real handwritten digits (8x8 pixels, 10 classes) that ship with scikit-learn."""
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ import torch
 
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
+from klom_bench.models.cnn import cnn
 from klom_bench.models.mlp import mlp
 from klom_bench.tasks.task import Data, Task
 
@@ -42,8 +44,15 @@ def load() -> Data:
     return Data(x[~val], y[~val], x[val], y[val], sha256)
 
 
-def _indices(number: int) -> np.ndarray:
-    file = files("klom_bench.tasks") / "digits_forget_sets" / f"forget_set_{number}.npy"
+def load_images() -> Data:
+    """The same, each point an image [1, 8, 8]."""
+    data = load()
+    x_train, x_val = (x.view(-1, 1, 8, 8) for x in (data.x_train, data.x_val))
+    return replace(data, x_train=x_train, x_val=x_val)
+
+
+def _indices(name: str) -> np.ndarray:
+    file = files("klom_bench.tasks") / "digits_forget_sets" / f"{name}.npy"
     with file.open("rb") as stream:
         return np.asarray(np.load(stream, allow_pickle=False))
 
@@ -61,6 +70,11 @@ HYPERPARAMETERS = {
     "scrub": {"lr": 0.2, "epochs": 5},
 }
 
+FORGET_SETS = {
+    name: partial(_indices, name)
+    for name in (*(f"forget_set_{i}" for i in range(1, 11)), "class_9")
+}
+
 DIGITS = Task(
     name="digits",
     folder="DIGITS",
@@ -68,6 +82,16 @@ DIGITS = Task(
     recipe=Recipe(epochs=20, batch_size=64, lr=0.1),
     load=load,
     train_points=TRAIN_POINTS,
-    forget_sets={f"forget_set_{i}": partial(_indices, i) for i in range(1, 11)},
+    forget_sets=FORGET_SETS,
     hyperparameters=HYPERPARAMETERS,
+)
+
+DIGITS_CNN = Task(
+    name="digits_cnn",
+    folder="DIGITS_CNN",
+    architecture=cnn,
+    recipe=Recipe(epochs=10, batch_size=64, lr=0.1),
+    load=load_images,
+    train_points=TRAIN_POINTS,
+    forget_sets=FORGET_SETS,
 )

@@ -1,4 +1,4 @@
-"""Makes the ten forget sets of `digits`: python -m klom_bench.tasks.make_digits_forget_sets FOLDER
+"""Makes the forget sets of `digits`: python -m klom_bench.tasks.make_digits_forget_sets FOLDER
 
 They are built as the published ten of CIFAR-10 are (data card of data-unlearning-bench), scaled
 to 1,438 train points. The package ships what this command writes, so that all machines share them.
@@ -64,7 +64,7 @@ def influence(seen: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def forget_sets() -> dict[str, np.ndarray]:
-    """Name -> sorted indices of all ten sets."""
+    """Name -> sorted indices of the ten sets, and of all nines."""
     n = DIGITS.train_points
     sets = {
         k + 1: np.random.RandomState(k).choice(n, size, replace=False)
@@ -80,11 +80,12 @@ def forget_sets() -> dict[str, np.ndarray]:
         sets[first + 2] = np.concatenate([order[:50], order[-50:]])
     x = DIGITS.data.x_train.numpy()
     sets[10] = np.argsort(((x - x[ANCHOR]) ** 2).sum(1), kind="stable")[:50]
-    return {f"forget_set_{k}": np.sort(v).astype(np.int64) for k, v in sorted(sets.items())}
+    ten = {f"forget_set_{k}": np.sort(v).astype(np.int64) for k, v in sorted(sets.items())}
+    return ten | {"class_9": np.flatnonzero(DIGITS.data.y_train.numpy() == 9)}
 
 
 def main(folder: str) -> None:
-    """Write forget_set_1.npy to forget_set_10.npy."""
+    """Write forget_set_1.npy to forget_set_10.npy, and class_9.npy."""
     sys.stdout.write(f"training {MODELS} models on random halves: one to three minutes\n")
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, indices in forget_sets().items():
@@ -94,5 +95,5 @@ def main(folder: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=f"{__doc__}".partition("\n")[0])
-    parser.add_argument("folder", help="where forget_set_1.npy to forget_set_10.npy are written")
+    parser.add_argument("folder", help="where the .npy files are written")
     main(parser.parse_args().folder)

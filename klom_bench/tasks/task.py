@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from klom_bench.ensemble.ensemble import Prepare, as_they_are, initial_state, logits
+from klom_bench.ensemble.ensemble import Prepare, as_they_are, initial_state, logits, new_model
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
@@ -119,6 +119,18 @@ class Task:
     def classes(self) -> int:
         """Logits of a model, by its last parameter."""
         return list(self.shapes.values())[-1][0]
+
+    @cached_property
+    def has_conv(self) -> bool:
+        """Whether models have conv layers."""
+        return any(isinstance(m, nn.Conv2d) for m in new_model(self.architecture).modules())
+
+    def is_class(self, forget_set: ForgetSet) -> bool:
+        """Whether a forget set is all train points of one class."""
+        y = self.data.y_train.numpy()
+        inside = np.zeros(len(y), dtype=bool)
+        inside[forget_set.indices] = True
+        return bool(np.array_equal(y == y[forget_set.indices[0]], inside))
 
     @cached_property
     def shapes(self) -> dict[str, list[int]]:

@@ -3,65 +3,32 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import (
+    FORGET,
+    MEMBERS,
+    RETAIN,
+    X,
+    Y,
+    agrees,
+    batches,
+    divergence,
+    ensemble,
+    momentum_sgd,
+    run,
+    single,
+    step,
+    streams,
+)
 from torch import nn
 
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.seeds import generator, member_seed
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.models.mlp import mlp
 from klom_bench.tasks import DIGITS
 
-MEMBERS = range(2)
-X, Y = DIGITS.data.x_train, DIGITS.data.y_train
-FORGET, RETAIN = torch.arange(0, 7), torch.arange(7, 40)
-
-
-def streams():
-    return [generator("order", i) for i in MEMBERS]
-
-
-def ensemble():
-    states = [initial_state(mlp, member_seed("rule", i)) for i in MEMBERS]
-    gens = streams()
-    model = Ensemble(mlp, states, MEMBERS, gens).train()
-    return model, *(Points(X, Y, rows, gens) for rows in (FORGET, RETAIN))
-
-
-def run(name, **settings):
-    model, forget, retain = ensemble()
-    epochs = sum(1 for _ in BUILT_IN[name](model, forget, retain, **settings))
-    return model, epochs, forget, retain
-
-
-def single(i):
-    model, _, _ = ensemble()
-    net = mlp()
-    net.load_state_dict(model.states()[i])
-    return net, streams()[i]
-
-
-def batches(rows, size, g):
-    order = rows[torch.randperm(len(rows), generator=g)]
-    for chosen in order.split(size):
-        yield X[chosen], Y[chosen]
-
-
-def step(net, loss, lr):
-    """Plain gradient descent, by hand."""
-    gradients = torch.autograd.grad(loss, list(net.parameters()))
-    with torch.no_grad():
-        for p, g in zip(net.parameters(), gradients, strict=True):
-            p -= lr * g
-
-
-def agrees(model, by_hand):
-    for i, state in zip(MEMBERS, model.states(), strict=True):
-        net = by_hand(*single(i))
-        for name, value in net.state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
-        assert not torch.equal(value, single(i)[0].state_dict()[name])
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_do_nothing():
@@ -99,20 +66,6 @@ def test_gda():
     )
     agrees(model, by_hand)
     assert (epochs, forget.seen, retain.seen) == (3, 14, 99)
-
-
-def momentum_sgd(net, lr, momentum, weight_decay):
-    """SGD with momentum and weight decay from its textbook form; returns a step function."""
-    velocity = [torch.zeros_like(p) for p in net.parameters()]
-
-    def one(loss, lr=lr):
-        gradients = torch.autograd.grad(loss, list(net.parameters()))
-        with torch.no_grad():
-            for p, g, v in zip(net.parameters(), gradients, velocity, strict=True):
-                v.mul_(momentum).add_(g + weight_decay * p)
-                p -= lr * v
-
-    return one
 
 
 def test_finetune():
@@ -185,11 +138,6 @@ def test_random_label():
     assert (epochs, forget.seen, retain.seen) == (2, 14, 66)
 
 
-def divergence(f0, f, t):
-    p, q = (f0 / t).softmax(1), (f / t).softmax(1)
-    return t**2 * (p * (p.log() - q.log())).sum(1).mean()
-
-
 def test_scrub():
     """Three epochs, so that the second starts away from the teacher and the rate has fallen."""
 
@@ -230,7 +178,11 @@ def test_retrain_starts_afresh_and_sees_only_r():
     assert abs(F.cosine_similarity(a.flatten(), b.flatten(), dim=0)) < 0.2
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"do_nothing", "retrain", "cf_k", "eu_k"}))
+ON_ALL = ("finetune", "ga", "gda", "neggrad_plus", "noisy_descent", "random_label", "salun", "scrub",
+          "bad_teacher", "boundary_shrink", "l1_sparse")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_ALL)
 def test_gradients_reach_every_parameter(name):
     model, forget, retain = ensemble()
     before = model.states()
@@ -288,16 +240,6 @@ def test_salun():
     assert all(0.25 < share <= 0.301 for share in moved)
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """Double precision: Adam makes rounding of gradients that should be 0 as large as a step."""
-    monkeypatch.setitem(globals(), "X", X.double())
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.usefixtures("double")
 def test_bad_teacher():
     def by_hand(net, g):
         teacher, random = mlp(), mlp()

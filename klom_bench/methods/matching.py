@@ -1,0 +1,127 @@
+"""Methods that match given outputs: those of oracles, or those that datamodels predict."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.distillation import together
+from klom_bench.methods.needs import Datamodels, Oracles
+
+
+@gradient_method(optimizer="adam")
+def oracle_matching(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    oracles: Oracles,
+    target: Literal["member", "mean"] = "member",
+    ratio: float = 5.0,
+    lr: float = 1e-3,
+    epochs: int = 10,
+    batch_size: int = 512,
+    decay: float = 0.95,
+) -> Iterator[None]:
+    """Oracle matching (OM), an upper bound: min ‖f(x) - g(x)‖² on F and R', g an oracle.
+
+    R' are ratio |F| points of R, drawn anew each epoch; lr x decay after each. target `member`: g
+    of member i is oracle i; `mean`: g of all members is the mean of all oracles, as in the paper,
+    which narrows the spread between members.
+    Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.1. Defaults: Adam 1e-3, batch 512,
+    |R'| = 5 |F|, 10 epochs, lr x .95, from the ranges of the public codes.
+    """
+    g = oracles.logits if target == "member" else oracles.mean.expand_as(oracles.logits)
+    yield from match(model, forget, retain, g, ratio, 1, lr, epochs, batch_size, decay)
+
+
+def dm_direct(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    datamodels: Datamodels,
+    subsets: int = 2000,
+    ridge: float = 0.03,
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Datamodel direct: f0(x) - Σ_{z in F} τ(z, x), τ a linear datamodel; no weight changes.
+
+    τ is estimated from `subsets` models trained on random halves of the train points: least squares
+    with a ridge (`Datamodels`). It knows the task's points only.
+    Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.2. Defaults: ours, measured on `digits`.
+    Trains: nothing.
+    Sees: forget.
+    """
+    change = removal(datamodels, forget, subsets, ridge)
+    yield datamodels.subtracted(model, change)
+
+
+@gradient_method(optimizer="adam")
+def dmm(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    *,
+    datamodels: Datamodels,
+    subsets: int = 2000,
+    ridge: float = 0.03,
+    ratio: float = 20.0,
+    repeats: int = 5,
+    lr: float = 1e-4,
+    epochs: int = 4,
+    batch_size: int = 512,
+    decay: float = 1.0,
+) -> Iterator[None]:
+    """Datamodel matching (DMM): as `oracle_matching`, against what `dm_direct` predicts.
+
+    min ‖f(x) - (f0(x) - Σ_{z in F} τ(z, x))‖² on F (`repeats` times an epoch) and ratio |F| points
+    of R, drawn anew each epoch.
+    Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.3. Defaults: Adam 1e-4, 4 epochs, retain
+    x 20, forget x 5 as in its code; batch as `oracle_matching`, datamodels as `dm_direct`.
+    """
+    train = len(forget.x)
+    change = removal(datamodels, forget, subsets, ridge)[:, :train]
+    with evaluating(model):
+        f0 = logits(model, forget.x, len(model), forget.prepare)
+    g = f0 - change.to(f0)
+    yield from match(model, forget, retain, g, ratio, repeats, lr, epochs, batch_size, decay)
+
+
+def removal(datamodels: Datamodels, forget: Points, subsets: int, ridge: float) -> Tensor:
+    """By how much logits fall without F: [M or 1, points, classes]."""
+    known = datamodels.first(subsets)
+    rows = forget.indices if forget.indices.ndim == 2 else forget.indices.unsqueeze(0)
+    return torch.stack([known.removal(one, ridge) for one in rows])
+
+
+def match(
+    model: Ensemble,
+    forget: Points,
+    retain: Points,
+    g: Tensor,
+    ratio: float,
+    repeats: int,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    decay: float,
+) -> Iterator[None]:
+    """min ‖f(x) - g(x)‖² on F (`repeats` times) and R', g [M, train points, classes]."""
+    some = min(round(ratio * len(forget)), len(retain))
+    member = torch.arange(len(model)).unsqueeze(1)
+    optimizer = optimizer_for(model, lr)
+    for _ in scheduled(model, optimizer, epochs):
+        both = together(forget, retain, some, torch.arange(len(forget.x)), repeats)
+        for x, point in both.batches(batch_size):
+            optimizer.zero_grad()
+            (model(x) - g[member, point]).square().sum(-1).mean(1).sum().backward()
+            optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] *= decay
+        forget.seen += repeats * len(forget)
+        retain.seen += some
+        yield

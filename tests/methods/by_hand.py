@@ -1,0 +1,81 @@
+"""A few members on a few points, and single models to do the same by hand."""
+
+import torch
+
+from klom_bench.ensemble.ensemble import Ensemble, initial_state
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.seeds import generator, member_seed
+from klom_bench.methods import BUILT_IN
+from klom_bench.models.mlp import mlp
+from klom_bench.tasks import DIGITS
+
+MEMBERS = range(2)
+X, Y = DIGITS.data.x_train.double(), DIGITS.data.y_train
+FORGET, RETAIN = torch.arange(0, 7), torch.arange(7, 40)
+
+
+def streams():
+    return [generator("order", i) for i in MEMBERS]
+
+
+def ensemble():
+    states = [initial_state(mlp, member_seed("rule", i)) for i in MEMBERS]
+    gens = streams()
+    model = Ensemble(mlp, states, MEMBERS, gens).train()
+    return model, *(Points(X, Y, rows, gens) for rows in (FORGET, RETAIN))
+
+
+def run(name, **settings):
+    """A built-in method with these settings on new members: model, epochs, forget, retain."""
+    model, forget, retain = ensemble()
+    epochs = sum(1 for _ in BUILT_IN[name](model, forget, retain, **settings))
+    return model, epochs, forget, retain
+
+
+def single(i):
+    model, _, _ = ensemble()
+    net = mlp()
+    net.load_state_dict(model.states()[i])
+    return net, streams()[i]
+
+
+def batches(rows, size, g):
+    order = rows[torch.randperm(len(rows), generator=g)]
+    for chosen in order.split(size):
+        yield X[chosen], Y[chosen]
+
+
+def step(net, loss, lr):
+    """Plain gradient descent, by hand."""
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    with torch.no_grad():
+        for p, g in zip(net.parameters(), gradients, strict=True):
+            p -= lr * g
+
+
+def agrees(model, by_hand):
+    for i, state in zip(MEMBERS, model.states(), strict=True):
+        wanted = by_hand(*single(i))
+        for name, value in wanted.state_dict().items():
+            torch.testing.assert_close(state[name], value, rtol=1e-7, atol=1e-9)
+        before = single(i)[0].state_dict()
+        assert any(not torch.equal(state[name], before[name]) for name in state)
+
+
+def momentum_sgd(net, lr, momentum, weight_decay):
+    """SGD with momentum and weight decay from its textbook form; returns a step function."""
+    velocity = [torch.zeros_like(p) for p in net.parameters()]
+
+    def one(loss, lr=lr):
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        with torch.no_grad():
+            for p, g, v in zip(net.parameters(), gradients, velocity, strict=True):
+                v.mul_(momentum).add_(g + weight_decay * p)
+                p -= lr * v
+
+    return one
+
+
+def divergence(f0, f, t):
+    p, q = (f0 / t).softmax(1), (f / t).softmax(1)
+    return t**2 * (p * (p.log() - q.log())).sum(1).mean()
