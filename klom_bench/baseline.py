@@ -14,8 +14,8 @@ from klom_bench.store.files import write_whole
 
 SCHEMA = 1
 HIGHEST = 100.0  # nats; no estimator comes near
-KEPT = ("task", "forget_set", "method", "hyperparameters", "members", "estimator", "seed",
-        "forget_set_sha256", "device", "scores", "reverse")  # fmt: skip
+KEPT = ("task", "forget_set", "method", "setting", "hyperparameters", "members", "estimator",
+        "seed", "forget_set_sha256", "device", "scores", "reverse")  # fmt: skip
 MUST_AGREE = ("estimator", "members", "seed", "forget_set_sha256")
 Json = Mapping[str, Any]
 Test = tuple[str, str, str]
@@ -134,7 +134,8 @@ def save(path: Path, records: Sequence[Json]) -> None:
     path = path.resolve()  # a link stays one
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "it is there, and not a file")
-    tests = {name_of(r): {key: r[key] for key in KEPT} for r in one_a_test(records).values()}
+    kept = one_a_test(records).values()
+    tests = {name_of(r): {key: r[key] for key in KEPT if key in r} for r in kept}
     content = {"klom_baseline": SCHEMA, "tests": tests}
     write_whole(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
@@ -144,10 +145,10 @@ def one_a_test(records: Sequence[Json]) -> dict[Test, Json]:
     found: dict[Test, Json] = {}
     for record in records:
         first = found.setdefault(test_of(record), record)
-        if any(first[key] != record[key] for key in KEPT):
+        if any(first.get(key) != record.get(key) for key in KEPT):
             raise KlomError(
                 f"two records of {name_of(record)} differ, and a baseline holds one a task, forget "
-                "set and method: give methods with other settings names of their own"
+                "set, method and setting: give methods that differ names of their own"
             )
     return found
 
@@ -177,7 +178,9 @@ def score(record: Json, metric: str) -> float | None:
 
 def test_of(record: Json) -> Test:
     """Which test a record is of."""
-    return record["task"], record["forget_set"], record["method"]
+    setting = record.get("setting") or ""
+    method = f"{record['method']}:{setting}" if setting else record["method"]
+    return record["task"], record["forget_set"], method
 
 
 def name_of(record: Json) -> str:
@@ -188,7 +191,8 @@ def name_of(record: Json) -> str:
 def _checked(record: Any) -> Json:
     """The record, or an exception that says what is missing or not what it should be."""
     for key in KEPT:
-        record[key]
+        if key != "setting":  # older files have none
+            record[key]
     for key in ("task", "forget_set", "method"):
         if not isinstance(record[key], str):
             raise TypeError(f"{key} is {record[key]!r}")

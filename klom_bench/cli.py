@@ -1,4 +1,4 @@
-"""`klom`: score margins from anywhere; list, verify, download, train and export ensembles."""
+"""`klom`: score margins from anywhere; keep ensembles in a store; tune methods."""
 
 import argparse
 import io
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from klom_bench import __version__
 from klom_bench.errors import KlomError, unknown
-from klom_bench.progress import Announce, Tick, announcing
+from klom_bench.progress import Announce, Tick, announcing, silent
 
 if TYPE_CHECKING:
     import torch
 
     from klom_bench.store.layout import EnsembleId
     from klom_bench.tasks.task import Task
+    from klom_bench.tuning.tune import Trial
 
 EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a problem; 2 unknown option;
 130 interrupted (what was finished is kept)
@@ -58,6 +59,15 @@ HF_HUB_OFFLINE hold. $KLOM_REPO (OWNER/NAME or OWNER/NAME@REVISION) stands in fo
 
 Any number of these may work on one store at a time; a shard is for machines that cannot lock
 files together.""",
+    "tune": """examples:
+  klom tune ga scrub --trials 40
+  klom tune all
+  klom tune my_methods.py:unlearn --range lr=1e-4..1 --range epochs=1..10 --range mode=a|b
+  pytest --klom-method=ga --klom-tuned=FILE            # FILE is named at the end
+
+Each trial unlearns three forget sets that share no point with those that are gated, from models and
+against oracles of another seed. Every method gets as many trials; every trial is written to the
+file as it ends, and the same command goes on where it stopped.""",
     "export": """examples:
   klom export published digits --forget-set 3
   klom export published cifar10 --forget-set 1-9 --layout easydub --models 100""",
@@ -144,7 +154,23 @@ def build_parser() -> argparse.ArgumentParser:
     download.add_argument("--repo", metavar="OWNER/NAME", help="a dataset repository of the hub")
     download.add_argument("--revision", metavar="REVISION", help="branch, tag or commit")
 
-    for sub in (listing, verify, train, export, download):
+    tune = command("tune", run_tune, "choose hyperparameters of methods, away from what is gated")
+    tune.add_argument(
+        "methods", nargs="+", metavar="METHOD", help="a built-in method, all, or FILE.py:FUNCTION"
+    )
+    tune.add_argument("--task", default="digits", help="default: digits")
+    tune.add_argument("--trials", type=int, default=40, metavar="T", help="default: 40")
+    tune.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="NAME=LOW..HIGH",
+        help="or NAME=A|B|C: where to look for a hyperparameter; repeatable",
+    )
+    tune.add_argument("--output", type=Path, metavar="FOLDER", help="default: STORE/tuning/TASK")
+    tune.add_argument("--models", type=int, default=100, metavar="N", help="default: 100")
+
+    for sub in (listing, verify, train, export, download, tune):
         sub.add_argument("--store", type=Path, metavar="FOLDER", help="folder of ensembles")
     for sub in (score, listing, verify):
         sub.add_argument("--json", action="store_true", help="one JSON object")
@@ -158,9 +184,9 @@ def build_parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--models", type=int, default=100, metavar="N", help="default: 100")
         sub.add_argument("--oracles", type=int, metavar="N", help="default: as --models")
-    for sub in (train, export):
+    for sub in (train, export, tune):
         sub.add_argument("--seed", type=int, default=0, help="default: 0")
-    for sub in (train, export, verify):
+    for sub in (train, export, verify, tune):
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     return parser
 
@@ -249,6 +275,49 @@ def run_export(args: argparse.Namespace) -> int:
     written = export(store, args.target, args.layout, wanted, device, told())
     sys.stdout.write(f"{written} files written to {args.target}\n")
     return 0
+
+
+def run_tune(args: argparse.Namespace) -> int:
+    """`klom tune`."""
+    from klom_bench.methods import BUILT_IN
+    from klom_bench.methods.named import method_named
+    from klom_bench.record import unfit_for
+    from klom_bench.report.trials import best_line, trial_line
+    from klom_bench.store.store import Store
+    from klom_bench.tuning.ranges import OWN, USUAL, range_in, ranges_of
+    from klom_bench.tuning.tune import tune
+
+    if args.trials < 1 or args.models < 1:
+        raise KlomError("--trials and --models must be at least 1")
+    task, device = task_named(args.task), device_named(args.device)
+    given = dict(range_in(text) for text in args.range)
+    names: list[str] = []
+    for name in args.methods:
+        every = [n for n in BUILT_IN if n in OWN or {*USUAL} & {*method_named(n).hyperparameters}]
+        names += every if name == "all" else [name]
+    chosen = [(method_named(name), ranges_of(method_named(name), given)) for name in names]
+    store = Store(store_folder(args), "error" if task.published else "train")
+    folder = args.output or store.root / "tuning" / task.name
+    failed = False
+    for method, ranges in chosen:
+        if reason := unfit_for(method, task):
+            sys.stderr.write(f"klom tune: {reason}\n")
+            failed |= "all" not in args.methods
+            continue
+        path = folder / f"{method.name}.json"
+        sys.stdout.write(f"{method.name}: {args.trials} trials, written to {path}\n")
+
+        def tell(number: int, trial: "Trial", names: Sequence[str] = tuple(ranges)) -> None:
+            print(trial_line(number, trial, names), flush=True)
+
+        announce = told() if sys.stderr.isatty() else silent  # the trials are progress enough
+        found = tune(
+            task, method, ranges, args.trials, args.models, args.seed, store, path, device,
+            announce, tell,
+        )  # fmt: skip
+        sys.stdout.write(best_line(found, path))
+        failed |= found.best is None
+    return int(failed)
 
 
 def run_download(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ Models are found in the store or trained into it; everything after the margins w
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -86,43 +86,54 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
             touched = _touched(cell, store, before)
     if touched:
         raise KlomError(touched)
-    outputs = torch.cat(each(runs, lambda run, _: run.logits().cpu(), cell.device))
-    unlearned = margins(outputs, cell.task.data.y()).numpy()
-    _refuse_non_finite(cell, unlearned)
-    _refuse_unchanged(cell, runs, unlearned, originals.margins)
-    if len({run.epoch for run in runs}) > 1:
-        raise KlomError(
-            f"{cell.method.name} yielded {sorted({run.epoch for run in runs})} times for different "
-            "members: all must have the same number of epochs"
-        )
-    right = outputs.argmax(-1).eq(cell.task.data.y()).numpy()
-
-    forward, backward = klom_and_reverse(oracle_margins, unlearned, cell.estimator)
+    _refuse_other_epochs(cell, runs)
+    splits, y, retrain = cell.splits, cell.task.data.y(), held.seconds
+    afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
     nothing = klom(oracle_margins, originals.margins, cell.estimator)
-    away = np.full_like(unlearned, 2 * np.abs(oracle_margins).max() + 1)
+    away = np.full_like(originals.margins, 2 * np.abs(oracle_margins).max() + 1)
     nowhere = klom(oracle_margins, away, cell.estimator)
     noise = floor(cell.estimator, cell.oracles, cell.members)
-    per_member = float(np.mean([run.seconds / len(run.pack) for run in runs]))
-    retrain = held.seconds
-    afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
-    splits = cell.splits
-    return Record(
-        cell=cell,
-        points=forward,
-        scores={split: summarise(forward[rows]) for split, rows in splits.items()},
-        reverse={split: summarise(backward[rows]) for split, rows in splits.items()},
-        do_nothing={split: summarise(nothing[rows]) for split, rows in splits.items()},
-        nowhere={split: summarise(nowhere[rows]) for split, rows in splits.items()},
-        floor=dict.fromkeys(splits, noise),
-        accuracy={split: float(right[:, rows].mean()) for split, rows in splits.items()},
-        accuracy_do_nothing={
-            split: float(originals.right[:, rows].mean()) for split, rows in splits.items()
-        },
-        accuracy_oracle=held.accuracy(cell.oracles),
-        epoch=runs[0].epoch,
-        seconds={"unlearn": seconds, "per_member": per_member, "retrain": retrain},
-        relative_cost={"time": per_member / retrain, "examples": runs[0].examples / afresh},
-    )
+    ended = float(np.mean([run.seconds / len(run.pack) for run in runs]))
+
+    def scored(epoch: int) -> Record:
+        """The record after an epoch."""
+        outputs = torch.cat(each(runs, lambda run, _: run.logits(epoch).cpu(), cell.device))
+        unlearned = margins(outputs, y).numpy()
+        _refuse_non_finite(cell, unlearned)
+        if epoch == runs[0].epoch:
+            _refuse_unchanged(cell, runs, unlearned, originals.margins)
+        right = outputs.argmax(-1).eq(y).numpy()
+        forward, backward = klom_and_reverse(oracle_margins, unlearned, cell.estimator)
+        moments = [run.moments[epoch] for run in runs]
+        took = [moment.seconds / len(run.pack) for run, moment in zip(runs, moments, strict=True)]
+        per_member = float(np.mean(took))
+        return Record(
+            cell=cell,
+            points=forward,
+            scores={split: summarise(forward[rows]) for split, rows in splits.items()},
+            reverse={split: summarise(backward[rows]) for split, rows in splits.items()},
+            do_nothing={split: summarise(nothing[rows]) for split, rows in splits.items()},
+            nowhere={split: summarise(nowhere[rows]) for split, rows in splits.items()},
+            floor=dict.fromkeys(splits, noise),
+            accuracy={split: float(right[:, rows].mean()) for split, rows in splits.items()},
+            accuracy_do_nothing={
+                split: float(originals.right[:, rows].mean()) for split, rows in splits.items()
+            },
+            accuracy_oracle=held.accuracy(cell.oracles),
+            epoch=epoch,
+            seconds={
+                "unlearn": seconds * per_member / ended,
+                "per_member": per_member,
+                "retrain": retrain,
+            },
+            relative_cost={
+                "time": per_member / retrain,
+                "examples": moments[0].examples / afresh,
+            },
+        )
+
+    *earlier, last = (scored(epoch) for epoch in cell.epochs or [runs[0].epoch])
+    return replace(last, earlier=tuple(earlier))
 
 
 @dataclass(frozen=True)
@@ -187,6 +198,16 @@ def logits_of(
     return torch.cat(each(packs(range(len(states)), task.pack), of_pack, device))
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What a run was after an epoch. state: None for that which the model is in still."""
+
+    result: Any
+    state: list[torch.Tensor] | None
+    seconds: float
+    examples: int
+
+
 class Run:
     """One pack of originals on its way to being unlearned; `given` is what the method asks for."""
 
@@ -209,12 +230,13 @@ class Run:
             data.points(rows, streams) for rows in (cell.forget_set.indices, cell.forget_set.retain)
         )
         self.result: Any = self.model
+        self.moments: dict[int, Moment] = {}
 
     def epochs(self) -> Iterator[None]:
         """Run the method to its end."""
         method = self.cell.method
         self.model.train()
-        start = time.perf_counter()
+        start, wanted = time.perf_counter(), self.cell.epochs
         steps = method.function(
             self.model,
             self.forget,
@@ -233,24 +255,38 @@ class Run:
                 )
             if result is not None:
                 self.result = result
+            if self.epoch in wanted:
+                self._keep(start, [v.clone() for v in self.model.network.state_dict().values()])
             yield
+            if wanted and self.epoch == wanted[-1]:
+                break
         if not self.epoch:
             raise KlomError(_yields_nothing(self.cell))
+        self._keep(start, None)
+
+    def _keep(self, start: float, state: list[torch.Tensor] | None) -> None:
         if self.cell.device.type == "cuda":
             torch.cuda.synchronize(self.cell.device)
         self.seconds = time.perf_counter() - start
+        self.moments[self.epoch] = Moment(self.result, state, self.seconds, self.examples)
 
     @property
     def examples(self) -> int:
         """Training examples that one member has seen."""
         return self.forget.seen + self.retain.seen
 
-    def logits(self) -> torch.Tensor:
-        """Logits [pack, points, classes] of what the method made, on all points."""
+    def logits(self, epoch: int) -> torch.Tensor:
+        """Logits [pack, points, classes] of what the method had made by an epoch, on all points.
+
+        The model is put back to where it was then: ask for later epochs later.
+        """
         data = self.cell.task.data_on(self.cell.device)
-        points = len(data.y())
+        points, moment = len(data.y()), self.moments[epoch]
+        values = self.model.network.state_dict().values()
         with evaluating(self.model):
-            z = data.logits(self.result, len(self.pack))
+            for value, then in zip(values, moment.state or values, strict=True):
+                value.copy_(then)
+            z = data.logits(moment.result, len(self.pack))
         if z.ndim != 3 or z.shape[:2] != (len(self.pack), points):
             raise KlomError(
                 f"{self.cell.method.name} made outputs of shape {tuple(z.shape)}, where logits "
@@ -263,6 +299,20 @@ class Run:
         """Members whose parameters and buffers are the original's still."""
         pairs = zip(self.pack, self.before, self.model.fingerprints(), strict=True)
         return [member for member, before, after in pairs if before == after]
+
+
+def _refuse_other_epochs(cell: Cell, runs: list[Run]) -> None:
+    epochs = sorted({run.epoch for run in runs})
+    if len(epochs) > 1:
+        raise KlomError(
+            f"{cell.method.name} yielded {epochs} times for different members: all must have the "
+            "same number of epochs"
+        )
+    if cell.epochs and epochs[0] < cell.epochs[-1]:
+        raise KlomError(
+            f"{cell.method.name} yielded {epochs[0]} times with {dict(cell.settings)}, and "
+            f"--klom-epochs asks for epoch {cell.epochs[-1]}"
+        )
 
 
 def _yields_nothing(cell: Cell) -> str:

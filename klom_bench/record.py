@@ -41,6 +41,7 @@ def what_is_asked(
     task: str,
     forget_set: ForgetSet,
     method: str,
+    setting: str,
     members: int,
     oracles: int,
     estimator: Estimator,
@@ -52,6 +53,7 @@ def what_is_asked(
         "forget_set": forget_set.name,
         "forget_set_sha256": forget_set.sha256,
         "method": method,
+        "setting": setting,
         "members": {"oracle": oracles, "unlearned": members},
         "estimator": {
             "name": estimator.name,
@@ -64,9 +66,23 @@ def what_is_asked(
     }
 
 
+def unfit_for(method: Method, task: Task) -> str | None:
+    """Why a method applies to no forget set of a task; None where it may."""
+    if method.needs_conv and not task.has_conv:
+        return (
+            f"{method.name} needs conv layers, and models of {task.name} have none "
+            "(those of --klom-task=digits_cnn have)"
+        )
+    return None
+
+
 @dataclass(frozen=True)
 class Cell:
-    """Everything that decides a record: members are unlearned models, oracles may be more."""
+    """Everything that decides a record: members are unlearned models, oracles may be more.
+
+    setting: what is swept, in words. epochs: those after which to score; only the last if there are
+    none. tuning: how the settings were found.
+    """
 
     task: Task
     method: Method
@@ -77,6 +93,9 @@ class Cell:
     seed: int
     estimator: Estimator
     device: torch.device
+    setting: str = ""
+    epochs: tuple[int, ...] = ()
+    tuning: Mapping[str, Any] | None = None
 
     @property
     def original_id(self) -> EnsembleId:
@@ -96,12 +115,13 @@ class Cell:
     @property
     def unfit(self) -> str | None:
         """Why the method does not apply here; None where it does."""
-        method, task, f = self.method, self.task, self.forget_set
-        if method.needs_conv and not task.has_conv:
-            return f"{method.name} needs conv layers, and models of {task.name} have none"
-        if method.class_wise_only and not task.is_class(f):
-            return f"{method.name} unlearns whole classes only, and {f.name} is none"
-        return None
+        name, forget_set = self.method.name, self.forget_set
+        if self.method.class_wise_only and not self.task.is_class(forget_set):
+            return (
+                f"{name} unlearns whole classes only, and {forget_set.name} is none "
+                "(class_9 of digits is one)"
+            )
+        return unfit_for(self.method, self.task)
 
     @property
     def splits(self) -> dict[str, np.ndarray]:
@@ -119,7 +139,8 @@ class Record:
 
     points: KLOM of every point, float64 [points], train first. nowhere: what models score that are
     nowhere near the oracles, about the most there is. relative_cost compares with
-    training afresh on R: `time` measured, `examples` counted.
+    training afresh on R: `time` measured, `examples` counted. earlier: after earlier epochs of the
+    same run.
     """
 
     cell: Cell
@@ -136,6 +157,7 @@ class Record:
     seconds: Mapping[str, float]
     relative_cost: Mapping[str, float]
     gates: tuple[Gate, ...] = ()
+    earlier: "tuple[Record, ...]" = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -177,14 +199,16 @@ class Record:
             return {split: summary.as_json() for split, summary in scores.items()}
 
         asked = what_is_asked(
-            cell.task.name, cell.forget_set, cell.method.name, cell.members, cell.oracles,
-            est, cell.seed,
+            cell.task.name, cell.forget_set, cell.method.name, cell.setting, cell.members,
+            cell.oracles, est, cell.seed,
         )  # fmt: skip
         return {
             "schema": SCHEMA,
             "version": __version__,
             **asked,
             "hyperparameters": {name: plain_setting(v) for name, v in cell.settings.items()},
+            "tuning": cell.tuning,
+            "sees_oracles": cell.method.sees_oracles,
             "epoch": self.epoch,
             "device": str(cell.device),
             "scores": summaries(self.scores),
@@ -209,4 +233,15 @@ class Record:
                 for g in self.gates
             ],
             "verdict": self.verdict,
+            "earlier": [
+                {
+                    "epoch": r.epoch,
+                    "scores": summaries(r.scores),
+                    "reverse": summaries(r.reverse),
+                    "accuracy": numbers(r.accuracy),
+                    "seconds": numbers(r.seconds),
+                    "relative_cost": numbers(r.relative_cost),
+                }
+                for r in self.earlier
+            ],
         }

@@ -75,10 +75,10 @@ def test_members_do_not_depend_on_how_many_there_are(cell, small_store):
 
         asked = cell("random_label", members=members)
         states = Store(small_store).states(asked.original_id, members)
-        run = Run(asked, states, list(range(members)))
+        run = Run(asked, states, list(range(members)), {})
         for _ in run.epochs():
             pass
-        return run.logits()
+        return run.logits(run.epoch)
 
     Store(small_store).complete(cell("ga").original_id, 30, torch.device("cpu"))
     assert torch.equal(unlearned(30)[:4], unlearned(4))
@@ -88,7 +88,11 @@ def test_json_is_plain_and_whole(measured):
     record = measured("ga", lr=0.3)
     content = json.loads(json.dumps(record.as_json(), allow_nan=False))
     assert content["schema"] == 1
-    assert content["hyperparameters"] == {"lr": 0.3, "epochs": 5, "batch_size": 64}
+    assert content["hyperparameters"] == {
+        "lr": 0.3, "epochs": 5, "batch_size": 64, "optimizer": "sgd", "schedule": "constant",
+        "max_norm": 0.0, "freeze_batchnorm": False,
+    }  # fmt: skip
+    assert (content["setting"], content["tuning"], content["earlier"]) == ("", None, [])
     assert content["estimator"] == {
         "name": "default", "direction": "oracle || unlearned", "bins": 18, "eps": 1e-5, "clip": None,
     }  # fmt: skip

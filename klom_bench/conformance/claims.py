@@ -4,11 +4,13 @@
     Resets: the same words                                                    (default: nothing)
     Sees: forget and retain | forget | retain | nothing          (default: forget and retain)
     BatchNorm: frozen | updated                                   (default: nothing is said)
+    Tried with: NAME VALUE, ...      (hyperparameters for the few points on which it is tried)
 
 `4.*` are names of parameters, `k` and `share` hyperparameters of the method (or numbers, `50 %`);
 `last k` are the last k blocks, the children of the network that have parameters.
 """
 
+import ast
 import functools
 import inspect
 import re
@@ -22,7 +24,7 @@ from torch import nn
 from klom_bench.errors import KlomError, unknown
 
 _LINE = re.compile(
-    r"^\s*(Trains|Resets|Sees|BatchNorm):\s*(.*?)\.?\s*$", re.MULTILINE | re.IGNORECASE
+    r"^\s*(Trains|Resets|Sees|BatchNorm|Tried with):\s*(.*?)\.?\s*$", re.MULTILINE | re.IGNORECASE
 )
 _ALLOWED = {
     "sees": ("forget and retain", "forget", "retain", "nothing"),
@@ -32,12 +34,13 @@ _ALLOWED = {
 
 @dataclass(frozen=True)
 class Claims:
-    """The four lines; what a docstring leaves out has its default."""
+    """The lines; what a docstring leaves out has its default."""
 
     trains: str = "all"
     resets: str = "nothing"
     sees: str = "forget and retain"
     batchnorm: str = ""
+    tried_with: str = ""
 
     def see(self, points: str) -> bool:
         """Whether forget or retain points make a difference."""
@@ -54,7 +57,7 @@ def source_of(function: Any) -> Any:
 def claims_of(function: Any) -> Claims:
     """What the docstring says; KlomError for a word that is not known."""
     doc = inspect.getdoc(source_of(function)) or ""
-    said = {name.lower(): value for name, value in _LINE.findall(doc)}
+    said = {name.lower().replace(" ", "_"): value for name, value in _LINE.findall(doc)}
     for name, words in _ALLOWED.items():
         if name in said and said[name] not in words:
             raise KlomError(f"the docstring: {unknown(f'word after {name}:', said[name], words)}")
@@ -83,6 +86,21 @@ def names(claim: str, network: nn.Module, settings: Mapping[str, Any]) -> set[st
                 f"the weights` and names of parameters: {unknown('parameter', pattern, known)}"
             )
         found |= matching
+    return found
+
+
+def tried_with(claim: str) -> dict[str, Any]:
+    """Hyperparameters that a claim gives; KlomError where it cannot be read."""
+    found = {}
+    for part in filter(None, re.split(r",\s*", claim)):
+        name, _, value = part.partition(" ")
+        try:
+            found[name] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            raise KlomError(
+                f"the docstring says `Tried with: {claim}`: "
+                "it must be NAME VALUE, ..., as alpha 1.5"
+            ) from None
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from klom_bench.conformance.claims import Claims, claims_of
+from klom_bench.conformance.claims import Claims, claims_of, tried_with
 from klom_bench.conformance.probe import probe
 from klom_bench.conformance.trial import MEMBERS, Outcome, Trial, Watch
 from klom_bench.methods.method import Method
@@ -18,12 +18,17 @@ from klom_bench.tasks.task import Task
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A method, its settings, and the task that it is meant for."""
+    """A method, its settings (with what it is to be tried with), and the task it is meant for."""
 
     method: Method
     settings: Mapping[str, Any]
     task: Task
     device: torch.device
+
+    def __post_init__(self) -> None:
+        wanted = tried_with(self.claims.tried_with)
+        settings = self.method.settings({**self.settings, **wanted}, {})
+        object.__setattr__(self, "settings", settings)
 
     @cached_property
     def claims(self) -> Claims:

@@ -271,7 +271,9 @@ class Trial:
             if watch is not None:
                 watch.on = False
             y = cell.task.data.y()
-            return Outcome(margins(run.logits().cpu(), y).numpy(), run.model.states(), run.epoch)
+            return Outcome(
+                margins(run.logits(run.epoch).cpu(), y).numpy(), run.model.states(), run.epoch
+            )
 
         return self._alone(unlearn)
 

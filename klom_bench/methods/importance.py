@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import grad, jacrev
 
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.per_example import Outputs, Parameters, Statistic, mean_over_examples
+from klom_bench.ensemble.per_example import Size, Slopes, mean_over_examples
 from klom_bench.ensemble.points import Points
 
 
@@ -18,10 +17,12 @@ def ssd(
     """Selective synaptic dampening: where I_F > α I_D: θ ← min(λ I_D / I_F, 1) θ.
 
     I = mean (∂ℓ/∂θ)² over single examples, in eval mode; I_D over all train points, F included.
-    Source: Foster 2024 (arXiv 2308.07707). Defaults: α 10, λ 1 as there.
+    Source: Foster 2024 (arXiv 2308.07707). Defaults: α 10, λ 1 as there. I_F / I_D is at most
+    |D| / |F|: with a larger α nothing changes.
     Trains: 100 % of the weights.
+    Tried with: alpha 1.5.
     """
-    dampen(model, *importances(model, forget, retain, _squared_gradient), alpha, lam)
+    dampen(model, *importances(model, forget, retain, _of_loss, torch.square), alpha, lam)
     yield
 
 
@@ -33,28 +34,29 @@ def lfssd(
     Source: Foster 2024 (arXiv 2402.19308). Defaults: those of `ssd`, since importances enter by
     their ratio only.
     Trains: 100 % of the weights.
+    Tried with: alpha 1.5.
     """
-    dampen(model, *importances(model, forget, retain, _output_sensitivity), alpha, lam)
+    dampen(model, *importances(model, forget, retain, _of_squared_norm, torch.abs), alpha, lam)
     yield
 
 
-def _squared_gradient(f: Outputs, theta: Parameters, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    found = grad(lambda t: F.cross_entropy(f(t, x), y))(theta)
-    return {name: g.square() for name, g in found.items()}
-
-
-def _output_sensitivity(f: Outputs, theta: Parameters, x: Tensor, _: Tensor) -> dict[str, Tensor]:
-    found = grad(lambda t: f(t, x).square().sum())(theta)
-    return {name: g.abs() for name, g in found.items()}
-
-
 def importances(
-    model: Ensemble, forget: Points, retain: Points, statistic: Statistic
+    model: Ensemble, forget: Points, retain: Points, slopes: Slopes, size: Size
 ) -> tuple[list[Tensor], list[Tensor]]:
     """I_F and I_D."""
-    of_f, of_r = (mean_over_examples(model, points, statistic) for points in (forget, retain))
+    of_f, of_r = (mean_over_examples(model, points, slopes, size) for points in (forget, retain))
     f = len(forget) / (len(forget) + len(retain))
     return of_f, [f * i_f + (1 - f) * i_r for i_f, i_r in zip(of_f, of_r, strict=True)]
+
+
+def _of_loss(z: Tensor, y: Tensor) -> Tensor:
+    """∂ℓ/∂z, ℓ the cross-entropy: [1, ..., classes]."""
+    return (z.softmax(-1) - F.one_hot(y, z.shape[-1])).unsqueeze(0)
+
+
+def _of_squared_norm(z: Tensor, _: Tensor) -> Tensor:
+    """∂‖z‖²/∂z: [1, ..., classes]."""
+    return 2 * z.unsqueeze(0)
 
 
 @torch.no_grad()
@@ -80,14 +82,17 @@ def fisher(
     α from the middle (in powers of ten) of the published range 1e-9 ... .2.
     Sees: retain.
     """
-    information = mean_over_examples(model, retain, _fisher)
+    information = mean_over_examples(model, retain, _scores, torch.square)
     with torch.no_grad():
         for p, f_r in zip(model.parameters(), information, strict=True):
             p.add_((alpha / f_r).clamp(max=largest).sqrt() * model.noise_like(p))
     yield
 
 
-def _fisher(f: Outputs, theta: Parameters, x: Tensor, _: Tensor) -> dict[str, Tensor]:
-    p = f(theta, x).softmax(0)
-    scores = jacrev(lambda t: f(t, x).log_softmax(0))(theta)
-    return {name: torch.einsum("c,c...->...", p, s.square()) for name, s in scores.items()}
+def _scores(z: Tensor, _: Tensor) -> Tensor:
+    """√p_c ∂ log p_c / ∂z for every class c: [classes, ..., classes]."""
+    p = z.softmax(-1)
+    by_class = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).view(
+        -1, *[1] * (z.ndim - 1), z.shape[-1]
+    )
+    return p.movedim(-1, 0).sqrt().unsqueeze(-1) * (by_class - p)

@@ -10,7 +10,7 @@ from klom_bench.plugin import distribution, hookspec
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
-from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS, TERMINAL
+from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS, TERMINAL, UNFIT
 from klom_bench.plugin.options import add_options, read_options
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         else {
             "klom_task": [settings.task.name],
             "klom_forget_set": [forget_set.name for forget_set in settings.forget_sets],
-            "klom_method": list(settings.options.methods),
+            "klom_method": list(settings.variants),
         }
     )
     for name, values in parameters.items():
@@ -158,7 +158,7 @@ def pytest_collection_modifyitems(
 def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
     """What is known only now: no KLOM test, a method that is no fixture, limits of nothing."""
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.collected import check_baseline, check_methods
+    from klom_bench.plugin.collected import check_baseline, check_fit, check_methods
 
     if not items:
         if session.testsfailed:
@@ -171,6 +171,7 @@ def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.I
     try:
         check_methods(session, settings, items)
         check_baseline(settings, items)
+        check_fit(settings, items)
     except KlomError as error:
         return str(error)
     return None
@@ -202,6 +203,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
         report.klom = item.stash[RECORD]
     if report.when == "teardown" and CONFORMS in item.stash:
         report.klom_conforms = item.stash[CONFORMS]
+    if report.when == "teardown" and UNFIT in item.stash:
+        report.klom_unfit = item.stash[UNFIT]
     return report
 
 
@@ -212,8 +215,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         return None
     options, count = settings.options, distribution.workers(config)
     share = distribution.sharing(count, options.device) if count else ""
+    many = len(settings.variants) > 6
+    names = f"{len(settings.variants)} methods" if many else ", ".join(settings.variants)
     return (
-        f"klom: {', '.join(options.methods)} on {settings.task.name} "
+        f"klom: {names} on {settings.task.name} "
         f"({len(settings.forget_sets)} forget sets), {options.models} models against "
         f"{options.oracles} oracles, seed {options.seed}, estimator {settings.estimator.name}, "
         f"{settings.device}{share}, store {settings.store.root}"

@@ -9,6 +9,7 @@ from klom_bench.gates import check_names, checked_limits
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.plugin.settings import Settings
+from klom_bench.record import unfit_for
 
 
 def check_baseline(settings: Settings, items: Sequence[pytest.Item]) -> None:
@@ -24,6 +25,27 @@ def check_baseline(settings: Settings, items: Sequence[pytest.Item]) -> None:
             settings.baseline.refuse_strangers(tests)
 
 
+def check_fit(settings: Settings, items: Sequence[pytest.Item]) -> None:
+    """KlomError where none of the tests is of a method that applies there."""
+    reasons = []
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) else {}
+        variant = settings.variants.get(str(params.get("klom_method")))
+        overridden = (
+            variant
+            and len(item.session._fixturemanager.getfixturedefs(variant.method, item) or ()) > 1
+        )
+        if variant is None or variant.method not in BUILT_IN or overridden:
+            return
+        method = method_of(variant.method, BUILT_IN[variant.method])
+        if "klom_forget_set" in params:
+            reasons.append(settings.cell(method, variant, str(params["klom_forget_set"])).unfit)
+        else:
+            reasons.append(unfit_for(method, settings.task))
+    if reasons and all(reasons):
+        raise KlomError(f"nothing can be measured: {reasons[0]}")
+
+
 def check_methods(
     session: pytest.Session, settings: Settings, items: Sequence[pytest.Item]
 ) -> None:
@@ -34,14 +56,15 @@ def check_methods(
         lookup = session._fixturemanager.getfixturedefs
         return max(len(lookup(name, item) or ()) for item in items)
 
-    for name in settings.options.methods:
+    for variant in settings.variants.values():
+        name = variant.method
         if not fixtures(name):
             raise KlomError(
                 f"{unknown('method', name, BUILT_IN)}; or write a fixture {name!r} that returns "
                 "your method (README, 'A method of your own')"
             )
         if fixtures(name) == 1 and name in BUILT_IN:  # with two, the user's takes its place
-            settings.hyperparameters(method_of(name, BUILT_IN[name]))
+            settings.hyperparameters(method_of(name, BUILT_IN[name]), variant)
     others = [name for name in settings.gates if fixtures(name)]
     methods = dict.fromkeys((*settings.options.methods, *others, *BUILT_IN))
     check_names(settings.gates, methods, settings.known_forget_sets)

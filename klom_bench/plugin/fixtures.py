@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS
+from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS, UNFIT
 
 if TYPE_CHECKING:
     from klom_bench.conformance.subject import Subject
     from klom_bench.methods.method import Method
+    from klom_bench.plugin.variants import Variant
     from klom_bench.record import Cell, Record
 
 T = TypeVar("T")
@@ -51,14 +52,15 @@ def _from_method(traceback: TracebackType | None) -> TracebackType | None:
     return part or traceback
 
 
-def _selected(request: pytest.FixtureRequest, name: str) -> "Method":
-    """The method of a test: the fixture of its name."""
+def _selected(request: pytest.FixtureRequest, label: str) -> "tuple[Method, Variant]":
+    """The method of a test, which is the fixture of its name, and what is given for it."""
     from klom_bench.methods.method import method_of
 
     if problem := request.config.stash.get(PROBLEM, None):
         pytest.fail(problem, pytrace=False)
-    function = request.getfixturevalue(name)
-    return told_plainly(lambda: method_of(name, function))
+    variant = request.config.stash[SETTINGS].variants[label]
+    function = request.getfixturevalue(variant.method)
+    return told_plainly(lambda: method_of(variant.method, function)), variant
 
 
 @pytest.fixture
@@ -66,8 +68,15 @@ def klom_cell(
     request: pytest.FixtureRequest, klom_task: str, klom_forget_set: str, klom_method: str
 ) -> "Cell":
     """The (task, method, forget set) of this test."""
-    method, settings = _selected(request, klom_method), request.config.stash[SETTINGS]
-    return told_plainly(lambda: settings.cell(method, klom_forget_set))
+    (method, variant), settings = _selected(request, klom_method), request.config.stash[SETTINGS]
+    cell = told_plainly(lambda: settings.cell(method, variant, klom_forget_set))
+    if reason := cell.unfit:
+        request.node.stash[UNFIT] = {
+            "task": klom_task, "forget_set": klom_forget_set, "method": variant.method,
+            "setting": variant.setting, "sees_oracles": method.sees_oracles, "unfit": reason,
+        }  # fmt: skip
+        pytest.skip(reason)
+    return cell
 
 
 def properties(record: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -167,9 +176,13 @@ def klom_conformance(
 ) -> Conformance:
     """klom_conformance.check(): whether the selected method does what it says."""
     from klom_bench.conformance.subject import Subject
+    from klom_bench.record import unfit_for
 
-    method, settings = _selected(request, klom_method), request.config.stash[SETTINGS]
-    hyperparameters = told_plainly(lambda: settings.hyperparameters(method))
+    (method, variant), settings = _selected(request, klom_method), request.config.stash[SETTINGS]
+    hyperparameters = told_plainly(lambda: settings.hyperparameters(method, variant))
+    if reason := unfit_for(method, settings.task):
+        request.node.stash[UNFIT] = {"unfit": reason}
+        pytest.skip(reason)
     subject = Subject(method, hyperparameters, settings.task, settings.device)
     return Conformance(request.node, subject)
 

@@ -42,7 +42,7 @@ class GitHub:
         target = os.environ.get("GITHUB_STEP_SUMMARY")
         if not target:
             return
-        page = job_summary(self._summary.records(), self._summary.told(), self._failures)
+        page = job_summary(self._summary.rows(), self._summary.told(), self._failures)
         try:
             with Path(target).open("a", encoding="utf-8") as file:
                 file.write(page)

@@ -8,10 +8,16 @@ from typing import Any, Literal
 
 import pytest
 
+from klom_bench.plugin.variants import Param
+
 _HELP = {
-    "method": "unlearning method: a built-in one (see --klom-list) or a fixture of your own that "
-    "returns a method; repeatable, or several with commas. Only KLOM tests run then",
-    "param": "hyperparameter of the selected methods, or of one: lr=1e-3, ga.lr=1e-3; repeatable",
+    "method": "unlearning method: a built-in one (see --klom-list), all of these (all), or a "
+    "fixture of your own that returns a method; repeatable, or several with commas. Then only KLOM "
+    "tests run",
+    "param": "hyperparameter of the selected methods, or of one: lr=1e-3, ga.lr=1e-3; several "
+    "values, lr=1e-4,1e-3, make a test each; repeatable, then all combinations",
+    "tuned": "a file of `klom tune`: its choice takes the place of a method's defaults; repeatable",
+    "epochs": "score after these epochs of one run, as 1,3,5,10; gates hold for the last",
     "task": "task to run (default: digits)",
     "forget_set": "forget sets by name, number or range: forget_set_3, 3, 1-3, or 1-3,7; "
     "repeatable (default: all of the task)",
@@ -30,7 +36,7 @@ _HELP = {
     "max_regression": "gate: fail where a score rises above the baseline's by more than this, as "
     "forget_p95=10%% or forget_p95=0.2 (nats); repeatable",
 }
-_LISTS = ("method", "param", "forget_set", "max", "max_regression")
+_LISTS = ("method", "param", "tuned", "forget_set", "max", "max_regression")
 _INTEGERS = ("models", "oracles", "seed")
 
 
@@ -42,7 +48,9 @@ class Options:
     """
 
     methods: tuple[str, ...]
-    params: tuple[tuple[str | None, str, Any], ...]
+    params: tuple[Param, ...]
+    tuned: tuple[Path, ...]
+    epochs: tuple[int, ...]
     task: str
     forget_sets: tuple[str, ...]
     models: int
@@ -135,6 +143,8 @@ def read_options(config: pytest.Config) -> Options:
     return Options(
         methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
         params=tuple(_param(text) for text in pairs("param")),
+        tuned=tuple(_tuned(config)),
+        epochs=_epochs(value("epochs", "")),
         task=value("task", "digits"),
         forget_sets=tuple(many("forget_set")),
         models=models,
@@ -151,12 +161,40 @@ def read_options(config: pytest.Config) -> Options:
     )
 
 
-def _param(text: str) -> tuple[str | None, str, Any]:
+def _tuned(config: pytest.Config) -> list[Path]:
+    given = config.getoption("klom_tuned")
+    if given is not None:
+        return [config.invocation_params.dir / Path(path).expanduser() for path in given]
+    return [config.rootpath / Path(path).expanduser() for path in config.getini("klom_tuned")]
+
+
+def _epochs(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in str(text).split(",") if part.strip()]
+    if any(not part.isdecimal() or int(part) < 1 for part in parts):
+        raise pytest.UsageError(f"--klom-epochs must be numbers from 1 on, as 1,3,5; got {text!r}")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _param(text: str) -> Param:
     path, equals, value = text.partition("=")
     method, _, name = path.rpartition(".")
     if not equals or not name.isidentifier() or not value:
         raise pytest.UsageError(f"--klom-param must be [METHOD.]NAME=VALUE, got {text!r}")
-    return (method or None), name, _literal(value)
+    return (method or None), name, _values(value)
+
+
+def _values(text: str) -> tuple[Any, ...]:
+    """One value, or several with commas between them; (3, 5) is one."""
+    try:
+        body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return tuple(dict.fromkeys(_literal(part.strip()) for part in text.split(",")))
+    if not (isinstance(body, ast.Tuple) and body.elts):
+        return (_literal(text),)
+    if body.elts[0].col_offset > body.col_offset:  # in parentheses
+        return (_literal(text),)
+    parts = (ast.get_source_segment(text.strip(), part) or "" for part in body.elts)
+    return tuple(dict.fromkeys(_literal(part) for part in parts))
 
 
 def _literal(value: str) -> Any:

@@ -20,6 +20,7 @@ from klom_bench.gates import checked_limits, checked_table, limits_for
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
+from klom_bench.plugin.variants import Variant, variants
 from klom_bench.record import Cell, what_is_asked
 from klom_bench.store.forget_sets import selected, stored
 from klom_bench.store.hub import Hub
@@ -28,6 +29,8 @@ from klom_bench.store.published import look
 from klom_bench.store.store import Missing, Store
 from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.task import Task
+from klom_bench.tuning.tune import Tuning
+from klom_bench.tuning.tune import load as load_tuning
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Settings:
     """One run: everything that its cells share."""
 
     options: Options
+    variants: Mapping[str, Variant]
+    tunings: Mapping[str, Tuning]
     task: Task
     forget_sets: tuple[ForgetSet, ...]
     estimator: Estimator
@@ -46,25 +51,37 @@ class Settings:
     baseline: Baseline | None
     regressions: Mapping[str, Regression]
 
-    def hyperparameters(self, method: Method) -> dict[str, Any]:
-        """The settings of a method: its defaults, the task's, --klom-param."""
-        built_in = methods.BUILT_IN.get(method.name, method.function)
-        of_task = self.task.hyperparameters.get(method.name, {})
-        given = {
-            name: value
-            for wanted in (None, method.name)  # what is said of one method wins
-            for owner, name, value in self.options.params
-            if owner == wanted
-        }
-        # A user's method that took the name of a built-in one has defaults of its own.
-        return method.settings(given, of_task if method.function is built_in else {})
+    def hyperparameters(self, method: Method, variant: Variant) -> dict[str, Any]:
+        """The settings of a method: its defaults, the task's or tuned ones, --klom-param."""
+        given = dict(variant.given)
+        epochs = self.options.epochs
+        if epochs and type(method.hyperparameters.get("epochs")) is int:
+            given.setdefault("epochs", epochs[-1])
+        defaults, _ = self._tuned(method)
+        return method.settings(given, defaults)
 
-    def cell(self, method: Method, forget_set: str) -> Cell:
+    def _tuned(self, method: Method) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+        """Defaults that take the place of the method's own, and how they were found."""
+        if tuning := self.tunings.get(method.name):
+            return tuning.chosen(), tuning.provenance()
+        # A user's method that took the name of a built-in one has defaults of its own.
+        if method.function is not methods.BUILT_IN.get(method.name, method.function):
+            return {}, None
+        name = method.name
+        return self.task.hyperparameters.get(name, {}), self.task.tunings.get(name)
+
+    def cell(self, method: Method, variant: Variant, forget_set: str) -> Cell:
         """One test."""
+        settings = self.hyperparameters(method, variant)
+        chosen, provenance = self._tuned(method)
+        as_tuned = all(settings[name] == value for name, value in chosen.items())
         return Cell(
             task=self.task,
             method=method,
-            settings=self.hyperparameters(method),
+            settings=settings,
+            setting=variant.setting,
+            epochs=self.options.epochs if "epochs" in method.hyperparameters else (),
+            tuning=provenance if as_tuned else None,
             forget_set=next(f for f in self.forget_sets if f.name == forget_set),
             members=self.options.models,
             oracles=self.options.oracles,
@@ -117,12 +134,14 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
     store = _store(options, tasks[options.task])
     hub = Hub.default() if store.missing == "download" else None
     task = stored(tasks[options.task], store.root, hub)
+    named = (methods.BUILT_IN if name == "all" else [name] for name in options.methods)
+    options = replace(options, methods=tuple(dict.fromkeys(n for group in named for n in group)))
     names = selected(options.forget_sets, tuple(task.forget_sets))
-    for owner, name, value in options.params:
+    for owner, name, values in options.params:
         if owner not in (None, *options.methods):
             raise KlomError(
-                f"--klom-param {owner}.{name}={value}: {owner!r} is not among the methods selected "
-                f"with --klom-method: {', '.join(options.methods)}"
+                f"--klom-param {owner}.{name}={','.join(map(str, values))}: {owner!r} is not among "
+                f"the methods selected with --klom-method: {', '.join(options.methods)}"
             )
     gates, gates_file = _gates(config)
     checked_limits(dict(options.limits), "--klom-max")
@@ -133,6 +152,8 @@ def resolve(options: Options, config: pytest.Config) -> Settings:
         raise KlomError(str(error)) from error
     return Settings(
         options=options,
+        variants=variants(options.methods, options.params),
+        tunings=_tunings(options, task),
         task=task,
         forget_sets=forget_sets,
         estimator=estimator,
@@ -169,14 +190,29 @@ def _baseline(
     baseline.refuse_other_settings(
         [
             what_is_asked(
-                options.task, forget_set, method, options.models, options.oracles, estimator,
-                options.seed,
+                options.task, forget_set, variant.method, variant.setting, options.models,
+                options.oracles, estimator, options.seed,
             )
             for forget_set in forget_sets
-            for method in options.methods
+            for variant in variants(options.methods, options.params).values()
         ]
     )  # fmt: skip
     return baseline
+
+
+def _tunings(options: Options, task: Task) -> dict[str, Tuning]:
+    """Files of `klom tune`, by method; KlomError for one that is not of this run."""
+    found: dict[str, Tuning] = {}
+    for path in options.tuned:
+        tuning = load_tuning(path)
+        of_task, method = tuning.asked["task"], tuning.asked["method"]
+        if of_task != task.name or method not in options.methods or method in found:
+            raise KlomError(
+                f"--klom-tuned {path}: it is of {method} on {of_task}; each file must be of "
+                f"another of the methods selected ({', '.join(options.methods)}) on {task.name}"
+            )
+        found[method] = tuning
+    return found
 
 
 def _store(options: Options, task: Task) -> Store:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from klom_bench import baseline
+from klom_bench.baseline import test_of
 from klom_bench.errors import KlomError
 from klom_bench.plugin.ids import is_of
 from klom_bench.plugin.keys import PROBLEM
@@ -26,6 +27,7 @@ class Summary:
         self._conformance: set[str] = set()
         self._passed: set[str] = set()
         self._hold: set[str] = set()
+        self._unfit: dict[str, dict[str, Any]] = {}
         self._saved: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -49,6 +51,8 @@ class Summary:
         record = getattr(report, "klom", None)
         if record is not None:
             self._found[report.nodeid] = record
+        if unfit := getattr(report, "klom_unfit", None):
+            self._unfit[report.nodeid] = unfit
         if getattr(report, "klom_conforms", False):
             self._hold.add(report.nodeid)
 
@@ -69,7 +73,7 @@ class Summary:
         if path is None:
             return True
         gone = self._tests_gone(path)
-        if not self._found or len(self._found) < len(self._tests):
+        if not self._found or len(self._found) < len(self._fit()):
             why = f"not all tests were measured; {path} is as it was"
         elif red and options.baseline and options.baseline.resolve() == path.resolve():
             why = (
@@ -98,6 +102,10 @@ class Summary:
             return 0
         return len(set(old) - {baseline.test_of(record) for record in self._found.values()})
 
+    def _fit(self) -> set[str]:
+        """Tests of methods that apply where they are tried."""
+        return self._tests - set(self._unfit)
+
     def _runs(self) -> bool:
         option = self._config.option
         return not (option.klom_plan or option.collectonly)
@@ -113,26 +121,34 @@ class Summary:
         records = self.records()
         if records:
             terminalreporter.write_line(headline(records))
-            for text in table(records):
+            for text in table(self.rows()):
                 terminalreporter.write_line(text)
-        complete = len(records) == len(self._tests)
+        complete = len(records) == len(self._fit())
         for text in self.told():
             terminalreporter.write_line(text, red=not complete and " tests measured" in text)
 
     def records(self) -> list[dict[str, Any]]:
-        """Forget sets and methods in the order asked for, however workers shared them."""
+        """What was measured, in the order of `rows`."""
+        return [row for row in self.rows() if "unfit" not in row]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Forget sets and methods in the order asked for, however workers shared them.
+
+        Where a method does not apply, a row says why instead of scores.
+        """
         names = [forget_set.name for forget_set in self._settings.forget_sets]
-        methods = self._settings.options.methods
+        methods = list(self._settings.variants)
 
         def place(record: dict[str, Any]) -> tuple[int, int, str]:
-            forget_set, method = record["forget_set"], record["method"]  # a test may rename them
+            forget_set, method = record["forget_set"], test_of(record)[2]  # a test may rename them
             return (
                 names.index(forget_set) if forget_set in names else len(names),
                 methods.index(method) if method in methods else len(methods),
                 method,
             )
 
-        return sorted(self._found.values(), key=place)
+        unfit = [row for row in self._unfit.values() if "forget_set" in row]
+        return sorted([*self._found.values(), *unfit], key=place)
 
     def told(self) -> list[str]:
         """What the run says of itself below the table."""
@@ -144,10 +160,18 @@ class Summary:
         if problem := self._config.stash.get(PROBLEM, None):
             lines.append(f"error: {problem}")
         if self._tests or not self._conformance:
-            measured = f"{len(records)} of {len(self._tests)} tests measured"
+            measured = f"{len(records)} of {len(self._fit())} tests measured"
             lines.append(measured + (f": {counts}" if counts else ""))
+        reasons = Counter(row["unfit"] for row in self._unfit.values())
+        lines += [
+            f"n/a: {reason}: {count} test{'s' * (count > 1)} skipped"
+            for reason, count in reasons.items()
+        ]
+        if any(record["sees_oracles"] for record in records):
+            lines.append("*: sees the oracles that it is scored against: an upper bound")
         if self._conformance:
-            lines.append(f"conformance: {len(self._hold)} of {len(self._conformance)} tests hold")
+            fit = len(self._conformance - set(self._unfit))
+            lines.append(f"conformance: {len(self._hold)} of {fit} tests hold")
         if verdicts["pass"]:
             lines.append(
                 "pass: within the limits set for the test; whether it forgets, the scores say"

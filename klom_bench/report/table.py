@@ -15,7 +15,7 @@ HEAD = (
 
 def headline(records: Sequence[Json]) -> str:
     """N, the task, the estimator and the device: what every number rests on."""
-    first = records[0]
+    first = next(record for record in records if "unfit" not in record)
     members, estimator = first["members"], first["estimator"]
     return (
         f"{members['unlearned']} unlearned against {members['oracle']} oracles of {first['task']}, "
@@ -29,27 +29,41 @@ def table(records: Sequence[Json]) -> list[str]:
 
 
 def cells(records: Sequence[Json]) -> list[tuple[str, ...]]:
-    """The rows of the table without its head."""
+    """The rows of the table without its head; n/a where a method does not apply."""
     rows: list[tuple[str, ...]] = []
-    for name, group in groupby(records, lambda r: (r["task"], r["forget_set"])):
+    for (_, forget_set), group in groupby(records, lambda r: (r["task"], r["forget_set"])):
         together = list(group)
-        first = together[0]
-        rows.append(_row(name[1], "oracles (floor)", first["floor"], first["accuracy_oracle"]))
-        rows.append(_row("", "do nothing", first["do_nothing"], first["accuracy_do_nothing"]))
-        rows += [
-            _row(
-                "",
-                r["method"],
-                r["scores"],
-                r["accuracy"],
-                _number(r["seconds"]["unlearn"], ".2f"),
-                _number(r["relative_cost"]["time"], ".1%"),
-                "no gate" if r["verdict"] == "none" else r["verdict"],
-            )
-            for r in together
-            if r["method"] != "do_nothing" or r["verdict"] != "none" or len(together) == 1
-        ]
+        measured = [r for r in together if "unfit" not in r]
+        heading = [forget_set]
+        if measured:
+            first = measured[0]
+            floor, nothing = first["floor"], first["do_nothing"]
+            rows.append(_row(forget_set, "oracles (floor)", floor, first["accuracy_oracle"]))
+            rows.append(_row("", "do nothing", nothing, first["accuracy_do_nothing"]))
+            heading = []
+        for r in together:
+            shown = r["method"] != "do_nothing" or len(together) == 1
+            if "unfit" in r:
+                name = heading.pop() if heading else ""
+                rows.append((name, named(r), *["n/a"] * (len(HEAD[0]) - 2)))
+            elif shown or r["verdict"] != "none":
+                rows += [_scored(r, {**r, **early}, "") for early in r.get("earlier", ())]
+                rows.append(_scored(r, r, "no gate" if r["verdict"] == "none" else r["verdict"]))
     return rows
+
+
+def named(record: Json) -> str:
+    """The method with what is swept of it; a star where it sees the oracles."""
+    setting = record.get("setting") or ""
+    return f"{record['method']}{'*' * bool(record.get('sees_oracles'))} {setting}".strip()
+
+
+def _scored(test: Json, r: Json, verdict: str) -> tuple[str, ...]:
+    """A row of scores: of a test, or of an earlier epoch of it."""
+    epoch = f" epoch {r['epoch']}" if test.get("earlier") else ""
+    seconds, cost = r["seconds"]["unlearn"], r["relative_cost"]["time"]
+    rest = (_number(seconds, ".2f"), _number(cost, ".1%"), verdict)
+    return _row("", named(test) + epoch, r["scores"], r["accuracy"], *rest)
 
 
 def _row(forget_set: str, who: str, scores: Json, accuracy: Json, *rest: str) -> tuple[str, ...]:

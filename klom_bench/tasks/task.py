@@ -92,6 +92,7 @@ class Task:
     train_points: how many train points there are, known without loading them.
     forget_sets: name -> a function that gives the sorted indices of the set.
     hyperparameters: method -> its defaults on this task, where they differ from the published.
+    tunings: method -> how these were found, as records have it.
     pack: members computed together. version: raise it when architecture or data change.
     published: what is known of ensembles that can be downloaded; they are not trained unless asked.
     download: fetches the data.
@@ -105,6 +106,7 @@ class Task:
     train_points: int
     forget_sets: Mapping[str, Callable[[], np.ndarray]]
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tunings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pack: int = 25
     version: int = 1
     published: Published | None = None

@@ -22,14 +22,15 @@ from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.models.mlp import mlp
-from klom_bench.tasks import DIGITS, Data, Task
+from klom_bench.tasks import DIGITS, DIGITS_CNN, Data, Task
 
 CPU = torch.device("cpu")
 
 
 def examine(function, name="method", **given):
     method = method_of(name, function)
-    return complaints(Subject(method, method.settings(given, {}), DIGITS, CPU))
+    task = DIGITS_CNN if method.needs_conv else DIGITS
+    return complaints(Subject(method, method.settings(given, {}), task, CPU))
 
 
 def descend(model, points, lr, epochs=1, **more):
@@ -523,6 +524,24 @@ def test_every_check_has_a_broken_method():
 def test_built_in_methods_hold(name, defaults):
     given = DIGITS.hyperparameters.get(name, {}) if defaults == "of the task" else {}
     assert examine(BUILT_IN[name], name, **given) == {}
+
+
+def test_what_it_is_tried_with_is_in_the_docstring():
+    def method(model, forget, retain, *, lr=0.0):
+        """With no rate nothing changes.
+
+        Tried with: lr 0.05.
+        """
+        descend(model, forget, lr)
+        yield
+
+    assert examine(method) == {}
+    method.__doc__ = method.__doc__.replace("lr 0.05", "lr fast")
+    with pytest.raises(KlomError, match=r"it must be NAME VALUE, \.\.\., as alpha 1.5"):
+        examine(method)
+    method.__doc__ = method.__doc__.replace("lr fast", "rate 0.1")
+    with pytest.raises(KlomError, match="unknown hyperparameter 'rate'"):
+        examine(method)
 
 
 def test_batchnorm_frozen_may_be_asked_for():

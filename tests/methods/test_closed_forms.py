@@ -451,3 +451,28 @@ def test_classes_are_told_from_other_sets():
     assert DIGITS.is_class(DIGITS.forget_set("class_9"))
     assert not DIGITS.is_class(DIGITS.forget_set("forget_set_10"))
     assert set(DIGITS.data.y_train[DIGITS.forget_set("class_9").indices].tolist()) == {9}
+
+
+@pytest.mark.parametrize("name", ["ssd", "lfssd", "fisher"])
+def test_importances_of_any_network(name):
+    """A net that is no chain of linear layers goes another way, and must get as far."""
+
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = mlp()
+
+        def forward(self, x):
+            return self.inner(x)
+
+    settings = {"fisher": {"alpha": 1e-4}}.get(name, {"alpha": 1.5})
+    plain, *_ = run(name, **settings)
+    states = [{f"inner.{n}": v for n, v in s.items()} for s in ensemble()[0].states()]
+    gens = streams()
+    model = Ensemble(Wrapped, states, MEMBERS, gens).train()
+    points = [Points(X, Y, rows, gens) for rows in (FORGET, RETAIN)]
+    for _ in BUILT_IN[name](model, *points, **settings):
+        pass
+    for one, other in zip(plain.states(), model.states(), strict=True):
+        for key, value in one.items():
+            torch.testing.assert_close(other[f"inner.{key}"], value, rtol=1e-7, atol=1e-9)

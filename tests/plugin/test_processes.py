@@ -146,7 +146,7 @@ def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
     assert sent
     assert time.monotonic() - sent[0] < 20
     assert status == 2
-    assert "0 of 10 tests measured" in output
+    assert "0 of 11 tests measured" in output
     assert "KeyboardInterrupt" in output
     kept = len(list(store.rglob("sd_*.pt")))
     assert kept % 25 == 0

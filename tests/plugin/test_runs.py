@@ -42,7 +42,7 @@ def test_the_main_job(project):
 def test_all_forget_sets_have_stable_ids(project):
     result = project("--klom-method=ga", "--klom-method=scrub", "--collect-only", "-q")
     ids = [line for line in result.outlines if "::" in line]
-    assert len(ids) == 20
+    assert len(ids) == 22
     assert ids[:3] == [
         "test_mine.py::test_klom[digits-forget_set_1-ga]",
         "test_mine.py::test_klom[digits-forget_set_1-scrub]",

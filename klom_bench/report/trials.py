@@ -1,0 +1,31 @@
+"""What `klom tune` says."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from klom_bench.metrics.summary import SPLITS
+from klom_bench.tuning.tune import Trial, Tuning
+
+
+def trial_line(number: int, trial: Trial, tuned: Iterable[str]) -> str:
+    """One trial: its objective, mean P95 a split, and its settings."""
+    settings = " ".join(f"{name}={trial.hyperparameters[name]}" for name in tuned)
+    if trial.error is not None:
+        return f"  {number + 1:3}  failed: {trial.error.splitlines()[0][:90]}  {settings}"
+    splits = (np.mean([scores[s] for scores in trial.scores.values()]) for s in SPLITS)
+    means = " / ".join(f"{value:.2f}" for value in splits)
+    return f"  {number + 1:3}  {trial.objective:5.2f}  ({means})  {settings}"
+
+
+def best_line(tuning: Tuning, path: Path) -> str:
+    """The choice, and how to use it."""
+    method, best = tuning.asked["method"], tuning.best
+    if best is None:
+        return f"{method}: no trial could be measured; {path} says why\n"
+    chosen = " ".join(f"{name}={value}" for name, value in tuning.chosen().items())
+    return (
+        f"{method}: best of {len(tuning.trials)}: {best.objective:.2f} with {chosen}\n"
+        f"  pytest --klom-method={method} --klom-tuned={path}\n"
+    )

@@ -1,0 +1,1 @@
+"""Choosing hyperparameters on forget sets that are not gated, every trial written down."""
