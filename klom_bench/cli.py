@@ -68,6 +68,11 @@ files together.""",
 Each trial unlearns three forget sets that share no point with those that are gated, from models and
 against oracles of another seed. Every method gets as many trials; every trial is written to the
 file as it ends, and the same command goes on where it stopped.""",
+    "report": """examples:
+  pytest --klom-method=all --benchmark-json=all.json; klom report all.json
+
+Each cell is the P95 of KLOM on the forget / retain / val points; the cost is counted: training
+examples a member saw over those of a retraining, in the mean over the sets.""",
     "export": """examples:
   klom export published digits --forget-set 3
   klom export published cifar10 --forget-set 1-9 --layout easydub --models 100""",
@@ -169,6 +174,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--output", type=Path, metavar="FOLDER", help="default: STORE/tuning/TASK")
     tune.add_argument("--models", type=int, default=100, metavar="N", help="default: 100")
+
+    report = command(
+        "report", run_report, "methods by forget sets in Markdown, from benchmark JSONs"
+    )
+    report.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of --benchmark-json")
 
     for sub in (listing, verify, train, export, download, tune):
         sub.add_argument("--store", type=Path, metavar="FOLDER", help="folder of ensembles")
@@ -318,6 +328,14 @@ def run_tune(args: argparse.Namespace) -> int:
         sys.stdout.write(best_line(found, path))
         failed |= found.best is None
     return int(failed)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """`klom report`."""
+    from klom_bench.report.matrix import matrix, records_in
+
+    sys.stdout.write(matrix(records_in(args.files)))
+    return 0
 
 
 def run_download(args: argparse.Namespace) -> int:

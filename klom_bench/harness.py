@@ -20,7 +20,7 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
-from klom_bench.methods.needs import Datamodels, oracles_for
+from klom_bench.methods.needs import SUBSETS, Datamodels, oracles_for
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.margins import margins
@@ -48,7 +48,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         raise KlomError(cell.unfit)
     wanted = [(cell.original_id, cell.members), (cell.oracle_id, cell.oracles)]
     if "datamodels" in cell.method.needs:
-        wanted.append((cell.subset_id, cell.settings["subsets"]))
+        wanted.append((cell.subset_id, subsets_of(cell)))
     store.complete_all(wanted, cell.device, announce)
     held = store.held(cell.oracle_id)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
@@ -162,6 +162,14 @@ Needs = Callable[[list[int]], Mapping[str, Any]]
 """What a method asks for by name, for the members of a pack."""
 
 
+def subsets_of(cell: Cell) -> int:
+    """From how many models datamodels are estimated: `subsets` of the method, where it has that."""
+    count = cell.settings.get("subsets", SUBSETS)
+    if type(count) is not int or count < 2:
+        raise KlomError(f"{cell.method.name}: subsets must be at least 2, got {count!r}")
+    return count
+
+
 def needs_of(cell: Cell, store: Store) -> Needs:
     """The task, the oracles' outputs, datamodels: as far as the method names them."""
     given: dict[str, Callable[[list[int]], Any]] = {"task": lambda _: cell.task}
@@ -169,7 +177,7 @@ def needs_of(cell: Cell, store: Store) -> Needs:
         z = load_logits(store, cell.oracle_id, cell.oracles, cell.device)
         given["oracles"] = lambda pack: oracles_for(pack, z, cell.task.data.y_train)
     if "datamodels" in cell.method.needs:
-        count = cell.settings["subsets"]
+        count = subsets_of(cell)
         z_k = load_logits(store, cell.subset_id, count, cell.device)
         known = Datamodels(cell.subset_id.masks(count), z_k, cell.task.data)
         given["datamodels"] = lambda _: known
@@ -200,7 +208,7 @@ def logits_of(
 
 @dataclass(frozen=True)
 class Moment:
-    """What a run was after an epoch. state: None for that which the model is in still."""
+    """What a run was after an epoch. state: None where the model is in it still."""
 
     result: Any
     state: list[torch.Tensor] | None
@@ -262,7 +270,8 @@ class Run:
                 break
         if not self.epoch:
             raise KlomError(_yields_nothing(self.cell))
-        self._keep(start, None)
+        if not wanted:
+            self._keep(start, None)
 
     def _keep(self, start: float, state: list[torch.Tensor] | None) -> None:
         if self.cell.device.type == "cuda":
@@ -278,7 +287,7 @@ class Run:
     def logits(self, epoch: int) -> torch.Tensor:
         """Logits [pack, points, classes] of what the method had made by an epoch, on all points.
 
-        The model is put back to where it was then: ask for later epochs later.
+        The model is put back to where it was then.
         """
         data = self.cell.task.data_on(self.cell.device)
         points, moment = len(data.y()), self.moments[epoch]

@@ -1,9 +1,12 @@
 """README's code, run as it stands there."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+
+from klom_bench.plugin import hookspec
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -29,7 +32,8 @@ def test_a_method_that_builds_on_another(project):
 
 
 def test_hooks(project):
-    conftest = block("pytest_klom_tasks")
+    task = inspect.getdoc(hookspec.pytest_klom_tasks)
+    conftest = block("pytest_klom_forget_sets") + "\n" + task[task.index("def ") :]
     for task, forget_set in (("digits", "my_set"), ("blobs", "first_ten")):
         result = project(
             "--klom-method=ga", f"--klom-task={task}", f"--klom-forget-set={forget_set}",

@@ -20,9 +20,9 @@ AT_A_TIME = 2**24  # numbers of gradients held at a time
 def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Size) -> list[Tensor]:
     """Mean over the points of Σ_k size(Jᵀ d_k): a tensor a parameter [M, ...].
 
-    J is the Jacobian of one example's logits z in the parameters, d = slopes(z, y) of shape
-    [K, ..., classes] for z [..., classes] and y [...]; size is elementwise with size(a b) = size(a) size(b), as the
-    square or the absolute value. In eval mode, whatever mode the model is in.
+    J is the Jacobian of one example's logits z in the parameters, d = slopes(z, y) is of shape
+    [K, ..., classes] for z [..., classes] and y [...]; size is elementwise with
+    size(a b) = size(a) size(b), as the square or the absolute value. In eval mode.
     """
     network = model.network
     linear = isinstance(network, nn.Sequential) and all(

@@ -10,7 +10,7 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 from klom_bench.methods.distillation import together
-from klom_bench.methods.needs import Datamodels, Oracles
+from klom_bench.methods.needs import SUBSETS, Datamodels, Oracles
 
 
 @gradient_method(optimizer="adam")
@@ -45,7 +45,7 @@ def dm_direct(
     retain: Points,
     *,
     datamodels: Datamodels,
-    subsets: int = 2000,
+    subsets: int = SUBSETS,
     ridge: float = 0.03,
 ) -> Iterator[Callable[[Tensor], Tensor]]:
     """Datamodel direct: f0(x) - Σ_{z in F} τ(z, x), τ a linear datamodel; no weight changes.
@@ -67,7 +67,7 @@ def dmm(
     retain: Points,
     *,
     datamodels: Datamodels,
-    subsets: int = 2000,
+    subsets: int = SUBSETS,
     ridge: float = 0.03,
     ratio: float = 20.0,
     repeats: int = 5,

@@ -12,6 +12,9 @@ from klom_bench.errors import KlomError
 from klom_bench.metrics.margins import margins
 from klom_bench.tasks.task import Data
 
+SUBSETS = 2000
+"""Models from which datamodels are estimated."""
+
 
 @dataclass(frozen=True)
 class Oracles:

@@ -9,6 +9,8 @@ import numpy as np
 
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.ensemble.training import train
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
 from klom_bench.plugin.ids import is_of
 from klom_bench.plugin.settings import Settings
 from klom_bench.report.table import aligned
@@ -26,6 +28,8 @@ def plan(settings: Settings, tests: Sequence[str]) -> str:
         for forget_set in settings.forget_sets
         if not tests or any(is_of(test, [forget_set.name]) for test in tests)
     ]
+    if count := _subsets(settings):
+        ensembles.append((EnsembleId(task, "subset", options.seed), count))
     rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
     for ensemble, wanted in ensembles:
         held = settings.store.held(ensemble)
@@ -48,6 +52,17 @@ def plan(settings: Settings, tests: Sequence[str]) -> str:
         lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
     lines.append("nothing was run")
     return "\n".join(lines) + "\n"
+
+
+def _subsets(settings: Settings) -> int:
+    """Models on random halves that built-in methods ask for; 0 where none does."""
+    counts = [0]
+    for variant in settings.variants.values():
+        if variant.method in BUILT_IN:
+            method = method_of(variant.method, BUILT_IN[variant.method])
+            if "datamodels" in method.needs:
+                counts.append(settings.hyperparameters(method, variant)["subsets"])
+    return max(counts)
 
 
 def trial(settings: Settings) -> float:

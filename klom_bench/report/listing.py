@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from klom_bench.ensemble.switches import Switches
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.record import plain_setting
@@ -29,13 +31,18 @@ def listing(tasks: Mapping[str, Task]) -> str:
     for name, function in BUILT_IN.items():
         method = method_of(name, function)
         lines.append(f"  {name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
+        usual = asdict(Switches())
         for key, value in method.hyperparameters.items():
+            if key in usual and value == usual[key]:
+                continue
             own = [
                 f"{task.name} {task.hyperparameters[name][key]}"
                 for task in tasks.values()
                 if key in task.hyperparameters.get(name, {})
             ]
             lines.append(f"    {key} = {value}" + (f" ({', '.join(own)})" if own else ""))
+    lines.append("  all methods that follow gradients:")
+    lines += [f"    {key} = {value}" for key, value in asdict(Switches()).items()]
     lines.append("A fixture of your own that returns a method is one, too, under its own name.")
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,71 @@
+"""Methods by forget sets, from benchmark JSONs: Markdown for a README or a paper."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from klom_bench.errors import KlomError
+from klom_bench.metrics.summary import SPLITS
+from klom_bench.report.table import headline, named
+
+Json = Mapping[str, Any]
+
+
+def records_in(paths: Iterable[Path]) -> list[Json]:
+    """The KLOM records of benchmark JSONs; KlomError for files that have none."""
+    found: list[Json] = []
+    for path in paths:
+        try:
+            benchmarks = json.loads(path.read_bytes())["benchmarks"]
+            mine = [b["extra_info"]["klom"] for b in benchmarks if "klom" in b["extra_info"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KlomError(
+                f"{path} is not a file of --benchmark-json ({type(error).__name__}: {error})"
+            ) from error
+        if not mine:
+            raise KlomError(f"{path} has no KLOM test: run pytest with --klom-method")
+        found += mine
+    return found
+
+
+def matrix(records: Sequence[Json]) -> str:
+    """P95 of forget / retain / val, a row a method and setting, a column a forget set; the cost.
+
+    KlomError where records cannot stand in one table.
+    """
+    for key in ("task", "members", "estimator"):
+        different = {json.dumps(record[key], sort_keys=True) for record in records}
+        if len(different) > 1:
+            raise KlomError(f"the records differ in {key}: {', '.join(sorted(different))}")
+    sets = list(dict.fromkeys(record["forget_set"] for record in records))
+    rows: dict[str, dict[str, Json]] = {}
+    for record in records:
+        row = rows.setdefault(named(record), {})
+        if record["forget_set"] in row:
+            raise KlomError(
+                f"{named(record)} on {record['forget_set']} is there twice: give files of one run"
+            )
+        row[record["forget_set"]] = record
+    heads = ["method", *(name.replace("forget_set_", "set ") for name in sets), "cost"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    first = {name: next(r for r in records if r["forget_set"] == name) for name in sets}
+    lines.append(_line(["floor", *(_p95(first[name]["floor"]) for name in sets), ""]))
+    if not any(name.startswith("do_nothing") for name in rows):
+        lines.append(_line(["`do_nothing`", *(_p95(first[n]["do_nothing"]) for n in sets), "0 %"]))
+    for name, row in rows.items():
+        costs = [r["relative_cost"]["examples"] for r in row.values()]
+        cells = [_p95(row[n]["scores"]) if n in row else "n/a" for n in sets]
+        known = [cost for cost in costs if cost is not None]
+        lines.append(_line([f"`{name}`", *cells, f"{mean(known):.0%}" if known else "n/a"]))
+    return "\n".join([headline(records), "", *lines]) + "\n"
+
+
+def _p95(scores: Json) -> str:
+    values = (scores[split]["p95"] for split in SPLITS)
+    return " / ".join("n/a" if v is None else f"{v:.1f}" for v in values)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
