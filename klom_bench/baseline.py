@@ -14,7 +14,8 @@ from klom_bench.store.files import write_whole
 
 SCHEMA = 1
 HIGHEST = 100.0  # nats; no estimator comes near
-KEPT = ("task", "forget_set", "method", "setting", "hyperparameters", "members", "estimator",
+OPTIONAL = ("setting", "epoch")  # older files have none
+KEPT = ("task", "forget_set", "method", *OPTIONAL, "hyperparameters", "members", "estimator",
         "seed", "forget_set_sha256", "device", "scores", "reverse")  # fmt: skip
 MUST_AGREE = ("estimator", "members", "seed", "forget_set_sha256")
 Json = Mapping[str, Any]
@@ -77,6 +78,11 @@ class Baseline:
         before = self.tests.get(test_of(now))
         if before is None:
             return ()
+        if before.get("epoch", now["epoch"]) != now["epoch"]:
+            raise KlomError(
+                f"the baseline {self.path} has epoch {before['epoch']} of {name_of(now)}, and this "
+                f"run epoch {now['epoch']}: ask for the same with --klom-epochs"
+            )
         old, new = before["hyperparameters"], now["hyperparameters"]
         changed = [
             f"{name} {old.get(name)!r} -> {new.get(name)!r}"
@@ -191,7 +197,7 @@ def name_of(record: Json) -> str:
 def _checked(record: Any) -> Json:
     """The record, or an exception that says what is missing or not what it should be."""
     for key in KEPT:
-        if key != "setting":  # older files have none
+        if key not in OPTIONAL:
             record[key]
     for key in ("task", "forget_set", "method"):
         if not isinstance(record[key], str):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from klom_bench import __version__
 from klom_bench.errors import KlomError, unknown
-from klom_bench.progress import Announce, Tick, announcing, silent
+from klom_bench.progress import Announce, Tick, announcing
 
 if TYPE_CHECKING:
     import torch
@@ -244,11 +244,13 @@ def run_verify(args: argparse.Namespace) -> int:
     from klom_bench.report.verification import as_json, as_text
     from klom_bench.store.verify import verify
     from klom_bench.tasks import BUILT_IN
+    from klom_bench.tuning.sets import with_tuning_sets
 
     root = store_folder(args)
     if not root.is_dir():
         raise KlomError(f"there is no store {root}")
-    found = verify(root, BUILT_IN, device_named(args.device), told())
+    more = {name: with_tuning_sets(task) for name, task in BUILT_IN.items()}
+    found = verify(root, BUILT_IN, device_named(args.device), told(), more)
     if args.json:
         put_json(as_json(root, found))
     else:
@@ -293,20 +295,20 @@ def run_tune(args: argparse.Namespace) -> int:
     from klom_bench.methods.named import method_named
     from klom_bench.record import unfit_for
     from klom_bench.report.trials import best_line, trial_line
+    from klom_bench.store.forget_sets import stored
     from klom_bench.store.store import Store
     from klom_bench.tuning.ranges import OWN, USUAL, range_in, ranges_of
     from klom_bench.tuning.tune import tune
 
     if args.trials < 1 or args.models < 1:
         raise KlomError("--trials and --models must be at least 1")
-    task, device = task_named(args.task), device_named(args.device)
+    store, device = Store(store_folder(args), "train"), device_named(args.device)
+    task = stored(task_named(args.task), store.root)
     given = dict(range_in(text) for text in args.range)
-    names: list[str] = []
-    for name in args.methods:
-        every = [n for n in BUILT_IN if n in OWN or {*USUAL} & {*method_named(n).hyperparameters}]
-        names += every if name == "all" else [name]
+    every = [n for n in BUILT_IN if n in OWN or {*USUAL} & {*method_named(n).hyperparameters}]
+    named = (every if name == "all" else [name] for name in args.methods)
+    names = dict.fromkeys(name for group in named for name in group)
     chosen = [(method_named(name), ranges_of(method_named(name), given)) for name in names]
-    store = Store(store_folder(args), "error" if task.published else "train")
     folder = args.output or store.root / "tuning" / task.name
     failed = False
     for method, ranges in chosen:
@@ -320,7 +322,7 @@ def run_tune(args: argparse.Namespace) -> int:
         def tell(number: int, trial: "Trial", names: Sequence[str] = tuple(ranges)) -> None:
             print(trial_line(number, trial, names), flush=True)
 
-        announce = told() if sys.stderr.isatty() else silent  # the trials are progress enough
+        announce = told()
         found = tune(
             task, method, ranges, args.trials, args.models, args.seed, store, path, device,
             announce, tell,

@@ -6,6 +6,7 @@
 Models are found in the store or trained into it; everything after the margins works on margins.
 """
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
-from klom_bench.methods.needs import SUBSETS, Datamodels, oracles_for
+from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.margins import margins
@@ -48,7 +49,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         raise KlomError(cell.unfit)
     wanted = [(cell.original_id, cell.members), (cell.oracle_id, cell.oracles)]
     if "datamodels" in cell.method.needs:
-        wanted.append((cell.subset_id, subsets_of(cell)))
+        wanted.append((cell.subset_id, cell.subsets))
     store.complete_all(wanted, cell.device, announce)
     held = store.held(cell.oracle_id)
     originals = load_originals(store, cell.original_id, cell.members, cell.device)
@@ -86,7 +87,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
             touched = _touched(cell, store, before)
     if touched:
         raise KlomError(touched)
-    _refuse_other_epochs(cell, runs)
+    wanted_epochs = _epochs(cell, runs)
     splits, y, retrain = cell.splits, cell.task.data.y(), held.seconds
     afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
     nothing = klom(oracle_margins, originals.margins, cell.estimator)
@@ -132,7 +133,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
             },
         )
 
-    *earlier, last = (scored(epoch) for epoch in cell.epochs or [runs[0].epoch])
+    *earlier, last = (scored(epoch) for epoch in wanted_epochs)
     return replace(last, earlier=tuple(earlier))
 
 
@@ -162,14 +163,6 @@ Needs = Callable[[list[int]], Mapping[str, Any]]
 """What a method asks for by name, for the members of a pack."""
 
 
-def subsets_of(cell: Cell) -> int:
-    """From how many models datamodels are estimated: `subsets` of the method, where it has that."""
-    count = cell.settings.get("subsets", SUBSETS)
-    if type(count) is not int or count < 2:
-        raise KlomError(f"{cell.method.name}: subsets must be at least 2, got {count!r}")
-    return count
-
-
 def needs_of(cell: Cell, store: Store) -> Needs:
     """The task, the oracles' outputs, datamodels: as far as the method names them."""
     given: dict[str, Callable[[list[int]], Any]] = {"task": lambda _: cell.task}
@@ -177,9 +170,9 @@ def needs_of(cell: Cell, store: Store) -> Needs:
         z = load_logits(store, cell.oracle_id, cell.oracles, cell.device)
         given["oracles"] = lambda pack: oracles_for(pack, z, cell.task.data.y_train)
     if "datamodels" in cell.method.needs:
-        count = subsets_of(cell)
+        count = cell.subsets
         z_k = load_logits(store, cell.subset_id, count, cell.device)
-        known = Datamodels(cell.subset_id.masks(count), z_k, cell.task.data)
+        known = Datamodels(cell.subset_id.masks(count), z_k, cell.task.data_on(cell.device))
         given["datamodels"] = lambda _: known
     return lambda pack: {name: given[name](pack) for name in cell.method.needs}
 
@@ -270,14 +263,16 @@ class Run:
                 break
         if not self.epoch:
             raise KlomError(_yields_nothing(self.cell))
-        if not wanted:
+        if self.epoch not in self.moments:
             self._keep(start, None)
 
     def _keep(self, start: float, state: list[torch.Tensor] | None) -> None:
         if self.cell.device.type == "cuda":
             torch.cuda.synchronize(self.cell.device)
         self.seconds = time.perf_counter() - start
-        self.moments[self.epoch] = Moment(self.result, state, self.seconds, self.examples)
+        own = isinstance(self.result, torch.nn.Module) and self.result is not self.model
+        result = copy.deepcopy(self.result) if own and state is not None else self.result
+        self.moments[self.epoch] = Moment(result, state, self.seconds, self.examples)
 
     @property
     def examples(self) -> int:
@@ -310,18 +305,22 @@ class Run:
         return [member for member, before, after in pairs if before == after]
 
 
-def _refuse_other_epochs(cell: Cell, runs: list[Run]) -> None:
+def _epochs(cell: Cell, runs: list[Run]) -> tuple[int, ...]:
+    """Those to score: as asked, but the end of a method that has one epoch by its nature."""
     epochs = sorted({run.epoch for run in runs})
     if len(epochs) > 1:
         raise KlomError(
             f"{cell.method.name} yielded {epochs} times for different members: all must have the "
             "same number of epochs"
         )
-    if cell.epochs and epochs[0] < cell.epochs[-1]:
+    if not cell.epochs or (epochs == [1] and "epochs" not in cell.settings):
+        return (epochs[0],)
+    if epochs[0] < cell.epochs[-1]:
         raise KlomError(
             f"{cell.method.name} yielded {epochs[0]} times with {dict(cell.settings)}, and "
             f"--klom-epochs asks for epoch {cell.epochs[-1]}"
         )
+    return cell.epochs
 
 
 def _yields_nothing(cell: Cell) -> str:
@@ -391,7 +390,7 @@ def _refuse_unchanged(
         unchanged = np.flatnonzero(same).tolist()
     else:
         unchanged = [member for run in runs for member in run.unchanged()]
-    if not unchanged:
+    if not unchanged or (cell.method.spares_members and len(unchanged) < cell.members):
         return
     some = f" in {len(unchanged)} members (the first is {unchanged[0]})"
     raise KlomError(

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from klom_bench import __version__
+from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet
 from klom_bench.gates import METRICS, Earlier, Gate, Verdict, overall
 from klom_bench.methods.method import Method
+from klom_bench.methods.needs import SUBSETS
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.floor import floor_limits, members_needed
 from klom_bench.metrics.summary import SPLITS, Summary, plain
@@ -113,6 +115,14 @@ class Cell:
         return EnsembleId(self.task, "subset", self.seed)
 
     @property
+    def subsets(self) -> int:
+        """From how many models datamodels are estimated: `subsets`, where the method has that."""
+        count = self.settings.get("subsets", SUBSETS)
+        if type(count) is not int or count < 2:
+            raise KlomError(f"{self.method.name}: subsets must be at least 2, got {count!r}")
+        return count
+
+    @property
     def unfit(self) -> str | None:
         """Why the method does not apply here; None where it does."""
         name, forget_set = self.method.name, self.forget_set
@@ -209,6 +219,7 @@ class Record:
             "hyperparameters": {name: plain_setting(v) for name, v in cell.settings.items()},
             "tuning": cell.tuning,
             "sees_oracles": cell.method.sees_oracles,
+            "rests_on": cell.subsets if "datamodels" in cell.method.needs else None,
             "epoch": self.epoch,
             "device": str(cell.device),
             "scores": summaries(self.scores),

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.per_member import per_member
 
 Method = Callable[..., Iterator[Any]]
 
@@ -41,8 +42,10 @@ class Switches:
 NAMES = tuple(field.name for field in fields(Switches))
 
 
-def gradient_method(**own: Any) -> Callable[[Method], Method]:
+def gradient_method(without: tuple[str, ...] = (), **own: Any) -> Callable[[Method], Method]:
     """Give a method the switches as hyperparameters; `own` are its defaults where they differ.
+
+    without: those that mean nothing to it.
 
     They act where it makes its optimizer with `optimizer_for` and its epochs with `scheduled`.
     Inside another gradient method the switches of the outer one hold.
@@ -71,6 +74,7 @@ def gradient_method(**own: Any) -> Callable[[Method], Method]:
                 f.name, keyword, default=own.get(f.name, f.default), annotation=f.type
             )
             for f in fields(Switches)
+            if f.name not in without
         ]
         method.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*signature.parameters.values(), *extra]
@@ -99,7 +103,7 @@ def optimizer_for(
             model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
         )
     if switches.max_norm:
-        optimizer.register_step_pre_hook(lambda *_: clip(model, switches.max_norm))
+        optimizer.register_step_pre_hook(lambda *_: clip_gradients(model, switches.max_norm))
     return optimizer
 
 
@@ -113,10 +117,10 @@ def scheduled(model: Ensemble, optimizer: torch.optim.Optimizer, epochs: int) ->
 
 
 @torch.no_grad()
-def clip(model: nn.Module, max_norm: float) -> None:
+def clip_gradients(model: nn.Module, max_norm: float) -> None:
     """Scale each member's gradient down to this norm where it is longer."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
     scale = (max_norm / norms).clamp(max=1.0)
     for g in gradients:
-        g.mul_(scale.view(-1, *[1] * (g.ndim - 1)))
+        g.mul_(per_member(scale, g))

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-import torch
-
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.ensemble.switches import clip_gradients, gradient_method, optimizer_for, scheduled
 
 
 @gradient_method()
@@ -56,14 +54,13 @@ def noisy_descent(
     Sees: retain.
     """
     optimizer = optimizer_for(model, lr)
-    parameters = list(model.parameters())
     for _ in scheduled(model, optimizer, epochs):
         for x, y in retain.batches(batch_size):
-            gradients = torch.autograd.grad(cross_entropy(model(x), y), parameters)
-            squares = sum(g.flatten(1).square().sum(1) for g in gradients)
-            scale = (clip / torch.as_tensor(squares).sqrt()).clamp(max=1.0)
-            for p, g in zip(parameters, gradients, strict=True):
-                clipped = g * scale.view(-1, *[1] * (g.ndim - 1))
-                p.grad = clipped + sigma * model.noise_like(p)
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            clip_gradients(model, clip)
+            for p in model.parameters():
+                if p.grad is not None:
+                    p.grad += sigma * model.noise_like(p)
             optimizer.step()
         yield

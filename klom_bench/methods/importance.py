@@ -9,8 +9,10 @@ from torch import Tensor
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.per_example import Size, Slopes, mean_over_examples
 from klom_bench.ensemble.points import Points
+from klom_bench.methods.method import may_spare_members
 
 
+@may_spare_members
 def ssd(
     model: Ensemble, forget: Points, retain: Points, *, alpha: float = 10.0, lam: float = 1.0
 ) -> Iterator[None]:
@@ -26,6 +28,7 @@ def ssd(
     yield
 
 
+@may_spare_members
 def lfssd(
     model: Ensemble, forget: Points, retain: Points, *, alpha: float = 10.0, lam: float = 1.0
 ) -> Iterator[None]:
@@ -74,18 +77,19 @@ def fisher(
     alpha: float = 1e-6,
     largest: float = 1e3,
 ) -> Iterator[None]:
-    """Fisher forgetting: θ ← θ + √min(α / F_R, v) ε, F_R the Fisher information on R.
+    """Fisher forgetting: θ ← θ + √(α min(1 / F_R, v)) ε, F_R the Fisher information on R.
 
     Its diagonal: F_R = mean over R of Σ_c p(c|x) (∂ log p(c|x) / ∂θ)², in eval mode; v = largest.
-    This is the public code's rule; the paper's noise is (λσ²)^¼ F_R^-¼ ε.
-    Source: Golatkar 2020 (arXiv 1911.04933). Defaults: variances of at most 1e3 as in that code;
-    α from the middle (in powers of ten) of the published range 1e-9 ... .2.
+    This is the public code's rule without its factors for single layers (10 for biases, another v
+    for the last layer, means over inputs); the paper's noise is (λσ²)^¼ F_R^-¼ ε.
+    Source: Golatkar 2020 (arXiv 1911.04933). Defaults: v 1e3 as in that code; α from the middle
+    (in powers of ten) of the published range 1e-9 ... .2.
     Sees: retain.
     """
     information = mean_over_examples(model, retain, _scores, torch.square)
     with torch.no_grad():
         for p, f_r in zip(model.parameters(), information, strict=True):
-            p.add_((alpha / f_r).clamp(max=largest).sqrt() * model.noise_like(p))
+            p.add_((alpha * (1 / f_r).clamp(max=largest)).sqrt() * model.noise_like(p))
     yield
 
 

@@ -8,12 +8,15 @@ from torch import Tensor
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
 from klom_bench.ensemble.gradient import gradient
 from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
+from klom_bench.methods.method import may_spare_members
 
 Vector = Sequence[Tensor]
 """One vector a member, in the parameters' shapes [M, ...]."""
 
 
+@may_spare_members
 def influence(
     model: Ensemble,
     forget: Points,
@@ -63,12 +66,12 @@ def conjugate_gradients(times_a: Callable[[Vector], Vector], b: Vector, iteratio
         pap = dot(p, ap)
         going = going & (pap > 0)
         a = torch.where(going, rr / pap, 0.0)
-        x = [u + scaled(a, v) for u, v in zip(x, p, strict=True)]
-        r = [u - scaled(a, v) for u, v in zip(r, ap, strict=True)]
+        x = [u + per_member(a, v) * v for u, v in zip(x, p, strict=True)]
+        r = [u - per_member(a, v) * v for u, v in zip(r, ap, strict=True)]
         new = dot(r, r)
         beta = torch.where(going, new / rr, 0.0)
         going = going & (new > 0)
-        p = [u + scaled(beta, v) for u, v in zip(r, p, strict=True)]
+        p = [u + per_member(beta, v) * v for u, v in zip(r, p, strict=True)]
         rr = new
     return x
 
@@ -76,8 +79,3 @@ def conjugate_gradients(times_a: Callable[[Vector], Vector], b: Vector, iteratio
 def dot(u: Vector, v: Vector) -> Tensor:
     """One scalar product a member: [M]."""
     return torch.stack([(a * b).flatten(1).sum(1) for a, b in zip(u, v, strict=True)]).sum(0)
-
-
-def scaled(a: Tensor, v: Tensor) -> Tensor:
-    """v [M, ...] times a [M]."""
-    return a.view(-1, *[1] * (v.ndim - 1)) * v

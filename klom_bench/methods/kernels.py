@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.gradient import gradient
+from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.switches import gradient_method
 from klom_bench.errors import KlomError
@@ -105,4 +106,4 @@ def least(values: list[Tensor], share: float) -> list[Tensor]:
     sizes = torch.cat([v.abs().flatten(1) for v in values], 1)
     count = max(1, round(share * sizes.shape[1]))
     most = sizes.kthvalue(count, 1).values
-    return [v.abs() <= most.view(-1, *[1] * (v.ndim - 1)) for v in values]
+    return [v.abs() <= per_member(most, v) for v in values]

@@ -35,8 +35,8 @@ def oracle_matching(
     Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.1. Defaults: Adam 1e-3, batch 512,
     |R'| = 5 |F|, 10 epochs, lr x .95, from the ranges of the public codes.
     """
-    g = oracles.logits if target == "member" else oracles.mean.expand_as(oracles.logits)
-    yield from match(model, forget, retain, g, ratio, 1, lr, epochs, batch_size, decay)
+    given = oracles.logits if target == "member" else oracles.mean.expand_as(oracles.logits)
+    yield from match(model, forget, retain, given, ratio, 1, lr, epochs, batch_size, decay)
 
 
 def dm_direct(
@@ -112,7 +112,8 @@ def match(
 ) -> Iterator[None]:
     """min ‖f(x) - g(x)‖² on F (`repeats` times) and R', g [M, train points, classes]."""
     some = min(round(ratio * len(forget)), len(retain))
-    member = torch.arange(len(model)).unsqueeze(1)
+    g = g.to(forget.x.device)
+    member = torch.arange(len(model), device=g.device).unsqueeze(1)
     optimizer = optimizer_for(model, lr)
     for _ in scheduled(model, optimizer, epochs):
         both = together(forget, retain, some, torch.arange(len(forget.x)), repeats)

@@ -26,12 +26,18 @@ def applies_to(*, conv: bool = False, class_wise: bool = False) -> Callable[[Fun
     return mark
 
 
+def may_spare_members(function: Function) -> Function:
+    """Say of a method that it may leave some members as they are, though never all."""
+    vars(function)["may_spare_members"] = True
+    return function
+
+
 @dataclass(frozen=True)
 class Method:
     """hyperparameters: name -> default; inspect.Parameter.empty where a value must be given.
 
     choices: name -> values, where the annotation is a Literal. needs: of NEEDS. needs_conv,
-    class_wise_only: see `applies_to`.
+    class_wise_only: see `applies_to`; spares_members: `may_spare_members`.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Method:
     changes_nothing: bool
     needs_conv: bool
     class_wise_only: bool
+    spares_members: bool
 
     @property
     def sees_oracles(self) -> bool:
@@ -110,4 +117,5 @@ def method_of(name: str, function: Any) -> Method:
         changes_nothing=bool(getattr(function, "changes_nothing", False)),
         needs_conv=bool(getattr(function, "needs_conv", False)),
         class_wise_only=bool(getattr(function, "class_wise_only", False)),
+        spares_members=bool(getattr(function, "may_spare_members", False)),
     )

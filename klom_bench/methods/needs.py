@@ -56,15 +56,18 @@ class Datamodels:
         """Σ over z in `rows` of τ(z, x): by how much logits fall without them [points, classes].
 
         τ = (AᵀA + K ρ I)⁻¹ Aᵀ Z with A, Z the centred masks and logits and ρ the ridge, so that the
-        sum over F is wᵀ Z with w = A (AᵀA + K ρ I)⁻¹ 1_F: one weight a model.
+        sum over F is wᵀ Z with one weight a model: w = A (AᵀA + K ρ I)⁻¹ 1_F, which is
+        (AAᵀ + K ρ I)⁻¹ A 1_F.
         """
         a = torch.from_numpy(self.masks).double()
         a -= a.mean(0)
         k, n = a.shape
         ones = torch.zeros(n, dtype=a.dtype)
         ones[rows] = 1
-        gram = a.T @ a + k * ridge * torch.eye(n, dtype=a.dtype)
-        w = a @ torch.linalg.solve(gram, ones)
+        if n < k:
+            w = a @ torch.linalg.solve(a.T @ a + k * ridge * torch.eye(n, dtype=a.dtype), ones)
+        else:
+            w = torch.linalg.solve(a @ a.T + k * ridge * torch.eye(k, dtype=a.dtype), a @ ones)
         found: Tensor = torch.tensordot(w.to(self.logits), self.logits, 1)
         return found
 

@@ -12,7 +12,7 @@ from klom_bench.methods.method import applies_to
 
 
 @applies_to(class_wise=True)
-@gradient_method(optimizer="adam")
+@gradient_method(without=("schedule",), optimizer="adam")
 def unsir(
     model: Ensemble,
     forget: Points,

@@ -8,6 +8,7 @@ from torch import Tensor
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.gradient import gradient
 from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
 
@@ -98,4 +99,4 @@ def salient(model: Ensemble, forget: Points, share: float, batch_size: int) -> l
     sizes = torch.cat([t.abs().flatten(1) for t in total], 1)
     count = max(1, round(share * sizes.shape[1]))
     least = sizes.topk(count, 1).values[:, -1]
-    return [t.abs() >= least.view(-1, *[1] * (t.ndim - 1)) for t in total]
+    return [t.abs() >= per_member(least, t) for t in total]

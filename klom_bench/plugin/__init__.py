@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     options = read_options(config)
     if not options.methods:
-        for name in ("plan", "baseline", "save_baseline", "max_regression"):
+        for name in ("plan", "baseline", "save_baseline", "max_regression", "epochs", "tuned"):
             if config.getoption(f"klom_{name}"):
                 flag = f"--klom-{name.replace('_', '-')}"
                 raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")

@@ -2,6 +2,7 @@
 
 import ast
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,11 +46,13 @@ class Options:
     """What was asked for, before it is known whether it exists.
 
     store: None stands for the user's cache folder. missing: None for what is usual with the task.
+    tuned_here: the files are of the command line, not of an ini file.
     """
 
     methods: tuple[str, ...]
     params: tuple[Param, ...]
     tuned: tuple[Path, ...]
+    tuned_here: bool
     epochs: tuple[int, ...]
     task: str
     forget_sets: tuple[str, ...]
@@ -144,6 +147,7 @@ def read_options(config: pytest.Config) -> Options:
         methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
         params=tuple(_param(text) for text in pairs("param")),
         tuned=tuple(_tuned(config)),
+        tuned_here=config.getoption("klom_tuned") is not None,
         epochs=_epochs(value("epochs", "")),
         task=value("task", "digits"),
         forget_sets=tuple(many("forget_set")),
@@ -188,13 +192,17 @@ def _values(text: str) -> tuple[Any, ...]:
     try:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return tuple(dict.fromkeys(_literal(part.strip()) for part in text.split(",")))
+        return _different(_literal(part.strip()) for part in text.split(","))
     if not (isinstance(body, ast.Tuple) and body.elts):
         return (_literal(text),)
     if body.elts[0].col_offset > body.col_offset:  # in parentheses
         return (_literal(text),)
     parts = (ast.get_source_segment(text.strip(), part) or "" for part in body.elts)
-    return tuple(dict.fromkeys(_literal(part) for part in parts))
+    return _different(_literal(part) for part in parts)
+
+
+def _different(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple({repr(value): value for value in values}.values())
 
 
 def _literal(value: str) -> Any:

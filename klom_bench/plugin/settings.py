@@ -80,7 +80,7 @@ class Settings:
             method=method,
             settings=settings,
             setting=variant.setting,
-            epochs=self.options.epochs if "epochs" in method.hyperparameters else (),
+            epochs=self.options.epochs,
             tuning=provenance if as_tuned else None,
             forget_set=next(f for f in self.forget_sets if f.name == forget_set),
             members=self.options.models,
@@ -206,6 +206,8 @@ def _tunings(options: Options, task: Task) -> dict[str, Tuning]:
     for path in options.tuned:
         tuning = load_tuning(path)
         of_task, method = tuning.asked["task"], tuning.asked["method"]
+        if not options.tuned_here and method not in options.methods:
+            continue  # the ini has files of all methods
         if of_task != task.name or method not in options.methods or method in found:
             raise KlomError(
                 f"--klom-tuned {path}: it is of {method} on {of_task}; each file must be of "

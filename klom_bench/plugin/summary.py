@@ -169,6 +169,9 @@ class Summary:
         ]
         if any(record["sees_oracles"] for record in records):
             lines.append("*: sees the oracles that it is scored against: an upper bound")
+        if rests := {record["rests_on"] for record in records} - {None}:
+            models = "/".join(map(str, sorted(rests)))
+            lines.append(f"+: rests on {models} models on random halves, which are not in its cost")
         if self._conformance:
             fit = len(self._conformance - set(self._unfit))
             lines.append(f"conformance: {len(self._hold)} of {fit} tests hold")

@@ -30,6 +30,7 @@ def variants(methods: Iterable[str], params: Sequence[Param]) -> dict[str, Varia
         values: dict[str, tuple[Any, ...]] = {}
         for wanted in (None, method):  # what is said of one method wins
             values |= {name: of for owner, name, of in params if owner == wanted}
+        values = dict(sorted(values.items()))  # labels do not depend on the order of options
         for combination in product(*values.values()):
             given = dict(zip(values, combination, strict=True))
             swept = [f"{n}={v}".replace(" ", "") for n, v in given.items() if len(values[n]) > 1]

@@ -35,7 +35,7 @@ def matrix(records: Sequence[Json]) -> str:
 
     KlomError where records cannot stand in one table.
     """
-    for key in ("task", "members", "estimator"):
+    for key in ("task", "members", "estimator", "seed"):
         different = {json.dumps(record[key], sort_keys=True) for record in records}
         if len(different) > 1:
             raise KlomError(f"the records differ in {key}: {', '.join(sorted(different))}")

@@ -53,9 +53,11 @@ def cells(records: Sequence[Json]) -> list[tuple[str, ...]]:
 
 
 def named(record: Json) -> str:
-    """The method with what is swept of it; a star where it sees the oracles."""
+    """The method with what is swept of it; * where it sees the oracles, + where it rests on more
+    models than those that it unlearns."""
     setting = record.get("setting") or ""
-    return f"{record['method']}{'*' * bool(record.get('sees_oracles'))} {setting}".strip()
+    marks = "*" * bool(record.get("sees_oracles")) + "+" * bool(record.get("rests_on"))
+    return f"{record['method']}{marks} {setting}".strip()
 
 
 def _scored(test: Json, r: Json, verdict: str) -> tuple[str, ...]:

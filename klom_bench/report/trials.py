@@ -26,6 +26,7 @@ def best_line(tuning: Tuning, path: Path) -> str:
         return f"{method}: no trial could be measured; {path} says why\n"
     chosen = " ".join(f"{name}={value}" for name, value in tuning.chosen().items())
     return (
-        f"{method}: best of {len(tuning.trials)}: {best.objective:.2f} with {chosen}\n"
+        f"{method}: best of {len(tuning.trials)}: {best.objective:.2f} with {chosen}"
+        f" (doing nothing: {'n/a' if best.do_nothing is None else f'{best.do_nothing:.2f}'})\n"
         f"  pytest --klom-method={method} --klom-tuned={path}\n"
     )

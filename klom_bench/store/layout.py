@@ -49,8 +49,9 @@ class EnsembleId:
         """The train points that a member sees, sorted."""
         n = self.task.train_points
         if self.role == "subset":
-            order = np.random.default_rng(self.member_seed(member, "half")).permutation(n)
-            return np.sort(order[: n // 2])
+            # RandomState, since its stream is frozen: masks are not stored.
+            shuffle = np.random.RandomState(self.member_seed(member, "half") % 2**32)
+            return np.sort(shuffle.permutation(n)[: n // 2])
         return self.forget_set.retain if self.forget_set else np.arange(n)
 
     def masks(self, count: int) -> np.ndarray:

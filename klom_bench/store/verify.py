@@ -46,11 +46,18 @@ class Checked:
 
 
 def verify(
-    root: Path, tasks: Mapping[str, Task], device: torch.device, announce: Announce = silent
+    root: Path,
+    tasks: Mapping[str, Task],
+    device: torch.device,
+    announce: Announce = silent,
+    more: Mapping[str, Task] | None = None,
 ) -> list[Checked]:
-    """Read everything, and hold oracles against the originals of the same seed."""
+    """Read everything, and hold oracles against the originals of the same seed.
+
+    more: the tasks with forget sets that a store may hold beside their own.
+    """
     found = [Checked(holding) for holding in survey(root, tasks)]
-    known = {name: stored(task, root) for name, task in tasks.items()}
+    known = {name: stored(task, root) for name, task in (more or tasks).items()}
     originals: dict[tuple[str, int], np.ndarray] = {}
     for checked in found:  # originals come first
         holding = checked.holding
@@ -120,7 +127,7 @@ def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
         )
     task = tasks[holding.task]
     if holding.forget_set is None:
-        return EnsembleId(task, "original", holding.seed)
+        return EnsembleId(task, "subset" if holding.role == "subset" else "original", holding.seed)
     if holding.forget_set not in task.forget_sets:
         raise KlomError(
             f"the indices of {holding.forget_set} are not known: put them into "

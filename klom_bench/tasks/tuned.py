@@ -9,7 +9,8 @@ from typing import Any
 
 def tunings(folder: Traversable) -> dict[str, dict[str, Any]]:
     """The files of `klom tune` in a folder, by method."""
-    contents = [json.loads(file.read_bytes()) for file in folder.iterdir()]
+    files = [file for file in folder.iterdir() if file.name.endswith(".json")]
+    contents = [json.loads(file.read_bytes()) for file in files]
     return {content["method"]: content for content in sorted(contents, key=itemgetter("method"))}
 
 

@@ -1,5 +1,7 @@
 """Where hyperparameters are looked for."""
 
+import ast
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,12 +38,13 @@ class Range:
 
     def near(self, value: float, rng: np.random.Generator) -> float | int:
         """A step away from a value."""
-        a, b, v = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        share = (min(max(v, a), b) - a) / (b - a)
+        inside = min(max(value, self.low), self.high)
+        a, b, v = (math.log(v) if self.log else v for v in (self.low, self.high, inside))
+        share = (v - a) / (b - a)
         return self.at(min(max(share + STEP * rng.normal(), 0.0), 1.0))
 
     def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}"
+        return f"{self.low:g}..{self.high:g}{' whole' * self.whole}"
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ class Choice:
         return self.values[rng.integers(len(self.values))]
 
     def near(self, value: Any, rng: np.random.Generator) -> Any:
-        """Mostly the same one."""
-        return value if rng.random() < 0.7 else self.draw(rng)
+        """Mostly the same one; it may have been in a file, where tuples are lists."""
+        same = [v for v in self.values if json.dumps(v) == json.dumps(value)]
+        return same[0] if same and rng.random() < 0.7 else self.draw(rng)
 
     def __str__(self) -> str:
         return "|".join(map(str, self.values))
@@ -83,11 +87,20 @@ OWN: Mapping[str, Ranges] = {
     "boundary_shrink": {"bound": Range(0.01, 2.0)},
     "l1_sparse": {"gamma": Range(1e-6, 1e-2)},
     "cf_k": {"k": _BLOCKS},
-    "eu_k": {"k": _BLOCKS},
+    "eu_k": {  # what is drawn anew has to be trained
+        "k": _BLOCKS,
+        "lr": Range(0.01, 0.3),
+        "epochs": Range(5, 10, whole=True),
+    },
     "ssd": {"alpha": Range(0.5, 100.0), "lam": Range(0.1, 1.0)},
     "lfssd": {"alpha": Range(0.5, 100.0), "lam": Range(0.1, 1.0)},
     "fisher": {"alpha": Range(1e-9, 0.1)},
-    "influence": {"alpha": Range(0.1, 100.0), "damping": Range(1e-3, 1.0)},
+    "influence": {
+        "alpha": Range(0.3, 3.0),
+        "damping": Range(1e-4, 0.1),
+        "iterations": Range(3, 9, whole=True),
+        "batch_size": Choice((512,)),
+    },
     "msg": {"share": _SHARE, "slow": Range(0.01, 1.0)},
     "unsir": {
         "impair_lr": _ADAM,
@@ -132,7 +145,7 @@ def range_in(text: str) -> tuple[str, Range | Choice]:
             whole = all(part.strip().lstrip("-").isdecimal() for part in (low, high))
             return name, Range(a, b, log=a > 0, whole=whole)
         if "|" in value and name:
-            return name, Choice(tuple(_number(part) for part in value.split("|")))
+            return name, Choice(tuple(_literal(part) for part in value.split("|")))
         raise ValueError
     except ValueError:
         raise KlomError(
@@ -140,10 +153,8 @@ def range_in(text: str) -> tuple[str, Range | Choice]:
         ) from None
 
 
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return text.strip()

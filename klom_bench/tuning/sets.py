@@ -1,4 +1,4 @@
-"""Forget sets to tune on: none of their points is in a set that is gated."""
+"""Forget sets to tune on, apart from those that are gated."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,29 +11,42 @@ from klom_bench.errors import KlomError
 from klom_bench.methods.method import Method
 from klom_bench.tasks.task import Task
 
+CLASS = "tuning_class_"
 SIZES = {"tuning_1": 50, "tuning_2": 50, "tuning_3": 100}
 
 
 def tuning_task(task: Task, method: Method) -> Task:
     """The task with forget sets to tune on in place of its own.
 
-    tuning_1 is drawn at random; tuning_2 and tuning_3 are the nearest neighbours of a point, since
-    random sets are forgotten too easily. Methods that unlearn classes get three classes that are
-    no forget set of the task.
+    None of their points is in any forget set of the task. tuning_1 is drawn at random; tuning_2 and
+    tuning_3 are the nearest neighbours of a point, since random sets are forgotten too easily.
+    Methods that unlearn classes get three classes that are no forget set of the task; these share
+    points with sets that are no classes.
     """
-    own = [task.forget_set(name) for name in task.forget_sets]
+    names = [*SIZES]
     if method.class_wise_only:
+        own = [task.forget_set(name) for name in task.forget_sets]
         y = task.data.y_train.numpy()
         gated = {int(y[f.indices[0]]) for f in own if task.is_class(f)}
         classes = [c for c in range(int(y.max()) + 1) if c not in gated][:3]
-        found = {f"tuning_class_{c}": np.flatnonzero(y == c) for c in classes}
-    else:
-        free = np.ones(task.train_points, dtype=bool)
-        for forget_set in own:
-            if not task.is_class(forget_set):
-                free[forget_set.indices] = False
-        found = _drawn(task, np.flatnonzero(free))
-    return replace(task, forget_sets={n: partial(np.array, v) for n, v in found.items()})
+        names = [f"{CLASS}{c}" for c in classes]
+    return replace(task, forget_sets={name: partial(_indices, task, name) for name in names})
+
+
+def with_tuning_sets(task: Task) -> Task:
+    """The task with its own sets and all that it may be tuned on."""
+    names = [*SIZES, *(f"{CLASS}{c}" for c in range(task.classes))]
+    more = {name: partial(_indices, task, name) for name in names}
+    return replace(task, forget_sets={**task.forget_sets, **more})
+
+
+def _indices(task: Task, name: str) -> np.ndarray:
+    if name.startswith(CLASS):
+        return np.flatnonzero(task.data.y_train.numpy() == int(name.removeprefix(CLASS)))
+    free = np.ones(task.train_points, dtype=bool)
+    for own in task.forget_sets:
+        free[task.forget_set(own).indices] = False
+    return _drawn(task, np.flatnonzero(free))[name]
 
 
 def _drawn(task: Task, free: np.ndarray) -> dict[str, np.ndarray]:

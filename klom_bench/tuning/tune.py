@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import klom_bench
 from klom_bench.conformance.claims import source_of
 from klom_bench.ensemble.seeds import member_seed
 from klom_bench.errors import KlomError
@@ -22,6 +23,7 @@ from klom_bench.metrics.summary import SPLITS
 from klom_bench.progress import Announce, silent
 from klom_bench.record import Cell, plain_setting
 from klom_bench.store.files import write_whole
+from klom_bench.store.manifest import identity
 from klom_bench.store.store import Store
 from klom_bench.tasks.task import Task
 from klom_bench.tasks.tuned import provenance
@@ -34,22 +36,34 @@ SEED_APART = 1_000_000
 OBJECTIVE = "mean over the forget sets of the mean P95 of forget, retain and val KLOM"
 
 
+MOST_DRAWS = 50
+"""Draws until a setting is new; a range of few values may have no more."""
+PARTS_OF_A_TRIAL = ("ensemble", "methods", "metrics", "harness.py")
+
+
+def objective(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """What is minimised, of P95 a split, a forget set."""
+    return float(np.mean([list(of_set.values()) for of_set in scores.values()]))
+
+
 @dataclass(frozen=True)
 class Trial:
-    """One setting. scores: P95 a split, a forget set; error: why there are none."""
+    """One setting. scores: P95 a split, a forget set; error: why there are none; do_nothing: the
+    objective of the originals."""
 
     hyperparameters: Mapping[str, Any]
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     examples: float | None = None
     seconds: float = 0.0
     error: str | None = None
+    do_nothing: float | None = None
 
     @property
     def objective(self) -> float:
         """What is minimised; infinite where a run failed."""
         if self.error is not None:
             return float("inf")
-        return float(np.mean([list(of_set.values()) for of_set in self.scores.values()]))
+        return objective(self.scores)
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,7 @@ class Tuning:
             **self.asked,
             "chosen": self.chosen() if self.best else None,
             "objective": self.best.objective if self.best else None,
+            "do_nothing": self.best.do_nothing if self.best else None,
             "trials": [
                 {
                     "hyperparameters": {n: plain_setting(v) for n, v in t.hyperparameters.items()},
@@ -85,6 +100,7 @@ class Tuning:
                     "examples": t.examples,
                     "seconds": round(t.seconds, 2),
                     "error": t.error,
+                    "do_nothing": t.do_nothing,
                 }
                 for t in self.trials
             ],
@@ -102,7 +118,14 @@ def load(path: Path) -> Tuning:
         if content["klom_tuning"] != SCHEMA:
             raise ValueError(f"it is of version {content['klom_tuning']!r}, not {SCHEMA}")
         trials = tuple(
-            Trial(t["hyperparameters"], t["scores"], t["examples"], t["seconds"], t["error"])
+            Trial(
+                t["hyperparameters"],
+                t["scores"],
+                t["examples"],
+                t["seconds"],
+                t["error"],
+                t.get("do_nothing"),
+            )
             for t in content.pop("trials")
         )
         for name in ("task", "method", "ranges", "forget_sets", "seed", "members"):
@@ -111,7 +134,7 @@ def load(path: Path) -> Tuning:
         raise KlomError(
             f"{path} is not a file of `klom tune` ({type(error).__name__}: {error})"
         ) from error
-    asked = {n: v for n, v in content.items() if n not in ("chosen", "objective")}
+    asked = {n: v for n, v in content.items() if n not in ("chosen", "objective", "do_nothing")}
     return Tuning(asked, trials)
 
 
@@ -130,12 +153,20 @@ def tune(
 ) -> Tuning:
     """Measure so many settings and write each to `path` as it ends; those already there are kept.
 
+    KlomError where the file there is of other sets, models, ranges or code.
+
     The first trial has the method's own defaults; of the rest the first half is drawn from the
     ranges, the second half near the best so far. Sets are disjoint from the task's own; originals
     and oracles are of another seed.
     """
     other = tuning_task(task, method)
     sets = [other.forget_set(name) for name in other.forget_sets]
+    cells = [
+        Cell(
+            other, method, {}, f, members, members, seed + SEED_APART, ESTIMATORS["default"], device
+        )
+        for f in sets
+    ]
     asked = {
         "klom_tuning": SCHEMA,
         "task": task.name,
@@ -145,32 +176,43 @@ def tune(
         "members": members,
         "seed": seed + SEED_APART,
         "forget_sets": {f.name: f.sha256 for f in sets},
+        "originals": identity(cells[0].original_id),
         "code_sha256": _code(method),
     }
     asked = json.loads(json.dumps(asked))
-    before = {}
-    if path.exists() and (old := load(path)).asked == asked:
-        before = {_key(trial): trial for trial in old.trials if trial.error is None}
+    before: dict[str, Trial] = {}
+    if path.exists():
+        old = load(path)
+        other_keys = [key for key in {**asked, **old.asked} if old.asked.get(key) != asked.get(key)]
+        if other_keys:
+            raise KlomError(
+                f"{path} has trials of something else ({', '.join(other_keys)} differ): name "
+                "another folder with --output, or move that file away"
+            )
+        if len(old.trials) >= trials:
+            return old
+        before = {_key(trial): trial for trial in old.trials}
+    ensembles = [(cells[0].original_id, members), *((cell.oracle_id, members) for cell in cells)]
+    store.complete_all(ensembles, device, announce)
     done, rng = Tuning(asked), np.random.default_rng(member_seed("tune", method.name, seed))
-    default = method.settings({}, {})
+    path.parent.mkdir(parents=True, exist_ok=True)
     for number in range(trials):
         late = done.best if number >= trials / 2 else None
-        proposed = default if number == 0 else {**default, **_proposed(ranges, late, rng)}
-        trial = Trial({n: plain_setting(v) for n, v in proposed.items()})
-        if _key(trial) in before:
-            trial = before[_key(trial)]
-        else:
-            cells = [
-                Cell(other, method, proposed, f, members, members, seed + SEED_APART,
-                     ESTIMATORS["default"], device)
-                for f in sets
-            ]  # fmt: skip
-            trial = _measured(trial, cells, store, announce)
+        tried = {_key(trial) for trial in done.trials}
+        for _ in range(MOST_DRAWS):
+            drawn = {} if number == 0 else _proposed(ranges, late, rng)
+            proposed = method.settings(drawn, {})
+            trial = Trial({n: plain_setting(v) for n, v in proposed.items()})
+            if _key(trial) not in tried:
+                break
+        known = before.pop(_key(trial), None)
+        trial = known or _measured(trial, [replace(c, settings=proposed) for c in cells], store)
         done = replace(done, trials=(*done.trials, trial))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(done.as_json(), indent=1) + "\n").encode())
+        if not known:
+            whole = replace(done, trials=(*done.trials, *before.values()))
+            write_whole(path, (json.dumps(whole.as_json(), indent=1) + "\n").encode())
         tell(number, trial)
-    return done
+    return replace(done, trials=(*done.trials, *before.values()))
 
 
 def _proposed(ranges: Ranges, best: Trial | None, rng: np.random.Generator) -> dict[str, Any]:
@@ -179,18 +221,23 @@ def _proposed(ranges: Ranges, best: Trial | None, rng: np.random.Generator) -> d
     return {name: r.near(best.hyperparameters[name], rng) for name, r in ranges.items()}
 
 
-def _measured(trial: Trial, cells: list[Cell], store: Store, announce: Announce) -> Trial:
+def _measured(trial: Trial, cells: list[Cell], store: Store) -> Trial:
     start, scores, examples = time.perf_counter(), {}, []
+    nothing = {}
     try:
         for cell in cells:
-            record = measure(cell, store, _timed, announce)
-            scores[cell.forget_set.name] = {s: round(record.scores[s].p95, 4) for s in SPLITS}
+            record, name = measure(cell, store, _timed), cell.forget_set.name
+            scores[name], nothing[name] = (
+                {split: round(of[split].p95, 4) for split in SPLITS}
+                for of in (record.scores, record.do_nothing)
+            )
             examples.append(record.relative_cost["examples"])
     except KlomError as error:
         return replace(trial, seconds=time.perf_counter() - start, error=str(error))
     return replace(
         trial,
         scores=scores,
+        do_nothing=objective(nothing),
         examples=round(float(np.mean(examples)), 4),
         seconds=time.perf_counter() - start,
     )
@@ -207,7 +254,13 @@ def _key(trial: Trial) -> str:
 
 
 def _code(method: Method) -> str:
-    """Trials of other code are not those of this."""
-    module = inspect.getmodule(source_of(method.function))
-    source = inspect.getsource(module) if module else method.name
-    return hashlib.sha256(source.encode()).hexdigest()
+    """Trials of other code are not those of this: all that unlearns and scores, and the method."""
+    package = Path(klom_bench.__file__).parent
+    files = [*(package / part for part in PARTS_OF_A_TRIAL), Path(inspect.getfile(_source(method)))]
+    sources = [f for p in files for f in (sorted(p.glob("*.py")) if p.is_dir() else [p])]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in sources)).hexdigest()
+
+
+def _source(method: Method) -> Any:
+    found = source_of(method.function)
+    return found if inspect.isroutine(found) else type(found)

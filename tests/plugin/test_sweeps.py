@@ -46,6 +46,7 @@ def records(path):
         ("adam", ("adam",)),
         ("True,False", (True, False)),
         ("[1, 2]", ([1, 2],)),
+        ("[1], [2]", ([1], [2])),
     ],
 )
 def test_values_of_a_hyperparameter(text, values):
@@ -65,8 +66,8 @@ def test_a_list_is_a_test_each(project, pytester):
     )  # fmt: skip
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(
-        ["*test_klom[[]digits-forget_set_3-ga:lr=0.1,epochs=2[]] PASSED*", "*do nothing *"]
-        + [f"*ga lr={lr},epochs={e} *no gate" for lr in (0.1, 0.3) for e in (2, 3)]
+        ["*test_klom[[]digits-forget_set_3-ga:epochs=2,lr=0.1[]] PASSED*", "*do nothing *"]
+        + [f"*ga epochs={e},lr={lr} *no gate" for e in (2, 3) for lr in (0.1, 0.3)]
     )
     found = {r["setting"]: r for r in records(pytester.path / "out.json") if r["method"] == "ga"}
     assert len(found) == 4
@@ -166,6 +167,95 @@ def test_methods_without_epochs_are_scored_at_their_end(project, pytester):
     ssd, ga = records(pytester.path / "o.json")
     assert (ssd["epoch"], ssd["earlier"]) == (1, [])
     assert (ga["epoch"], [r["epoch"] for r in ga["earlier"]]) == (2, [1])
+
+
+def test_a_model_that_a_method_yields_and_trains_on_is_kept_by_epoch(project, pytester):
+    conftest = """
+        import pytest, torch
+
+        @pytest.fixture
+        def student():
+            def unlearn(model, forget, retain, *, epochs=2):
+                twin = model.clone()
+                for epoch in range(epochs):
+                    with torch.no_grad():
+                        for p in twin.parameters():
+                            p.mul_(0.5)
+                    yield twin
+            return unlearn
+    """
+    args = ("--klom-method=student", "--klom-forget-set=3")
+    project(*args, "--klom-epochs=1,2", "--benchmark-json=both.json", conftest=conftest)
+    project(*args, "--klom-epochs=1", "--benchmark-json=one.json")
+    (both,), (one,) = (records(pytester.path / f"{n}.json") for n in ("both", "one"))
+    assert both["earlier"][0]["scores"] == one["scores"]
+    assert both["scores"] != one["scores"]
+
+
+def test_a_method_whose_epochs_have_another_name(project, pytester):
+    conftest = """
+        import pytest, torch
+
+        @pytest.fixture
+        def rounds():
+            def unlearn(model, forget, retain, *, rounds=4):
+                for _ in range(rounds):
+                    with torch.no_grad():
+                        for p in model.parameters():
+                            p.mul_(0.9)
+                    yield
+            return unlearn
+    """
+    args = ("--klom-method=rounds", "--klom-forget-set=3", "--klom-epochs=1,3")
+    project(*args, "--benchmark-json=out.json", conftest=conftest)
+    (record,) = records(pytester.path / "out.json")
+    assert (record["epoch"], [r["epoch"] for r in record["earlier"]]) == (3, [1])
+
+
+def test_another_epoch_is_not_compared(project):
+    args = ("--klom-method=ga", "--klom-forget-set=3", "--klom-param=epochs=3")
+    project(*args, "--klom-save-baseline=base.json")
+    result = project(
+        *args, "--klom-epochs=2", "--klom-baseline=base.json", "--klom-max-regression=val_p95=1"
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the baseline *base.json has epoch 3 of *, and this run epoch 2*"])
+
+
+@pytest.mark.parametrize("option", ["--klom-epochs=1", "--klom-tuned=x.json"])
+def test_options_that_would_do_nothing(project, option):
+    result = project(option)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{option.partition('=')[0]} needs --klom-method*"])
+
+
+def test_the_order_of_options_does_not_name_a_test(project):
+    result = project("--klom-method=ga", "--klom-param=lr=1,2", "--klom-param=epochs=1,2",
+                     "--klom-forget-set=1", "--collect-only", "-q")  # fmt: skip
+    other = project("--klom-method=ga", "--klom-param=epochs=1,2", "--klom-param=lr=1,2",
+                    "--klom-forget-set=1", "--collect-only", "-q")  # fmt: skip
+    ids = [sorted(line for line in r.outlines if "::" in line) for r in (result, other)]
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == 4
+
+
+def test_a_method_may_spare_members_but_not_all(project):
+    result = project("--klom-method=ssd", "--klom-forget-set=3", "--klom-param=alpha=1e3")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ssd changed nothing on forget_set_3*"])
+
+
+def test_what_a_method_rests_on_is_told(project, pytester):
+    args = ("--klom-method=dm_direct", "--klom-forget-set=3", "--klom-param=subsets=25")
+    result = project(*args, "--benchmark-json=out.json")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["* dm_direct+ *", "+: rests on 25 models on random halves, which are not in its cost"]
+    )
+    (record,) = records(pytester.path / "out.json")
+    assert record["rests_on"] == 25
+    result = project("--klom-method=dm_direct", "--klom-forget-set=3", "--klom-param=subsets=1")
+    result.stdout.fnmatch_lines(["*dm_direct: subsets must be at least 2, got 1"])
 
 
 def test_outputs_that_a_method_yields_are_kept_by_epoch(project, pytester):
