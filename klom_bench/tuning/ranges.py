@@ -127,6 +127,10 @@ def ranges_of(method: Method, given: Ranges) -> Ranges:
         if name not in method.hyperparameters:
             known = ", ".join(method.hyperparameters) or "none"
             raise KlomError(f"--range {name}: {method.name} has the hyperparameters {known}")
+    for name, where in given.items():  # a value that does not fit is told before it is tried
+        ends = where.values if isinstance(where, Choice) else (where.at(0.0), where.at(1.0))
+        for value in ends:
+            method.settings({name: value}, {})
     found = {**usual, **own, **given}
     if not found:
         raise KlomError(f"{method.name} has nothing to tune: say what with --range NAME=LOW..HIGH")
