@@ -60,7 +60,7 @@ HF_HUB_OFFLINE hold. $KLOM_REPO (OWNER/NAME or OWNER/NAME@REVISION) stands in fo
 Any number of these may work on one store at a time; a shard is for machines that cannot lock
 files together.""",
     "tune": """examples:
-  klom tune ga scrub --trials 40
+  klom tune ga scrub --trials 30
   klom tune all
   klom tune my_methods.py:unlearn --range lr=1e-4..1 --range epochs=1..10 --range mode=a|b
   pytest --klom-method=ga --klom-tuned=FILE            # FILE is named at the end
@@ -164,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
         "methods", nargs="+", metavar="METHOD", help="a built-in method, all, or FILE.py:FUNCTION"
     )
     tune.add_argument("--task", default="digits", help="default: digits")
-    tune.add_argument("--trials", type=int, default=40, metavar="T", help="default: 40")
+    tune.add_argument("--trials", type=int, default=30, metavar="T", help="default: 30")
     tune.add_argument(
         "--range",
         action="append",

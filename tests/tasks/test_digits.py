@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from klom_bench.forget_set import checked_forget_set
-from klom_bench.tasks import DIGITS
+from klom_bench.harness import measure
+from klom_bench.store.store import Store
+from klom_bench.tasks import DIGITS, DIGITS_CNN
 from klom_bench.tasks.make_digits_forget_sets import ANCHOR, influence
 
 SIZES = {1: 10, 2: 50, 3: 100, 4: 10, 5: 50, 6: 100, 7: 10, 8: 50, 9: 100, 10: 50}
@@ -99,3 +103,31 @@ def test_forget_sets_are_sorted_and_hashed():
     a, b = (checked_forget_set("mine", i, 10) for i in ([4, 2, 9], [2, 4, 9]))
     assert a.sha256 == b.sha256
     assert a.indices.tolist() == [2, 4, 9]
+
+
+def test_the_conv_task_has_the_same_points_as_images():
+    flat, images = DIGITS.data, DIGITS_CNN.data
+    assert images.x_train.shape == (1438, 1, 8, 8)
+    torch.testing.assert_close(images.x_val.flatten(1), flat.x_val, rtol=0, atol=0)
+    assert torch.equal(images.y(), flat.y())
+    assert list(DIGITS_CNN.forget_sets) == list(DIGITS.forget_sets)
+    assert DIGITS_CNN.has_conv
+    assert not DIGITS.has_conv
+
+
+def test_methods_for_conv_layers_run_there(cell, small_store):
+    """Three members each, on a set that oracles know less of: what comes out is a classifier still."""
+    for name in ("ct", "msg"):
+        asked = replace(cell(name, forget_set="forget_set_5", members=3, lr=0.01), task=DIGITS_CNN)
+        record = measure(asked, Store(small_store), lambda work: work() or 1.0)
+        assert record.accuracy_do_nothing["val"] > 0.97
+        assert record.accuracy_oracle["forget"] < 1.0
+        assert record.accuracy["val"] > 0.9
+        assert 0 < record.relative_cost["examples"] < 0.6
+
+
+def test_all_nines():
+    rows = DIGITS.forget_set("class_9").indices
+    np.testing.assert_array_equal(rows, np.flatnonzero(DIGITS.data.y_train.numpy() == 9))
+    assert DIGITS.is_class(DIGITS.forget_set("class_9"))
+    assert not any(DIGITS.is_class(DIGITS.forget_set(f"forget_set_{k}")) for k in SIZES)
