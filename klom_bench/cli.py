@@ -308,7 +308,14 @@ def run_tune(args: argparse.Namespace) -> int:
     every = [n for n in BUILT_IN if n in OWN or {*USUAL} & {*method_named(n).hyperparameters}]
     named = (every if name == "all" else [name] for name in args.methods)
     names = dict.fromkeys(name for group in named for name in group)
-    chosen = [(method_named(name), ranges_of(method_named(name), given)) for name in names]
+    methods = [method_named(name) for name in names]
+    for name in given:
+        if not any(name in method.hyperparameters for method in methods):
+            ranges_of(methods[0], given)  # says what it has
+    chosen = []
+    for method in methods:
+        mine = {name: r for name, r in given.items() if name in method.hyperparameters}
+        chosen.append((method, ranges_of(method, mine)))
     folder = args.output or store.root / "tuning" / task.name
     failed = False
     for method, ranges in chosen:

@@ -25,7 +25,8 @@ def test_every_score_is_in_its_place(made, capsys):
     assert main(["report", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("4 unlearned against 4 oracles of digits, estimator default")
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    rows = lines[2 : lines.index("", 2)]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
     assert table[0] == ["method", "set 1", "set 3", "cost"]
     assert [row[0] for row in table[2:]] == [
         "floor", "`do_nothing`", "`ga lr=0.1`", "`ga lr=0.3`", "`oracle_matching*`",
@@ -53,6 +54,19 @@ def test_what_was_not_measured_is_not_there(made, capsys):
     out = capsys.readouterr().out
     assert "| method | set 1 | class_9 | cost |" in out
     assert [line.count("n/a") for line in out.splitlines() if line.startswith("| `")] == [1, 1, 1]
+
+
+def test_what_failed_is_told_from_what_does_not_apply(made, capsys):
+    path = made("--klom-method=ssd,unsir,dm_direct", "--klom-forget-set=3,class_9",
+                "--klom-param=ssd.alpha=9.99", "--klom-param=dm_direct.subsets=25")  # fmt: skip
+    capsys.readouterr()
+    assert main(["report", str(path)]) == 0
+    lines = {
+        line.split("`")[1]: line for line in capsys.readouterr().out.splitlines() if "`" in line
+    }
+    assert lines["ssd"].count("failed") == 1
+    assert lines["unsir"].count("n/a") == 1
+    assert "rests on models trained on random halves" in lines["+"]
 
 
 @pytest.mark.parametrize(

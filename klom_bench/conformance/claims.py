@@ -93,7 +93,7 @@ def tried_with(claim: str) -> dict[str, Any]:
     """Hyperparameters that a claim gives; KlomError where it cannot be read."""
     found = {}
     for part in filter(None, re.split(r",\s*", claim)):
-        name, _, value = part.partition(" ")
+        name, _, value = part.replace("=", " ", 1).partition(" ")
         try:
             found[name] = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError):

@@ -74,6 +74,7 @@ class Ensemble(nn.Module):
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
         self._apply_network = one_by_one if parameters >= LARGE else forward
         self.switches: Switches | None = None
+        self.heeded: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.members)

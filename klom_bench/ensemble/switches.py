@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.per_member import per_member
+from klom_bench.errors import KlomError
 
 Method = Callable[..., Iterator[Any]]
 
@@ -32,6 +33,10 @@ class Switches:
     max_norm: float = 0.0
     freeze_batchnorm: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.max_norm >= 0:
+            raise KlomError(f"max_norm must be a norm, or 0 for none; got {self.max_norm}")
+
     def share_of_lr(self, t: int, epochs: int) -> float:
         """By how much the learning rate is multiplied in epoch t."""
         if self.schedule == "linear":
@@ -47,7 +52,8 @@ def gradient_method(without: tuple[str, ...] = (), **own: Any) -> Callable[[Meth
 
     without: those that mean nothing to it.
 
-    They act where it makes its optimizer with `optimizer_for` and its epochs with `scheduled`.
+    They act where it makes its optimizer with `optimizer_for` and its epochs with `scheduled`;
+    KlomError where a switch was set and did not act.
     Inside another gradient method the switches of the outer one hold.
     """
 
@@ -60,8 +66,11 @@ def gradient_method(without: tuple[str, ...] = (), **own: Any) -> Callable[[Meth
                 return
             model.switches = switches
             hook = model.register_forward_pre_hook(_freeze) if switches.freeze_batchnorm else None
+            model.heeded = {"freeze_batchnorm"}
             try:
-                yield from function(model, forget, retain, **given)
+                for result in function(model, forget, retain, **given):
+                    _refuse_unheeded(function.__name__, switches, own, model.heeded)
+                    yield result
             finally:
                 model.switches = None
                 if hook:
@@ -84,6 +93,21 @@ def gradient_method(without: tuple[str, ...] = (), **own: Any) -> Callable[[Meth
     return decorate
 
 
+def _refuse_unheeded(name: str, switches: Switches, own: dict[str, Any], heeded: set[str]) -> None:
+    usual = Switches(**own)
+    for switch in sorted({*NAMES} - heeded):
+        if getattr(switches, switch) != getattr(usual, switch):
+            where = (
+                "epochs with `scheduled`"
+                if switch == "schedule"
+                else "optimizer with `optimizer_for`"
+            )
+            raise KlomError(
+                f"{name}: {switch} = {getattr(switches, switch)!r} has no effect, since it does "
+                f"not make its {where} (klom_bench.ensemble.switches)"
+            )
+
+
 def _freeze(model: nn.Module, _: Any) -> None:
     for module in model.modules():
         if isinstance(module, _NormBase):
@@ -95,6 +119,7 @@ def optimizer_for(
 ) -> torch.optim.Optimizer:
     """The optimizer of a gradient method, over all parameters of an ensemble."""
     switches = model.switches or Switches()
+    model.heeded |= {"optimizer", "max_norm"}
     optimizer: torch.optim.Optimizer
     if switches.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
@@ -109,6 +134,7 @@ def optimizer_for(
 
 def scheduled(model: Ensemble, optimizer: torch.optim.Optimizer, epochs: int) -> Iterator[int]:
     """Epochs 0, 1, ..., with the learning rate of each as the schedule has it."""
+    model.heeded |= {"schedule"}
     share = functools.partial((model.switches or Switches()).share_of_lr, epochs=epochs)
     for t in range(epochs):
         yield t

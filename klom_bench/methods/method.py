@@ -82,6 +82,8 @@ class Method:
             return value
         if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
             return float(value)
+        if isinstance(default, tuple) and isinstance(value, list):
+            return tuple(value)  # as JSON has it
         if type(value) is not type(default):
             raise KlomError(
                 f"{self.name}: {name} must be of type {type(default).__name__} as its default "

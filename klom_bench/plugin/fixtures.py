@@ -183,7 +183,7 @@ def klom_conformance(
     if reason := unfit_for(method, settings.task):
         request.node.stash[UNFIT] = {"unfit": reason}
         pytest.skip(reason)
-    subject = Subject(method, hyperparameters, settings.task, settings.device)
+    subject = told_plainly(lambda: Subject(method, hyperparameters, settings.task, settings.device))
     return Conformance(request.node, subject)
 
 

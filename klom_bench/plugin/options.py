@@ -184,7 +184,10 @@ def _param(text: str) -> Param:
     method, _, name = path.rpartition(".")
     if not equals or not name.isidentifier() or not value:
         raise pytest.UsageError(f"--klom-param must be [METHOD.]NAME=VALUE, got {text!r}")
-    return (method or None), name, _values(value)
+    values = _values(value)
+    if "" in [v for v in values if isinstance(v, str)]:
+        raise pytest.UsageError(f"--klom-param: a value is empty in {text!r}")
+    return (method or None), name, values
 
 
 def _values(text: str) -> tuple[Any, ...]:

@@ -74,14 +74,15 @@ class Settings:
         """One test."""
         settings = self.hyperparameters(method, variant)
         chosen, provenance = self._tuned(method)
-        as_tuned = all(settings[name] == value for name, value in chosen.items())
+        others = [name for name, value in chosen.items() if settings[name] != value]
+        tuned = provenance and len(others) < len(chosen)
         return Cell(
             task=self.task,
             method=method,
             settings=settings,
             setting=variant.setting,
             epochs=self.options.epochs,
-            tuning=provenance if as_tuned else None,
+            tuning={**provenance, "overridden": others} if provenance and tuned else None,
             forget_set=next(f for f in self.forget_sets if f.name == forget_set),
             members=self.options.models,
             oracles=self.options.oracles,

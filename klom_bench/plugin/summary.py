@@ -167,6 +167,8 @@ class Summary:
             f"n/a: {reason}: {count} test{'s' * (count > 1)} skipped"
             for reason, count in reasons.items()
         ]
+        if self._unfit and not records and not self._fit():
+            lines.append("nothing was measured: no method applies to any of these tests")
         if any(record["sees_oracles"] for record in records):
             lines.append("*: sees the oracles that it is scored against: an upper bound")
         if rests := {record["rests_on"] for record in records} - {None}:

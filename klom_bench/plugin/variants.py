@@ -23,6 +23,10 @@ class Variant:
         return f"{self.method}:{self.setting}" if self.setting else self.method
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value).replace(" ", "")
+
+
 def variants(methods: Iterable[str], params: Sequence[Param]) -> dict[str, Variant]:
     """By label: every method with every combination of the values given for it."""
     found: dict[str, Variant] = {}
@@ -33,7 +37,7 @@ def variants(methods: Iterable[str], params: Sequence[Param]) -> dict[str, Varia
         values = dict(sorted(values.items()))  # labels do not depend on the order of options
         for combination in product(*values.values()):
             given = dict(zip(values, combination, strict=True))
-            swept = [f"{n}={v}".replace(" ", "") for n, v in given.items() if len(values[n]) > 1]
+            swept = [f"{n}={_text(v)}" for n, v in given.items() if len(values[n]) > 1]
             variant = Variant(method, given, ",".join(swept))
             found[variant.label] = variant
     return found

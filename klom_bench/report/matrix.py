@@ -20,21 +20,32 @@ def records_in(paths: Iterable[Path]) -> list[Json]:
         try:
             benchmarks = json.loads(path.read_bytes())["benchmarks"]
             mine = [b["extra_info"]["klom"] for b in benchmarks if "klom" in b["extra_info"]]
+            failed = [b.get("params") for b in benchmarks if "klom" not in b["extra_info"]]
+            mine += [_failed(params) for params in failed if params and "klom_method" in params]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise KlomError(
                 f"{path} is not a file of --benchmark-json ({type(error).__name__}: {error})"
             ) from error
-        if not mine:
+        if all("failed" in record for record in mine):
             raise KlomError(f"{path} has no KLOM test: run pytest with --klom-method")
         found += mine
     return found
 
 
-def matrix(records: Sequence[Json]) -> str:
+def _failed(params: Json) -> Json:
+    """In place of the record of a test that failed before it was scored."""
+    method, _, setting = params["klom_method"].partition(":")
+    names = {"forget_set": params["klom_forget_set"], "method": method, "setting": setting}
+    return {"task": params["klom_task"], **names, "failed": True}
+
+
+def matrix(every: Sequence[Json]) -> str:
     """P95 of forget / retain / val, a row a method and setting, a column a forget set; the cost.
 
     KlomError where records cannot stand in one table.
     """
+    records = [record for record in every if "failed" not in record]
+    failures = {(r["method"], r["setting"], r["forget_set"]) for r in every if "failed" in r}
     for key in ("task", "members", "estimator", "seed"):
         different = {json.dumps(record[key], sort_keys=True) for record in records}
         if len(different) > 1:
@@ -53,13 +64,22 @@ def matrix(records: Sequence[Json]) -> str:
     first = {name: next(r for r in records if r["forget_set"] == name) for name in sets}
     lines.append(_line(["floor", *(_p95(first[name]["floor"]) for name in sets), ""]))
     if not any(name.startswith("do_nothing") for name in rows):
-        lines.append(_line(["`do_nothing`", *(_p95(first[n]["do_nothing"]) for n in sets), "0 %"]))
+        lines.append(_line(["`do_nothing`", *(_p95(first[n]["do_nothing"]) for n in sets), "0%"]))
     for name, row in rows.items():
         costs = [r["relative_cost"]["examples"] for r in row.values()]
-        cells = [_p95(row[n]["scores"]) if n in row else "n/a" for n in sets]
+        one = next(iter(row.values()))
+        ended = {n for n in sets if (one["method"], one["setting"], n) in failures}
+        cells = [
+            _p95(row[n]["scores"]) if n in row else "failed" if n in ended else "n/a" for n in sets
+        ]
         known = [cost for cost in costs if cost is not None]
         lines.append(_line([f"`{name}`", *cells, f"{mean(known):.0%}" if known else "n/a"]))
-    return "\n".join([headline(records), "", *lines]) + "\n"
+    legend = {
+        "*": "sees the oracles that it is scored against: an upper bound",
+        "+": "rests on models trained on random halves, which are not in its cost",
+    }
+    marks = [f"`{m}`: {text}." for m, text in legend.items() if any(f"{m}" in n for n in rows)]
+    return "\n".join([headline(records), "", *lines, *([""] if marks else []), *marks]) + "\n"
 
 
 def _p95(scores: Json) -> str:

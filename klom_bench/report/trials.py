@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from klom_bench.methods import BUILT_IN
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.tuning.tune import Trial, Tuning
 
@@ -29,4 +30,5 @@ def best_line(tuning: Tuning, path: Path) -> str:
         f"{method}: best of {len(tuning.trials)}: {best.objective:.2f} with {chosen}"
         f" (doing nothing: {'n/a' if best.do_nothing is None else f'{best.do_nothing:.2f}'})\n"
         f"  pytest --klom-method={method} --klom-tuned={path}\n"
+        + ("" if method in BUILT_IN else f"  (with a fixture {method!r} that returns it)\n")
     )

@@ -1,10 +1,11 @@
 """Where hyperparameters are looked for."""
 
 import ast
+import inspect
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,10 @@ class Range:
         value = math.exp(value) if self.log else value
         return round(value) if self.whole else float(f"{value:.3g}")
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies inside."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
     def draw(self, rng: np.random.Generator) -> float | int:
         """Anywhere."""
         return self.at(rng.random())
@@ -52,6 +57,10 @@ class Choice:
     """One of a few values."""
 
     values: tuple[Any, ...]
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        return value in self.values
 
     def draw(self, rng: np.random.Generator) -> Any:
         """Any of them."""
@@ -121,20 +130,32 @@ OWN: Mapping[str, Ranges] = {
 
 def ranges_of(method: Method, given: Ranges) -> Ranges:
     """What is tuned of a method; KlomError where there is nothing, or a range of nothing."""
+    empty = inspect.Parameter.empty
+    lacking = {n: None for n, v in method.hyperparameters.items() if v is empty}
     usual = {n: r for n, r in USUAL.items() if n in method.hyperparameters}
     own = {n: r for n, r in OWN.get(method.name, {}).items() if n in method.hyperparameters}
     for name in given:
         if name not in method.hyperparameters:
             known = ", ".join(method.hyperparameters) or "none"
             raise KlomError(f"--range {name}: {method.name} has the hyperparameters {known}")
+    given = {n: _of_kind(r, method.hyperparameters[n]) for n, r in given.items()}
     for name, where in given.items():  # a value that does not fit is told before it is tried
         ends = where.values if isinstance(where, Choice) else (where.at(0.0), where.at(1.0))
         for value in ends:
-            method.settings({name: value}, {})
+            method.settings({**lacking, name: value}, {})
     found = {**usual, **own, **given}
+    if not method.hyperparameters:
+        raise KlomError(f"{method.name} has no hyperparameters: there is nothing to tune")
     if not found:
         raise KlomError(f"{method.name} has nothing to tune: say what with --range NAME=LOW..HIGH")
     return found
+
+
+def _of_kind(where: Range | Choice, default: Any) -> Range | Choice:
+    """Whole numbers only where the default is one."""
+    if isinstance(where, Range) and type(default) in (int, float):
+        return replace(where, whole=type(default) is int)
+    return where
 
 
 def range_in(text: str) -> tuple[str, Range | Choice]:

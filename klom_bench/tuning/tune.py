@@ -155,9 +155,9 @@ def tune(
 
     KlomError where the file there is of other sets, models, ranges or code.
 
-    The first trial has the method's own defaults; of the rest the first half is drawn from the
-    ranges, the second half near the best so far. Sets are disjoint from the task's own; originals
-    and oracles are of another seed.
+    The first trial has the method's own defaults, where they lie in the ranges; of the rest the
+    first half is drawn from the ranges, the second half near the best so far. Sets are disjoint
+    from the task's own; originals and oracles are of another seed.
     """
     other = tuning_task(task, method)
     sets = [other.forget_set(name) for name in other.forget_sets]
@@ -192,19 +192,23 @@ def tune(
         if len(old.trials) >= trials:
             return old
         before = {_key(trial): trial for trial in old.trials}
+    path.parent.mkdir(parents=True, exist_ok=True)
     ensembles = [(cells[0].original_id, members), *((cell.oracle_id, members) for cell in cells)]
     store.complete_all(ensembles, device, announce)
     done, rng = Tuning(asked), np.random.default_rng(member_seed("tune", method.name, seed))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with_defaults = all(r.holds(method.hyperparameters[name]) for name, r in ranges.items())
     for number in range(trials):
         late = done.best if number >= trials / 2 else None
         tried = {_key(trial) for trial in done.trials}
         for _ in range(MOST_DRAWS):
-            drawn = {} if number == 0 else _proposed(ranges, late, rng)
+            first = number == 0 and with_defaults
+            drawn = {} if first else _proposed(ranges, late, rng)
             proposed = method.settings(drawn, {})
             trial = Trial({n: plain_setting(v) for n, v in proposed.items()})
             if _key(trial) not in tried:
                 break
+        if _key(trial) not in before and len(done.trials) + len(before) >= trials:
+            break  # there were trials of another number, so of other settings
         known = before.pop(_key(trial), None)
         trial = known or _measured(trial, [replace(c, settings=proposed) for c in cells], store)
         done = replace(done, trials=(*done.trials, trial))
@@ -232,8 +236,10 @@ def _measured(trial: Trial, cells: list[Cell], store: Store) -> Trial:
                 for of in (record.scores, record.do_nothing)
             )
             examples.append(record.relative_cost["examples"])
-    except KlomError as error:
-        return replace(trial, seconds=time.perf_counter() - start, error=str(error))
+    except Exception as error:  # a setting that the method cannot bear is a trial, too
+        known = isinstance(error, KlomError)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        return replace(trial, seconds=time.perf_counter() - start, error=text)
     return replace(
         trial,
         scores=scores,

@@ -366,11 +366,67 @@ def test_tuned_settings_are_used_and_told(project, pytester):
     assert record["hyperparameters"]["lr"] == 0.07
     assert record["tuning"] == {
         "trials": 2, "objective": 1.0, "forget_sets": {"tuning_1": "ab"}, "seed": 1000000,
-        "members": 100,
+        "members": 100, "overridden": [],
     }  # fmt: skip
     project(*args, "--klom-param=lr=0.5", "--benchmark-json=out.json")
     (record,) = records(pytester.path / "out.json")
     assert (record["hyperparameters"]["lr"], record["tuning"]) == (0.5, None)
+
+
+def test_what_is_overridden_of_tuned_settings_is_told(project, pytester):
+    tuning_file(pytester, ranges={"lr": "1e-4..1", "epochs": "1..10"})
+    args = ("--klom-method=ga", "--klom-forget-set=3", "--klom-tuned=ga.json")
+    project(*args, "--klom-epochs=2,3", "--benchmark-json=out.json")
+    (record,) = records(pytester.path / "out.json")
+    assert record["hyperparameters"]["epochs"] == 3
+    assert record["hyperparameters"]["lr"] == 0.07
+    assert record["tuning"]["overridden"] == ["epochs"]
+
+
+def test_values_of_text_keep_their_blanks(project, pytester):
+    result = project("--klom-method=mine", "--klom-param=mode=a b,ab", "--klom-forget-set=1",
+                     "-rP", conftest=COUNTING)  # fmt: skip
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["an epoch of a b (1, 2)"])
+    result.stdout.fnmatch_lines(["an epoch of ab (1, 2)"])
+
+
+@pytest.mark.parametrize("text", ["lr=0.1,,0.2", "lr=,"])
+def test_empty_values(project, text):
+    result = project("--klom-method=ga", f"--klom-param={text}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*--klom-param: a value is empty in '{text}'*"])
+
+
+def test_a_switch_that_does_not_act_is_an_error(project):
+    conftest = """
+        import pytest, torch
+        from klom_bench.ensemble.switches import gradient_method, optimizer_for
+
+        @pytest.fixture
+        def naive():
+            @gradient_method()
+            def unlearn(model, forget, retain, *, own=True):
+                optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+                if not own:
+                    optimizer = optimizer_for(model, lr=0.1)
+                for p in model.parameters():
+                    p.grad = torch.ones_like(p)
+                optimizer.step()
+                yield
+            return unlearn
+    """
+    args = ("--klom-method=naive", "--klom-forget-set=1")
+    project(*args, conftest=conftest).assert_outcomes(passed=1)
+    result = project(*args, "--klom-param=optimizer=adam")
+    result.stdout.fnmatch_lines(["*: optimizer = 'adam' has no effect*`optimizer_for`*"])
+    project(*args, "--klom-param=optimizer=adam", "--klom-param=own=False").assert_outcomes(
+        passed=1
+    )
+    result = project(*args, "--klom-param=schedule=linear", "--klom-param=own=False")
+    result.stdout.fnmatch_lines(["*schedule = 'linear' has no effect*epochs with `scheduled`*"])
+    result = project("--klom-method=ga", "--klom-forget-set=1", "--klom-param=max_norm=-1")
+    result.stdout.fnmatch_lines(["max_norm must be a norm, or 0 for none; got -1.0"])
 
 
 @pytest.mark.parametrize(
