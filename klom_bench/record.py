@@ -125,10 +125,9 @@ class Cell:
     @property
     def unfit(self) -> str | None:
         """Why the method does not apply here; None where it does."""
-        name, forget_set = self.method.name, self.forget_set
-        if self.method.class_wise_only and not self.task.is_class(forget_set):
+        if self.method.class_wise_only and not self.task.is_class(self.forget_set):
             return (
-                f"{name} unlearns whole classes only, and {forget_set.name} is none "
+                f"{self.method.name} unlearns whole classes only, and the forget set is none "
                 "(class_9 of digits is one)"
             )
         return unfit_for(self.method, self.task)

@@ -65,10 +65,10 @@ def matrix(every: Sequence[Json]) -> str:
     lines.append(_line(["floor", *(_p95(first[name]["floor"]) for name in sets), ""]))
     if not any(name.startswith("do_nothing") for name in rows):
         lines.append(_line(["`do_nothing`", *(_p95(first[n]["do_nothing"]) for n in sets), "0%"]))
-    for name, row in rows.items():
+    order = list(dict.fromkeys((r["method"], r["setting"]) for r in every))
+    for name, row in sorted(rows.items(), key=lambda of: order.index(_test(of[1]))):
         costs = [r["relative_cost"]["examples"] for r in row.values()]
-        one = next(iter(row.values()))
-        ended = {n for n in sets if (one["method"], one["setting"], n) in failures}
+        ended = {n for n in sets if (*_test(row), n) in failures}
         cells = [
             _p95(row[n]["scores"]) if n in row else "failed" if n in ended else "n/a" for n in sets
         ]
@@ -80,6 +80,11 @@ def matrix(every: Sequence[Json]) -> str:
     }
     marks = [f"`{m}`: {text}." for m, text in legend.items() if any(f"{m}" in n for n in rows)]
     return "\n".join([headline(records), "", *lines, *([""] if marks else []), *marks]) + "\n"
+
+
+def _test(row: Mapping[str, Json]) -> tuple[str, str]:
+    record = next(iter(row.values()))
+    return record["method"], record["setting"]
 
 
 def _p95(scores: Json) -> str:

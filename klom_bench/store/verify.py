@@ -1,7 +1,7 @@
 """Whether a store is what it seems: every file read, and oracles that really lack their set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def verify(
             elif (others := originals.get((holding.task, holding.seed))) is None:
                 checked.notes.append("there are no originals to hold them against")
             else:
-                _hold_against(checked, others, margins, ensemble.forget_set)
+                _hold_against(checked, others, margins, ensemble.task, ensemble.forget_set)
         except KlomError as error:
             checked.problems.append(str(error))
     return found
@@ -107,10 +107,17 @@ def _read(
 
 
 def _hold_against(
-    checked: Checked, originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet
+    checked: Checked,
+    originals: np.ndarray,
+    oracles: np.ndarray,
+    task: Task,
+    forget_set: ForgetSet,
 ) -> None:
     """Whether oracles are what they should be, by the margins of the originals."""
     checked.sanity = sanity(originals, oracles, forget_set)
+    if checked.holding.made == "trained here" and task.is_class(forget_set):
+        # Val points of a class that was never seen go with nothing.
+        checked.sanity = replace(checked.sanity, alignment=float("nan"))
     problems, notes = judged(checked.sanity, len(oracles), len(originals))
     if checked.holding.made == "trained here":
         problems, notes = [], problems + notes  # the manifest says what they are

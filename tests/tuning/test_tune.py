@@ -200,6 +200,13 @@ def test_a_store_that_was_tuned_on_is_sound(tuned, capsys):
     assert "oracles of tuning_3" in out
 
 
+def test_oracles_that_lack_a_class_raise_no_alarm(tmp_path, capsys):
+    args = ["--store", str(tmp_path), "--models", "6"]
+    assert main(["train", "digits", "--forget-set", "class_9", *args]) == 0
+    assert main(["verify", "--store", str(tmp_path)]) == 0
+    assert "hardly go with" not in capsys.readouterr().out
+
+
 def test_settings_are_checked_before_they_are_tried(tmp_path, tuned, capsys):
     args = ["tune", "ga", *SMALL, "--store", str(tuned[0]), "--output", str(tmp_path / "checked")]
     for given, message in (
