@@ -772,7 +772,7 @@ def test_text_goes_to_terminals_that_know_no_greek(trained):
     ("args", "message"),
     [
         (["train", "digits", "--seed", "-1"], "--seed must not be negative"),
-        (["train", "digitz"], "unknown task 'digitz': did you mean digits?"),
+        (["train", "digitz"], "unknown task 'digitz': did you mean digits or digits_cnn?"),
         (["train", "digits", "--forget-set", "33"], "unknown forget set 'forget_set_33'"),
         (["train", "digits", "--models", "0"], "--models must be at least 1"),
         (["train", "digits", "--shard", "3/3"], "--shard must be I/N with I from 0 to N - 1"),

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from klom_bench.tasks import DIGITS
+
 ASKED = ("--klom-method=do_nothing,ga", "--klom-forget-set=1,3", "--klom-models=6")
 
 FILES: list[str] = []
@@ -110,7 +112,9 @@ def test_changed_hyperparameters_are_told(project, saved):
         *ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_mean=5%",
         "--klom-param=ga.lr=2.0", "--klom-forget-set=3",
     )  # fmt: skip
-    result.stdout.fnmatch_lines(["    hyperparameters changed since: lr 0.3 -> 2.0"])
+    result.stdout.fnmatch_lines(
+        [f"    hyperparameters changed since: lr {DIGITS.hyperparameters['ga']['lr']} -> 2.0"]
+    )
 
 
 def test_without_limits_changes_are_shown_and_nothing_fails(project, saved):

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from klom_bench.tasks import DIGITS
+
 MINE = """
 import pytest, torch
 
@@ -270,7 +272,7 @@ def test_list_teaches(project):
             "*digits: 1438 train points*",
             "*forget_set_10: 50 points",
             "*ga: Gradient ascent on the forget set*",
-            "*lr = 0.01 (digits 0.3)",
+            f"*lr = 0.01 (digits {DIGITS.hyperparameters['ga']['lr']})",
             "*scrub: SCRUB*",
         ]
     )
