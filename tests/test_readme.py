@@ -72,7 +72,7 @@ def test_the_workflow(project, pytester):
     conftest = block("# conftest.py")
     saved = re.search(r"pytest (.*--klom-save-baseline=\S+)", TEXT)[1]
     project(*saved.split(), conftest=conftest).assert_outcomes(passed=11)
-    for line, tests in ((smoke, 3), (full, 10)):
+    for line, tests in ((smoke, 3), (full, 11)):
         args = line.replace("-n auto", "").replace("--klom-device=cuda", "").split()
         result = project(*args, conftest=conftest)
         result.assert_outcomes(passed=tests)

@@ -37,6 +37,11 @@ class EnsembleId:
         return root / "oracles" / self.task.folder / self.forget_set.name
 
     @property
+    def is_half(self) -> bool:
+        """Whether its members have seen random halves."""
+        return self.role == "subset"
+
+    @property
     def label(self) -> str:
         """In words, for messages and progress."""
         if self.role == "subset":

@@ -117,7 +117,7 @@ class Store:
             count = sum(len(pack) for e, pack in lacking if e is first)
             raise KlomError(
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
-                f"{how_to_get([(e, n) for e, n in wanted if e is first])}"
+                f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
             )
         for ensemble in ensembles:
             self._take_folder(ensemble)
@@ -130,7 +130,10 @@ class Store:
                     time.sleep(POLL_SECONDS)
 
         labels = [e.label for e in ensembles]
-        label = f"training {labels[0] if len(labels) == 1 else f'{len(labels)} ensembles'}"
+        several = "originals and oracles"
+        if any(e.role == "subset" for e in ensembles):
+            several = "originals, oracles and models on random halves"
+        label = f"training {labels[0] if len(labels) == 1 else several}"
         with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
             side_by_side(work, min(thread_count(device), len(lacking)), device)
 

@@ -91,7 +91,8 @@ OWN: Mapping[str, Ranges] = {
     "neggrad_plus": {"alpha": Range(0.5, 0.999, log=False)},
     "noisy_descent": {"sigma": Range(0.01, 1.0)},
     "salun": {"share": _SHARE},
-    "scrub": {"alpha": Range(0.01, 10.0), "max_epochs": Range(1, 5, whole=True)},
+    # With m = 1 the first forget batch has no gradient, since f is f0 still.
+    "scrub": {"alpha": Range(0.01, 10.0), "max_epochs": Range(2, 5, whole=True)},
     "bad_teacher": {"lr": _ADAM, "share": _SHARE},
     "boundary_shrink": {"bound": Range(0.01, 2.0)},
     "l1_sparse": {"gamma": Range(1e-6, 1e-2)},

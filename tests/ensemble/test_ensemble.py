@@ -114,6 +114,7 @@ def test_originals_and_oracles_share_no_seed():
         for seed in (0, 1)
         for role, forget_set in [("original", None)]
         + [("oracle", DIGITS.forget_set(name)) for name in DIGITS.forget_sets]
+        + [("subset", None)]
     ]
     seeds = [
         e.member_seed(i, purpose)
@@ -121,7 +122,7 @@ def test_originals_and_oracles_share_no_seed():
         for i in range(100)
         for purpose in ("init", "order")
     ]
-    assert len(set(seeds)) == len(seeds) == 2 * 11 * 100 * 2
+    assert len(set(seeds)) == len(seeds) == 2 * 13 * 100 * 2
 
 
 def test_each_member_has_its_own_order_and_sees_every_point_once():
