@@ -23,6 +23,8 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
+from klom_bench.methods.boundary import nearest_wrong
+from klom_bench.methods.influence import conjugate_gradients
 from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.models.cnn import cnn
 from klom_bench.models.mlp import mlp
@@ -476,3 +478,23 @@ def test_importances_of_any_network(name):
     for one, other in zip(plain.states(), model.states(), strict=True):
         for key, value in one.items():
             torch.testing.assert_close(other[f"inner.{key}"], value, rtol=1e-7, atol=1e-9)
+
+
+def test_a_member_that_meets_negative_curvature_stops_alone():
+    diagonals = torch.tensor([[2.0, 3.0], [-1.0, -2.0], [4.0, -4.0]])
+    b = [torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.1]])]
+    (x,) = conjugate_gradients(lambda v: [diagonals * v[0]], b, 10)
+    torch.testing.assert_close(x[0], torch.tensor([1 / 2, 1 / 3]))
+    assert torch.equal(x[1], torch.zeros(2))
+    step = (1 + 0.01) / (4 - 0.04)  # of steepest descent: the curvature along b is positive
+    torch.testing.assert_close(x[2], step * b[0][2])
+
+
+def test_the_nearest_wrong_class_is_wrong_where_the_attack_fails():
+    def identity():
+        return nn.Sequential(nn.Linear(3, 3, bias=False))
+
+    f0 = Ensemble(identity, [{"0.weight": torch.eye(3)}])
+    x, y = torch.tensor([[[5.0, 2.0, 1.0], [0.0, 1.0, 9.0]]]), torch.tensor([[0, 2]])
+    assert nearest_wrong(f0, x, y, 0.0).tolist() == [[1, 1]]
+    assert nearest_wrong(f0, x, y, 100.0).tolist() == [[1, 1]]
