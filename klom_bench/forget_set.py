@@ -28,7 +28,7 @@ class ForgetSet:
     @property
     def sha256(self) -> str:
         """Hash of the sorted indices."""
-        return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
+        return sha256_of(self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -36,6 +36,11 @@ class ForgetSet:
     def __bool__(self) -> bool:
         """True: it is a forget set even where its indices are not known."""
         return True
+
+
+def sha256_of(indices: np.ndarray) -> str:
+    """Hash of indices, the same on every machine."""
+    return hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
 
 
 def checked_forget_set(name: str, indices: Any, train_points: int) -> ForgetSet:

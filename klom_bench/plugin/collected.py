@@ -39,10 +39,13 @@ def check_fit(settings: Settings, items: Sequence[pytest.Item]) -> None:
             return
         method = method_of(variant.method, BUILT_IN[variant.method])
         if "klom_forget_set" in params:
-            reasons.append(settings.cell(method, variant, str(params["klom_forget_set"])).unfit)
+            reason = settings.cell(method, variant, str(params["klom_forget_set"])).unfit
         else:
-            reasons.append(unfit_for(method, settings.task))
-    if reasons and all(reasons):
+            reason = unfit_for(method, settings.task)
+        if reason is None:
+            return
+        reasons.append(reason)
+    if reasons:
         raise KlomError(f"nothing can be measured: {reasons[0]}")
 
 

@@ -30,7 +30,7 @@ class EnsembleId:
     def folder(self) -> Path:
         """Relative to the store."""
         root = Path(f"seed_{self.seed}") if self.seed else Path()
-        if self.role == "subset":
+        if self.is_half:
             return root / "random_halves" / self.task.folder
         if self.forget_set is None:
             return root / "full_models" / self.task.folder
@@ -44,7 +44,7 @@ class EnsembleId:
     @property
     def label(self) -> str:
         """In words, for messages and progress."""
-        if self.role == "subset":
+        if self.is_half:
             return f"models on random halves of {self.task.name}"
         if self.forget_set is None:
             return f"originals of {self.task.name}"
@@ -53,7 +53,7 @@ class EnsembleId:
     def kept(self, member: int) -> np.ndarray:
         """The train points that a member sees, sorted."""
         n = self.task.train_points
-        if self.role == "subset":
+        if self.is_half:
             # RandomState, since its stream is frozen: masks are not stored.
             shuffle = np.random.RandomState(self.member_seed(member, "half") % 2**32)
             return np.sort(shuffle.permutation(n)[: n // 2])

@@ -1,15 +1,13 @@
 """manifest.json: what an ensemble is, and a checksum of every file of every member."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from klom_bench.errors import KlomError
+from klom_bench.forget_set import sha256_of
 from klom_bench.store.files import write
 from klom_bench.store.layout import EnsembleId
 
@@ -43,7 +41,7 @@ class Manifest:
 def identity(ensemble: EnsembleId) -> dict[str, Any]:
     """Everything that decides what the members of an ensemble are."""
     task, forget_set = ensemble.task, ensemble.forget_set
-    halves = {"first_half_sha256": _sha256(ensemble.kept(0))} if ensemble.role == "subset" else {}
+    halves = {"first_half_sha256": sha256_of(ensemble.kept(0))} if ensemble.is_half else {}
     return {
         "schema": SCHEMA,
         "task": task.name,
@@ -57,10 +55,6 @@ def identity(ensemble: EnsembleId) -> dict[str, Any]:
         "parameters": task.shapes,
         **halves,
     }
-
-
-def _sha256(indices: np.ndarray) -> str:
-    return hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
 
 
 def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:

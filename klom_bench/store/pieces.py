@@ -33,7 +33,7 @@ class Place:
 
 def places(ensemble: EnsembleId) -> list[Place]:
     """Where the published layouts put an ensemble, relative to the root."""
-    if ensemble.seed or ensemble.role == "subset":
+    if ensemble.seed or ensemble.is_half:
         return []
     task, lower = ensemble.task.folder, ensemble.task.folder.lower()
     if ensemble.forget_set is None:

@@ -47,7 +47,7 @@ def download_command(wanted: Wanted) -> str:
 def how_to_get(wanted: Wanted) -> str:
     """What to do about members that are missing, as a clause."""
     first = wanted[0][0]
-    if first.task.published and not first.seed and first.role != "subset":
+    if first.task.published and not first.seed and not first.is_half:
         return (
             f"`{download_command(wanted)}` gets the published ones, "
             "--klom-missing=train trains them (long without a GPU), or name the store that holds "
@@ -131,7 +131,7 @@ class Store:
 
         labels = [e.label for e in ensembles]
         several = "originals and oracles"
-        if any(e.role == "subset" for e in ensembles):
+        if any(e.is_half for e in ensembles):
             several = "originals, oracles and models on random halves"
         label = f"training {labels[0] if len(labels) == 1 else several}"
         with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
@@ -142,7 +142,7 @@ class Store:
         from klom_bench.store.hub import Hub
 
         for ensemble, members in wanted:
-            published = ensemble.task.published and ensemble.role != "subset"
+            published = ensemble.task.published and not ensemble.is_half
             if published and self.held(ensemble).lacks(members):
                 Hub.default().fetch(self.root, ensemble, members, announce)
 

@@ -68,7 +68,7 @@ def verify(
             margins = _read(checked, ensemble, root, device, announce)
             if margins is None:
                 continue
-            if ensemble.role == "subset":
+            if ensemble.is_half:
                 continue
             if ensemble.forget_set is None:
                 originals[holding.task, holding.seed] = margins
