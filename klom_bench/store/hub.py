@@ -15,6 +15,7 @@ from typing import Any
 from klom_bench.ensemble.threads import Stopped
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
+from klom_bench.store.downloading import alone_or_not, is_below
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import PARTS
 from klom_bench.store.names import Kind
@@ -104,7 +105,7 @@ class Hub:
 
     def tree(self, folder: str) -> list[Remote]:
         """All files below a folder; none where it is not there."""
-        return list(_remotes(self._listed(folder, recursive=True)))
+        return self._remotes(self._listed(folder, recursive=True))
 
     def _listed(self, folder: str, *, recursive: bool) -> list[Any]:
         from huggingface_hub import HfApi
@@ -128,13 +129,26 @@ class Hub:
         from huggingface_hub import HfApi
 
         with self._told():
-            return list(
-                _remotes(
-                    HfApi().get_paths_info(
-                        self.repo, list(paths), revision=self.revision, repo_type="dataset"
-                    )
-                )
+            entries = HfApi().get_paths_info(
+                self.repo, list(paths), revision=self.revision, repo_type="dataset"
             )
+            return self._remotes(entries)
+
+    def _remotes(self, entries: Iterable[Any]) -> list[Remote]:
+        """The files among what the repository lists; KlomError for a path that leaves the store."""
+        remotes = []
+        for entry in entries:
+            if not hasattr(entry, "size"):  # a folder
+                continue
+            if not is_below(entry.path):
+                raise KlomError(
+                    f"{self.repo} lists {entry.path!r}, which is no path below a folder: the "
+                    "repository or its mirror (HF_ENDPOINT) is broken or hostile. "
+                    "Nothing was downloaded"
+                )
+            sha256 = entry.lfs.sha256 if entry.lfs else None
+            remotes.append(Remote(entry.path, entry.size, sha256, entry.blob_id))
+        return remotes
 
     def get(
         self,
@@ -146,7 +160,8 @@ class Hub:
         """Put files into a store, each whole or not at all; those that are there stay.
 
         KlomError for a file that cannot be had or whose checksum is wrong. Files that came before
-        stay, so that the same call goes on where it stopped.
+        stay, so that the same call goes on where it stopped; parts of files that a killed download
+        left are removed.
         """
         for remote in remotes:
             if (root / remote.path).parent.joinpath("manifest.json").exists():
@@ -155,6 +170,16 @@ class Hub:
                     "download into another folder with --store"
                 )
         root.mkdir(parents=True, exist_ok=True)
+        # Listed before it is known who else is at work: none of these is of a later download.
+        parts = list((root / ".cache" / "huggingface").rglob("*.incomplete"))
+        with alone_or_not(root) as alone:
+            for part in parts if alone else ():
+                part.unlink(missing_ok=True)
+            self._get_all(remotes, root, announce, label)
+
+    def _get_all(
+        self, remotes: Sequence[Remote], root: Path, announce: Announce, label: str
+    ) -> None:
         whole_size = sum(remote.size for remote in remotes)
         label = f"{label} ({whole_size / 1e6:.1f} MB)"
         with announce(label, len(remotes)) as tick, ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -310,9 +335,3 @@ def _fits(pieces: Pieces, kind: Kind, part: str) -> bool:
     classes = 1 if kind == "margins" else pieces.ensemble.task.classes
     return n is None or part == "val" or pieces.sizes[first] >= 2 * n * classes
 
-
-def _remotes(entries: Iterable[Any]) -> Iterator[Remote]:
-    for entry in entries:
-        if hasattr(entry, "size"):  # folders have none
-            sha256 = entry.lfs.sha256 if entry.lfs else None
-            yield Remote(entry.path, entry.size, sha256, entry.blob_id)

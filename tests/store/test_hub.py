@@ -1,5 +1,6 @@
 """Downloads from a local server with the hub's interface, whole, broken, wrong and missing."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,12 +10,13 @@ import threading
 import time
 from dataclasses import replace
 from hashlib import sha256
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from hub_server import COMMIT, REPO, HubServer
+from hub_server import COMMIT, REPO, Handler, HubServer
 
 from klom_bench import cli
 from klom_bench.ensemble.ensemble import initial_state
@@ -345,12 +347,12 @@ def test_pytest_downloads_when_asked(hub, project):
 # Real processes, with the variables that huggingface_hub knows.
 
 
-def command(hub, tmp_path, **more):
+def command(hub, tmp_path, what="full_models/DIGITS", **more):
     env = {
         **os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
         "KLOM_REPO": REPO, **more,
     }  # fmt: skip
-    args = [sys.executable, "-m", "klom_bench.cli", "download", "full_models/DIGITS"]
+    args = [sys.executable, "-m", "klom_bench.cli", "download", what]
     return [*args, "--store", str(tmp_path / "store")], env
 
 
@@ -409,3 +411,69 @@ def test_ctrl_c_ends_at_once_and_keeps_what_came_whole(hub, tmp_path):
     assert process.returncode == 130, err
     assert "interrupted; what was finished is kept" in err
     assert len(names(tmp_path / "store")) == 15  # all but the huge one
+
+
+HOSTILE = (
+    "{victim}", "../victim.txt", "oracles/../../victim.txt", "oracles/./x", "oracles//x",
+    "oracles/\x00", "oracles/\x1b[31mred", "oracles/a\nb", "..\\victim.txt", "C:\\victim.txt",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+@pytest.mark.parametrize("asked", ["oracles", "digits"])
+def test_a_path_that_leaves_the_store_is_refused_before_anything_is_touched(
+    hub, run_klom, tmp_path, monkeypatch, path, asked
+):
+    """What a mirror lists is not trusted: not by folder, and not by ensemble."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    listed = path.format(victim=victim)
+    entry = {"type": "file", "path": listed, "size": 4, "oid": "0" * 40}
+    tree = Handler.tree
+
+    def with_one_more(self, folder):
+        if folder.startswith("oracles"):
+            self.answer(200, json.dumps([entry]).encode(), Content_Type="application/json")
+        else:
+            tree(self, folder)
+
+    monkeypatch.setattr(Handler, "tree", with_one_more)
+    code, out, err = run_klom("download", asked)
+    assert code == 1
+    assert "broken or hostile" in err
+    assert repr(listed) in err
+    assert victim.read_text() == "mine"
+    assert out == ""
+    if asked == "oracles":
+        assert not (tmp_path / "store").exists()
+
+
+def test_a_listed_path_that_is_no_text_is_refused(hub, run_klom, monkeypatch):
+    monkeypatch.setattr(Hub, "_listed", lambda *_, **__: [SimpleNamespace(path=7, size=1)])
+    assert "lists 7" in run_klom("download", "oracles")[2]
+
+
+def parts(store):
+    return list((store / ".cache").rglob("*.incomplete"))
+
+
+def test_parts_of_files_that_a_killed_download_left_are_removed(hub, tmp_path):
+    hub.files["big/x.bin"] = os.urandom(1_000_000) * 300
+    hub.files["small.bin"] = b"1" * 1000
+    hub.faults["big/x.bin"] = ["slow"]
+    big, env = command(hub, tmp_path, what="big")
+    small, _ = command(hub, tmp_path, what="small.bin")
+    process = subprocess.Popen(big, env=env, stderr=subprocess.PIPE)
+    store, deadline = tmp_path / "store", time.monotonic() + 60
+    while not any(p.stat().st_size for p in parts(store)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    subprocess.run(small, env=env, check=True)
+    assert len(parts(store)) == 1, "a download that is under way keeps its part"
+    process.kill()
+    process.communicate()
+    assert len(parts(store)) == 1
+    subprocess.run(small, env=env, check=True)
+    assert parts(store) == []
+    assert list((store / ".cache" / "klom-downloads").iterdir()) == []
+    subprocess.run(big, env=env, check=True)
+    assert (store / "big/x.bin").read_bytes() == hub.files["big/x.bin"]
