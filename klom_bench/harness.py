@@ -79,12 +79,23 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
             tick(len(run.pack) * (1 - min(run.epoch - 1, epochs - 1) / epochs))
 
         def unlearn() -> None:
+            if any(run.begun for run in runs):
+                raise KlomError(
+                    f"{cell.method.name} was to unlearn the same members a second time, which "
+                    "would make other scores: the fixture `benchmark` (of another plugin, or your "
+                    "own) must call what it is given once. Use that of pytest-benchmark, as it is"
+                )
             each(runs, one, cell.device)
 
         try:
             seconds = timed(unlearn)
         finally:
             touched = _touched(cell, store, before)
+    if not all(run.begun for run in runs):
+        raise KlomError(
+            "nothing was unlearned: the fixture `benchmark` never called what it was given. Use "
+            "that of pytest-benchmark, as it is"
+        )
     if touched:
         raise KlomError(touched)
     wanted_epochs = _epochs(cell, runs)
@@ -231,11 +242,13 @@ class Run:
             data.points(rows, streams) for rows in (cell.forget_set.indices, cell.forget_set.retain)
         )
         self.result: Any = self.model
+        self.begun = False
         self.moments: dict[int, Moment] = {}
 
     def epochs(self) -> Iterator[None]:
         """Run the method to its end."""
         method = self.cell.method
+        self.begun = True
         self.model.train()
         start, wanted = time.perf_counter(), self.cell.epochs
         steps = method.function(

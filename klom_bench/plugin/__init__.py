@@ -111,6 +111,18 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return 0
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Once all plugins are configured: is pytest-benchmark still there?"""
+    config = session.config
+    if SETTINGS in config.stash and not config.pluginmanager.has_plugin("pytest-benchmark"):
+        raise pytest.UsageError(
+            "--klom-method records with pytest-benchmark, which another plugin has switched off, "
+            "as --codspeed and CODSPEED_ENV do: it would run what is timed more than once, and "
+            "what is unlearned already cannot be unlearned again. Leave that out with --klom-method"
+        )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a forget set and method, one conformance test a method."""
     if not KLOM_FIXTURES & set(metafunc.fixturenames):
@@ -158,7 +170,12 @@ def pytest_collection_modifyitems(
 def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
     """What is known only now: no KLOM test, a method that is no fixture, limits of nothing."""
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.collected import check_baseline, check_fit, check_methods
+    from klom_bench.plugin.collected import (
+        check_baseline,
+        check_benchmark,
+        check_fit,
+        check_methods,
+    )
 
     if not items:
         if session.testsfailed:
@@ -172,6 +189,7 @@ def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.I
         check_methods(session, settings, items)
         check_baseline(settings, items)
         check_fit(settings, items)
+        check_benchmark(items)
     except KlomError as error:
         return str(error)
     return None

@@ -25,6 +25,25 @@ def check_baseline(settings: Settings, items: Sequence[pytest.Item]) -> None:
             settings.baseline.refuse_strangers(tests)
 
 
+def check_benchmark(items: Sequence[pytest.Item]) -> None:
+    """KlomError where the fixture `benchmark` is not pytest-benchmark's, nor built on it.
+
+    There would be no record to write, and pytest-benchmark itself ends such a run.
+    """
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        found = item.session._fixturemanager.getfixturedefs("benchmark", item) or ()
+        if "benchmark" not in names or not found:
+            continue
+        homes = [definition.func.__module__.partition(".")[0] for definition in found]
+        own = homes[::-1].index("pytest_benchmark") if "pytest_benchmark" in homes else len(found)
+        if not all("benchmark" in definition.argnames for definition in found[len(found) - own :]):
+            raise KlomError(
+                f"KLOM tests are recorded by the fixture `benchmark` of pytest-benchmark, and "
+                f"{item.nodeid} has another one (of {found[-1].func.__module__}): rename that one"
+            )
+
+
 def check_fit(settings: Settings, items: Sequence[pytest.Item]) -> None:
     """KlomError where none of the tests is of a method that applies there."""
     reasons = []

@@ -63,11 +63,21 @@ def _selected(request: pytest.FixtureRequest, label: str) -> "tuple[Method, Vari
     return told_plainly(lambda: method_of(variant.method, function)), variant
 
 
+def _start_clean(node: pytest.Item) -> None:
+    """Forget what an earlier run of the same test left: plugins may run one that failed again."""
+    for key in (RECORD, UNFIT, CONFORMS):
+        if key in node.stash:
+            del node.stash[key]
+    ours = [p for p in node.user_properties if str(p[0]).startswith("klom_")]
+    node.user_properties = [p for p in node.user_properties if p not in ours]
+
+
 @pytest.fixture
 def klom_cell(
     request: pytest.FixtureRequest, klom_task: str, klom_forget_set: str, klom_method: str
 ) -> "Cell":
     """The (task, method, forget set) of this test."""
+    _start_clean(request.node)
     (method, variant), settings = _selected(request, klom_method), request.config.stash[SETTINGS]
     cell = told_plainly(lambda: settings.cell(method, variant, klom_forget_set))
     if reason := cell.unfit:
@@ -126,15 +136,16 @@ class KlomTest:
         return replace(record, gates=gates)
 
     def _timed(self, unlearn: Callable[[], None]) -> float:
-        took = []
+        took = 0.0
 
         def once() -> None:
+            nonlocal took
             start = time.perf_counter()
             unlearn()
-            took.append(time.perf_counter() - start)
+            took = time.perf_counter() - start
 
         self._benchmark.pedantic(once, rounds=1, iterations=1)
-        return took[0]
+        return took
 
     def check(self, record: "Record") -> None:
         """Fail the test where a gate does not pass, or where there is no score."""
@@ -178,6 +189,7 @@ def klom_conformance(
     from klom_bench.conformance.subject import Subject
     from klom_bench.record import unfit_for
 
+    _start_clean(request.node)
     (method, variant), settings = _selected(request, klom_method), request.config.stash[SETTINGS]
     hyperparameters = told_plainly(lambda: settings.hyperparameters(method, variant))
     if reason := unfit_for(method, settings.task):
