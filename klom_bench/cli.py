@@ -5,13 +5,15 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from klom_bench import __version__
-from klom_bench.errors import KlomError, unknown
+from klom_bench.errors import KlomError, unknown, visible_lines
+from klom_bench.interrupt import as_interrupt
 from klom_bench.progress import Announce, Tick, announcing
 
 if TYPE_CHECKING:
@@ -73,6 +75,11 @@ file as it ends, and the same command goes on where it stopped.""",
 
 Each cell is the P95 of KLOM on the forget / retain / val points; the cost is counted: training
 examples a member saw over those of a retraining, in the mean over the sets.""",
+    "remove": """examples:
+  klom remove digits --forget-set 3          # its oracles
+  klom remove my_task --yes                  # all that was trained for it, without asking
+
+Only what was trained here, and what --klom-stale=retrain moved aside; published ensembles stay.""",
     "export": """examples:
   klom export published digits --forget-set 3
   klom export published cifar10 --forget-set 1-9 --layout easydub --models 100""",
@@ -85,20 +92,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # Greek letters, in a terminal without them
     parser = build_parser()
     args = parser.parse_args(arguments)
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"klom {args.command}: {visible_lines(text)}\n")
+
     try:
-        return int(args.run(args))
+        with warnings.catch_warnings(), as_interrupt() as ended:
+            warnings.showwarning = lambda message, *_, **__: say(str(message))
+            return int(args.run(args))
     except KlomError as error:
-        sys.stderr.write(f"klom {args.command}: {error}\n")
+        say(str(error))
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nklom {args.command}: interrupted; what was finished is kept\n")
-        return 130
+        sys.stderr.write("\n")
+        say("interrupted; what was finished is kept")
+        return 128 + ended.signal
     except BrokenPipeError:  # as of `klom list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"klom {args.command}: {where}{error.strerror or error}\n")
+        say(f"{where}{error.strerror or error}")
         return 1
 
 
@@ -145,6 +159,13 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--shard", default="0/1", metavar="I/N", help="every N-th pack only, from the I-th (0..N-1)"
     )
+    train.add_argument(
+        "--stale", choices=("error", "retrain"), default="error", help="as --klom-stale"
+    )
+    remove = command("remove", run_remove, "remove ensembles that were trained here")
+    remove.add_argument("task", metavar="TASK")
+    remove.add_argument("--seed", type=int, help="of this seed only (default: of all)")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
     export = command("export", run_export, "write ensembles in a published layout")
     export.add_argument("target", type=Path, metavar="FOLDER")
     export.add_argument("task", metavar="TASK")
@@ -180,11 +201,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of --benchmark-json")
 
-    for sub in (listing, verify, train, export, download, tune):
+    for sub in (listing, verify, train, remove, export, download, tune):
         sub.add_argument("--store", type=Path, metavar="FOLDER", help="folder of ensembles")
     for sub in (score, listing, verify):
         sub.add_argument("--json", action="store_true", help="one JSON object")
-    for sub in (train, export, download):
+    for sub in (train, remove, export, download):
         sub.add_argument(
             "--forget-set",
             action="append",
@@ -192,6 +213,7 @@ def build_parser() -> argparse.ArgumentParser:
             help="by name, number or range: forget_set_3, 3, 1-3; repeatable (default: all; "
             "of export: those that are there)",
         )
+    for sub in (train, export, download):
         sub.add_argument("--models", type=int, default=100, metavar="N", help="default: 100")
         sub.add_argument("--oracles", type=int, metavar="N", help="default: as --models")
     for sub in (train, export, tune):
@@ -263,12 +285,40 @@ def run_train(args: argparse.Namespace) -> int:
     from klom_bench.store.store import Store
 
     index, count = shard_of(args.shard)
-    store = Store(store_folder(args), "train")
+    store = Store(store_folder(args), "train", args.stale)
     store.root.mkdir(parents=True, exist_ok=True)
     wanted = ensembles(args, task_named(args.task), store.root)
     store.complete_all(wanted, device_named(args.device), told(), (index, count))
     there = sum(n - store.held(e).lacks(n) for e, n in wanted)
     sys.stdout.write(f"{there} of {sum(n for _, n in wanted)} members are in {store.root}\n")
+    return 0
+
+
+def run_remove(args: argparse.Namespace) -> int:
+    """`klom remove`."""
+    from klom_bench.report.listing import removal
+    from klom_bench.store.forget_sets import selected
+    from klom_bench.store.remove import chosen, remove
+    from klom_bench.store.survey import survey
+
+    root = store_folder(args)
+    ours = [holding for holding in survey(root, {}) if holding.ours]
+    sets: list[str] = []
+    if args.forget_set:
+        known = [h.forget_set for h in ours if h.task == args.task and h.forget_set]
+        damaged = [Path(h.folder).name for h in ours if h.task == "?"]
+        sets = selected(args.forget_set, tuple(dict.fromkeys([*known, *damaged])))
+    mine = chosen(ours, args.task, sets, args.seed)
+    if not mine:
+        raise KlomError(f"nothing of {args.task} that was trained here is in {root}: `klom list`")
+    sys.stdout.write(removal(root, mine))
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise KlomError("nothing was removed: say --yes")
+        if input("remove all of these? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise KlomError("nothing was removed")
+    remove(root, mine)
+    sys.stdout.write("removed\n")
     return 0
 
 

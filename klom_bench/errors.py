@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""The one exception for what a user can put right, and the one warning."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,9 +8,27 @@ class KlomError(Exception):
     """Something that the user can put right; the message says what to do, no traceback needed."""
 
 
+class KlomWarning(UserWarning):
+    """Something that the user should know, and that stops nothing."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for a name that is not known: the nearest ones first, then all."""
     names = list(known)
     near = get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"unknown {kind} {name!r}: {hint}known are {', '.join(names) or 'none'}"
+
+
+def visible(text: str) -> str:
+    """A name from a file or an option on one line, its control characters written out.
+
+    So that it cannot move the cursor, break a table, or begin a line of commands of GitHub Actions.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """A message of several lines, in which nothing but line ends acts on a terminal or on CI."""
+    lines = [visible(line) for line in text.split("\n")]
+    return "\n".join(f" {line}" if line.startswith("::") else line for line in lines)

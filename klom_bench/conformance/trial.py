@@ -23,8 +23,9 @@ from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.margins import margins
 from klom_bench.record import Cell
 from klom_bench.store.layout import EnsembleId, Role
-from klom_bench.store.members import Trained, train_pack
-from klom_bench.tasks.task import Data, Task
+from klom_bench.store.members import train_pack
+from klom_bench.tasks.data import Data
+from klom_bench.tasks.task import Task
 
 MEMBERS = [0, 1, 2]
 RETAIN, VAL = 115, 32
@@ -171,15 +172,18 @@ class Trial:
     @cached_property
     def originals(self) -> Outcome:
         """Originals, trained by the task's recipe on all points but the spares."""
-        trained = self._trained("oracle", MEMBERS, self.small.forget_set("spares"))
-        found = [np.concatenate([t.train_margins, t.val_margins]) for t in trained]
-        return Outcome(np.stack(found), [t.state for t in trained], 0)
+        states = self._trained("oracle", MEMBERS, self.small.forget_set("spares"))
+        found = margins(self._logits(states), self.small.data.y().cpu()).numpy()
+        return Outcome(found, states, 0)
 
     def _trained(
         self, role: Role, members: list[int], without: ForgetSet | None = None
-    ) -> list[Trained]:
+    ) -> list[State]:
         ensemble = EnsembleId(self.small, role, 0, without)
-        return self._alone(lambda: train_pack(ensemble, members, self.device, _nothing, _nothing))
+        trained = self._alone(
+            lambda: train_pack(ensemble, members, self.device, _nothing, _nothing)
+        )
+        return [t.state for t in trained]
 
     def _given(self, name: str, cell: Cell, pack: list[int]) -> Any:
         """What the harness would give a method that asks for this."""
@@ -201,8 +205,8 @@ class Trial:
     def _subset_logits(self) -> Tensor:
         return self._logits(self._trained("subset", list(range(SUBSETS))))
 
-    def _logits(self, trained: list[Trained]) -> Tensor:
-        return logits_of(self.small, [t.state for t in trained], self.device)
+    def _logits(self, states: Sequence[State]) -> Tensor:
+        return logits_of(self.small, states, self.device)
 
     @cached_property
     def unlearned(self) -> Outcome:

@@ -21,3 +21,9 @@ def device_named(name: str) -> torch.device:
             "use the device cpu, or install a torch build and a driver that fit your GPU"
         )
     return device
+
+
+def finish(device: torch.device) -> None:
+    """Wait until all that was begun on a device is done: call it before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from klom_bench.ensemble.dropout import active, draw_seed, own_streams, start_pass, use_own_streams
 from klom_bench.ensemble.stacked import LARGE, forward, one_by_one
 
 if TYPE_CHECKING:
@@ -22,10 +23,17 @@ State = Mapping[str, Tensor]
 _GLOBAL_RANDOM_STATE = threading.Lock()
 
 
-def new_model(architecture: Architecture, seed: int = 0) -> nn.Module:
-    """One freshly built model, its weights drawn with this seed; safe in threads."""
+@contextmanager
+def alone_with_randomness(seed: int) -> Iterator[None]:
+    """torch's global random state, set to this seed and afterwards as it was; safe in threads."""
     with _GLOBAL_RANDOM_STATE, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        yield
+
+
+def new_model(architecture: Architecture, seed: int = 0) -> nn.Module:
+    """One freshly built model, its weights drawn with this seed; safe in threads."""
+    with alone_with_randomness(seed):
         return architecture()
 
 
@@ -71,6 +79,7 @@ class Ensemble(nn.Module):
                 home._parameters[leaf] = nn.Parameter(stack)
             else:
                 home._buffers[leaf] = stack
+        self._drops = bool(use_own_streams(self.network, len(states)))
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
         self._apply_network = one_by_one if parameters >= LARGE else forward
         self.switches: Switches | None = None
@@ -81,6 +90,8 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [M, B, classes] of x [M, B, ...]."""
+        if self._drops and active(layers := own_streams(self.network)):
+            start_pass(layers, torch.tensor([draw_seed(g) for g in self.generators]))
         return self._apply_network(self.network, x)
 
     def generator(self, i: int) -> torch.Generator:

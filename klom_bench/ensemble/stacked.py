@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from klom_bench.ensemble.dropout import OwnStream, active, own_streams, start_pass
+
 LARGE = 1_000_000
 """Models with as many parameters fill a device one by one.
 
@@ -20,12 +22,11 @@ def one_by_one(module: nn.Module, x: Tensor) -> Tensor:
     states = zip(*(value.unbind() for value in named.values()), strict=True)
     if x.ndim == 5:  # images: cuDNN's and oneDNN's fastest layout
         x = x.movedim(2, -1).contiguous().movedim(-1, 2)
-    return torch.stack(
-        [
-            functional_call(module, dict(zip(named, state, strict=True)), (one,))
-            for state, one in zip(states, x, strict=True)
-        ]
-    )
+    layers, outputs = own_streams(module), []
+    for state, one in zip(states, x, strict=True):
+        start_pass(layers)
+        outputs.append(functional_call(module, dict(zip(named, state, strict=True)), (one,)))
+    return torch.stack(outputs)
 
 
 @singledispatch
@@ -53,6 +54,16 @@ def _(module: nn.Sequential, x: Tensor) -> Tensor:
     for layer in module:
         x = forward(layer, x)
     return x
+
+
+@forward.register
+def _(module: OwnStream, x: Tensor) -> Tensor:
+    if not active([module]):
+        return x
+    dropped: Tensor = vmap(lambda seed, xs: functional_call(module, {"seed": seed}, (xs,)))(
+        module.seed, x
+    )
+    return dropped
 
 
 @forward.register

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from klom_bench.errors import KlomError
 from klom_bench.metrics.margins import margins
-from klom_bench.tasks.task import Data
+from klom_bench.tasks.data import Data
 
 SUBSETS = 2000
 """Models from which datamodels are estimated."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from klom_bench.ensemble.dropout import seeded_before_each_pass
 from klom_bench.ensemble.ensemble import Ensemble, new_model
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
@@ -31,14 +32,15 @@ class OneMembersPoints:
 def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
     """Make a method of a function for one model: function(model, forget, retain, *, ...).
 
-    `model` is a plain module of the task's architecture, in train mode; it is changed in place.
+    `model` is a plain module of the task's architecture, in train mode; it is changed in place. Its
+    dropout layers draw from the member's own stream.
     A plain function counts as one epoch; a generator function may yield after every epoch. All
     members run the same number of epochs. Slower than a method written for the ensemble.
     """
 
     @functools.wraps(function)
     def method(model: Ensemble, forget: Points, retain: Points, **settings: Any) -> Iterator[None]:
-        singles = [_single(model, state) for state in model.states()]
+        singles = [_single(model, i, state) for i, state in enumerate(model.states())]
         seen = [
             (OneMembersPoints(forget, i), OneMembersPoints(retain, i)) for i in range(len(model))
         ]
@@ -61,9 +63,10 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
     return method
 
 
-def _single(model: Ensemble, state: dict[str, Tensor]) -> nn.Module:
+def _single(model: Ensemble, i: int, state: dict[str, Tensor]) -> nn.Module:
     single = new_model(model.architecture)
     single.load_state_dict(state)
+    seeded_before_each_pass(single, model.generator(i))
     return single.to(model.device).train(model.training)
 
 

@@ -65,7 +65,8 @@ def _selected(request: pytest.FixtureRequest, label: str) -> "tuple[Method, Vari
 
 def _start_clean(node: pytest.Item) -> None:
     """Forget what an earlier run of the same test left: plugins may run one that failed again."""
-    for key in (RECORD, UNFIT, CONFORMS):
+    keys: tuple[pytest.StashKey[Any], ...] = (RECORD, UNFIT, CONFORMS)
+    for key in keys:
         if key in node.stash:
             del node.stash[key]
     ours = [p for p in node.user_properties if str(p[0]).startswith("klom_")]

@@ -30,6 +30,8 @@ _HELP = {
     "estimator": "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete",
     "missing": "what to do about ensembles that are not in the store: train, download or error "
     "(default: train; error for published tasks)",
+    "stale": "what to do about ensembles in the store whose data, model or recipe changed since: "
+    "error, or retrain (they are moved aside, not deleted; default: error)",
     "max": "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with forget, "
     "retain, val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
     "baseline": "scores of an earlier run to compare with: a file of --klom-save-baseline, or of "
@@ -63,6 +65,7 @@ class Options:
     store: Path | None
     estimator: str
     missing: str | None
+    stale: str
     limits: tuple[tuple[str, Any], ...]
     baseline: Path | None
     save_baseline: Path | None
@@ -143,6 +146,9 @@ def read_options(config: pytest.Config) -> Options:
     missing = value("missing", None)
     if missing not in (None, "train", "download", "error"):
         raise pytest.UsageError(f"--klom-missing must be train, download or error, got {missing!r}")
+    stale = value("stale", "error")
+    if stale not in ("error", "retrain"):
+        raise pytest.UsageError(f"--klom-stale must be error or retrain, got {stale!r}")
     return Options(
         methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
         params=tuple(_param(text) for text in pairs("param")),
@@ -158,6 +164,7 @@ def read_options(config: pytest.Config) -> Options:
         store=_store(config),
         estimator=value("estimator", "default"),
         missing=missing,
+        stale=stale,
         limits=tuple(_limit(text) for text in pairs("max")),
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),

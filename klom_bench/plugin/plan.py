@@ -31,14 +31,20 @@ def plan(settings: Settings, tests: Sequence[str]) -> str:
     if count := _subsets(settings):
         ensembles.append((EnsembleId(task, "subset", options.seed), count))
     rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
+    stale = []
     for ensemble, wanted in ensembles:
+        if why := settings.store.stale_if(ensemble, settings.device):
+            stale.append(f"stale, so it would be moved aside: {why}")
+            lacking += wanted
+            rows.append((ensemble.label, str(wanted), "0", str(wanted)))
+            continue
         held = settings.store.held(ensemble)
         missing = held.lacks(wanted)
         lacking += missing
         if not isnan(held.seconds):
             known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
-    lines = ["", *aligned(rows, left=1), f"store: {settings.store.root}"]
+    lines = ["", *aligned(rows, left=1), *stale, f"store: {settings.store.root}"]
     if not lacking:
         lines.append("nothing to train")
     elif settings.store.missing == "error":

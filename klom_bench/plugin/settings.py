@@ -26,7 +26,7 @@ from klom_bench.store.forget_sets import selected, stored
 from klom_bench.store.hub import Hub
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.published import look
-from klom_bench.store.store import Missing, Store
+from klom_bench.store.store import Missing, Store, WhenStale
 from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.task import Task
 from klom_bench.tuning.tune import Tuning
@@ -230,7 +230,7 @@ def _store(options: Options, task: Task) -> Store:
     # Nothing is trained beside what others have published unless it is asked for.
     beside = look(root, EnsembleId(task, "original", 0)) is not None
     usual: Missing = "error" if task.published or beside else "train"
-    return Store(root, cast(Missing, options.missing or usual))
+    return Store(root, cast(Missing, options.missing or usual), cast(WhenStale, options.stale))
 
 
 def _gates(config: pytest.Config) -> tuple[dict[str, Any], Path | None]:

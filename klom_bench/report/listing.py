@@ -60,6 +60,14 @@ def as_text(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) 
     return "\n".join(lines) + f"\n\n{listing(tasks)}"
 
 
+def removal(root: Path, holdings: Sequence[Holding]) -> str:
+    """`klom remove`: what is to go."""
+    rows = [(h.folder, f"{h.members} members", size(h.bytes), h.made) for h in holdings]
+    lines = [f"store {root}", *(f"  {line}" for line in aligned(rows, left=1))]
+    total = f"{len(holdings)} ensembles, {size(sum(h.bytes for h in holdings))}"
+    return "\n".join([*lines, f"  {total}"]) + "\n"
+
+
 def what(holding: Holding) -> str:
     """An ensemble in words."""
     if holding.role == "subset":

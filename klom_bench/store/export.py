@@ -39,6 +39,7 @@ def export(
     """
     forget_sets = [e.forget_set for e, _ in wanted if e.forget_set]
     for ensemble, count in wanted:
+        store.settle(ensemble, device)
         held = store.held(ensemble)
         if held.lacks(count):
             raise KlomError(

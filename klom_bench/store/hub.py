@@ -334,4 +334,3 @@ def _fits(pieces: Pieces, kind: Kind, part: str) -> bool:
     n = pieces.points(part)
     classes = 1 if kind == "margins" else pieces.ensemble.task.classes
     return n is None or part == "val" or pieces.sizes[first] >= 2 * n * classes
-

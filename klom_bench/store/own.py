@@ -1,6 +1,6 @@
 """Ensembles that were trained here: every file with its checksum in the manifest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,21 +33,29 @@ class OwnEnsemble:
 
     def states(self, count: int) -> list[dict[str, Any]]:
         """The state dicts of members 0..count-1."""
-        return [files.state_from(c) for c in self._read(count, self.ensemble.checkpoint)]
+        return self.states_of(range(count))
+
+    def states_of(self, members: Iterable[int]) -> list[dict[str, Any]]:
+        """The state dicts of members with these numbers."""
+        return [files.state_from(c) for c in self._read(members, self.ensemble.checkpoint)]
 
     def margins(
         self, count: int, device: torch.device | None = None, announce: Announce = silent
     ) -> np.ndarray:
         """float32 [members, points], train points first."""
+        return self.margins_of(range(count))
+
+    def margins_of(self, members: Sequence[int]) -> np.ndarray:
+        """The same of members with these numbers."""
 
         def part(name: Literal["train", "val"]) -> np.ndarray:
-            contents = self._read(count, lambda i: self.ensemble.margins(i, name))
+            contents = self._read(members, lambda i: self.ensemble.margins(i, name))
             return np.stack([files.array_from(content) for content in contents])
 
         return np.concatenate([part(name) for name in PARTS], axis=1)
 
-    def _read(self, count: int, name: Callable[[int], str]) -> Iterator[bytes]:
-        for i in range(count):
+    def _read(self, members: Iterable[int], name: Callable[[int], str]) -> Iterator[bytes]:
+        for i in members:
             sums = self.manifest.members[i].files
             yield files.read(self.folder / name(i), sums[name(i)])
 

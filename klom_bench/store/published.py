@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
+from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
 from klom_bench.metrics.far import far_members
@@ -22,8 +22,8 @@ from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import PARTS
 from klom_bench.store.names import Kind, gaps
 from klom_bench.store.pieces import Key, Pieces, Whole, best, families, places, whole
+from klom_bench.store.spots import at_spots
 
-SPOTS = 100
 PREFIXES = ("model.", "module.")
 """What published checkpoints put before the names of a model's parameters."""
 
@@ -207,20 +207,7 @@ class PublishedEnsemble:
 
     def spot_check(self, member: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
         """(points, their margins by the member's checkpoint), for some train and val points."""
-        task = self.ensemble.task
-        data = task.data
-        rng = np.random.default_rng(0)
-        train = np.sort(rng.permutation(len(data.y_train))[:SPOTS])
-        val = np.sort(rng.permutation(len(data.y_val))[:SPOTS])
-        model = Ensemble(task.architecture, [self.state(member)]).to(device)
-        found = []
-        with evaluating(model):
-            for x, y, rows in (
-                (data.x_train, data.y_train, train), (data.x_val, data.y_val, val),
-            ):  # fmt: skip
-                z = logits(model, x[torch.from_numpy(rows)].to(device), 1, data.prepare)
-                found.append(margins(z.cpu(), y[torch.from_numpy(rows)])[0].numpy())
-        return np.concatenate([train, task.train_points + val]), np.concatenate(found)
+        return at_spots(self.ensemble.task, self.state(member), device)
 
     def answers(self, count: int) -> np.ndarray | None:
         """Right or wrong, bool [members, points]; None where not all logits are there."""

@@ -1,28 +1,44 @@
 """The store: ensembles trained once and found again, and those that others have published."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from klom_bench.ensemble.threads import Check, side_by_side, thread_count
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, KlomWarning
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.store import files
+from klom_bench.store.divergence import refuse_diverged
 from klom_bench.store.layout import EnsembleId
-from klom_bench.store.manifest import Manifest, Member, identity, load, save
-from klom_bench.store.members import Trained, refuse_diverged, train_pack
+from klom_bench.store.manifest import (
+    PARTS,
+    Manifest,
+    Member,
+    Stale,
+    Weights,
+    how_to_remove,
+    identity,
+    load,
+    save,
+)
+from klom_bench.store.members import Evaluated, Trained, evaluate_pack, train_pack
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.published import PublishedEnsemble, look
+from klom_bench.store.stale import lock, move_aside, why_stale
+from klom_bench.tasks.checks import checked_model
+from klom_bench.tasks.task import Task
 
 CPU = torch.device("cpu")
 POLL_SECONDS = 0.1
 Missing = Literal["train", "download", "error"]
+WhenStale = Literal["error", "retrain"]
 
 
 def packs(members: Iterable[int], size: int) -> list[list[int]]:
@@ -56,12 +72,33 @@ def how_to_get(wanted: Wanted) -> str:
     return "run once with --klom-missing=train, or name the store that holds them with --klom-store"
 
 
+def what_to_do(ensemble: EnsembleId) -> str:
+    """About a stale ensemble."""
+    return (
+        f"It is left as it is: --klom-stale=retrain moves it aside and trains anew, "
+        f"{how_to_remove(ensemble)}; or choose another --klom-store (or --klom-seed)"
+    )
+
+
+def not_repeatable(task: Task) -> str:
+    """What is to be said of a model that draws random numbers from no member's stream."""
+    return (
+        f"the scores of task {task.name} will not repeat: {', '.join(task.signature.unseeded)} "
+        "draws from torch's global random generator, and not from the members' streams as "
+        "torch's dropout layers do here"
+    )
+
+
 @dataclass(frozen=True)
 class Store:
-    """One folder; `missing` says what to do about ensembles that are not in it."""
+    """One folder; `missing` says what to do about ensembles that are not in it, `stale` about those
+    that are of other data, another model or another recipe than is asked for."""
 
     root: Path
     missing: Missing = "train"
+    stale: WhenStale = "error"
+    settled: set[object] = field(default_factory=set, compare=False, repr=False)
+    """What was looked at already, and need not be again in this process."""
 
     def folder(self, ensemble: EnsembleId) -> Path:
         """Where an ensemble lies."""
@@ -107,6 +144,8 @@ class Store:
         """
         if self.missing == "download":
             self._download(wanted, announce)
+        for ensemble, _ in wanted:
+            self.settle(ensemble, device)
         lacking = self._lacking(wanted, shard)
         if not lacking:
             return
@@ -119,6 +158,7 @@ class Store:
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
                 f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
             )
+        self._look_at_models(ensembles, device)
         for ensemble in ensembles:
             self._take_folder(ensemble)
 
@@ -175,8 +215,7 @@ class Store:
         """Make the folder, with a manifest and room for locks: it is ours from now on."""
         folder = self.folder(ensemble)
         try:
-            (folder / ".locks").mkdir(parents=True, exist_ok=True)
-            with self._lock(ensemble, "manifest"):
+            with lock(folder, "manifest"):
                 if load(folder, ensemble) is None:
                     save(folder, Manifest(identity(ensemble), {}))
         except OSError as error:
@@ -185,8 +224,35 @@ class Store:
                 "folder with --klom-store"
             ) from error
 
-    def _lock(self, ensemble: EnsembleId, name: str) -> FileLock:
-        return FileLock(self.folder(ensemble) / ".locks" / f"{name}.lock", thread_local=False)
+    def settle(self, ensemble: EnsembleId, device: torch.device) -> None:
+        """See that an ensemble of ours is what is asked for still, once a process.
+
+        Stale where it is not; with stale="retrain" it is moved aside, and said.
+        """
+        why = self.stale_if(ensemble, device)
+        if why and (target := move_aside(self.root, ensemble, device)):
+            warnings.warn(f"{why}. It was moved to {target}", KlomWarning, stacklevel=2)
+        self.settled.add(self.folder(ensemble))
+
+    def stale_if(self, ensemble: EnsembleId, device: torch.device) -> Stale | None:
+        """Why an ensemble of ours is to be moved aside; raised where that was not asked for."""
+        folder = self.folder(ensemble)
+        if folder in self.settled or not (folder / "manifest.json").exists():
+            return None
+        why = why_stale(folder, ensemble, device)
+        if why and self.stale == "error":
+            raise Stale(f"{why}. {what_to_do(ensemble)}")
+        return why
+
+    def _look_at_models(self, ensembles: Sequence[EnsembleId], device: torch.device) -> None:
+        """Before anything is trained: what cannot be computed, and what will not repeat."""
+        for task in {e.task: None for e in ensembles}:
+            if task in self.settled:
+                continue
+            checked_model(task, device)
+            if task.signature.unseeded:
+                warnings.warn(not_repeatable(task), KlomWarning, stacklevel=2)
+            self.settled.add(task)
 
     def _claim(
         self,
@@ -200,30 +266,84 @@ class Store:
         check()
         number = pack[0] // ensemble.task.pack
         try:
-            with self._lock(ensemble, f"pack_{number}").acquire(blocking=False):
-                there = self.manifest(ensemble).members
-                if todo := [i for i in pack if i not in there]:
-                    trained = train_pack(ensemble, todo, device, check, tick)
-                    refuse_diverged(ensemble, trained, there)
-                    self._write(ensemble, trained)
+            with lock(self.folder(ensemble), f"pack_{number}").acquire(blocking=False):
+                there = self.manifest(ensemble)
+                if todo := [i for i in pack if i not in there.members]:
+                    self._make(ensemble, todo, there, device, check, tick)
                 return True
         except Timeout:
             return False
 
-    def _write(self, ensemble: EnsembleId, trained: list[Trained]) -> None:
-        folder = self.folder(ensemble)
-        new: dict[int, Member] = {}
+    def _make(
+        self,
+        ensemble: EnsembleId,
+        todo: list[int],
+        there: Manifest,
+        device: torch.device,
+        check: Check,
+        tick: Tick,
+    ) -> None:
+        """Train these members, as far as no earlier run has; keep their weights, then margins."""
+        states = {i: self._weights(ensemble, i, w) for i, w in there.trained.items() if i in todo}
+        tick(len(states))
+        if new := [i for i in todo if i not in states]:
+            trained = train_pack(ensemble, new, device, check, tick)
+            self._write_weights(ensemble, trained)
+            states |= {t.member: t.state for t in trained}
+        evaluated = evaluate_pack(ensemble, {i: states[i] for i in todo}, device)
+        try:
+            weak = refuse_diverged(ensemble, evaluated, there.members)
+        except KlomError:
+            self._change(ensemble, without=todo)
+            raise
+        self._write_margins(ensemble, evaluated)
+        if weak:
+            more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
+            warnings.warn(weak[0] + more, KlomWarning, stacklevel=2)
+
+    def _weights(self, ensemble: EnsembleId, member: int, weights: Weights) -> dict[str, Any]:
+        path = self.folder(ensemble) / ensemble.checkpoint(member)
+        return files.state_from(files.read(path, weights.file))
+
+    def _write_weights(self, ensemble: EnsembleId, trained: list[Trained]) -> None:
+        folder, new = self.folder(ensemble), {}
         for t in trained:
-            content = {
-                ensemble.checkpoint(t.member): files.state_bytes(t.state),
-                ensemble.margins(t.member, "train"): files.array_bytes(t.train_margins),
-                ensemble.margins(t.member, "val"): files.array_bytes(t.val_margins),
-            }
-            sums = {name: files.write(folder / name, data) for name, data in content.items()}
-            new[t.member] = Member(sums, t.accuracy, t.margin_size, t.seconds, t.made_with)
-        with self._lock(ensemble, "manifest"):
+            path = folder / ensemble.checkpoint(t.member)
+            new[t.member] = Weights(
+                files.write(path, files.state_bytes(t.state)), t.seconds, t.made_with
+            )
+        self._change(ensemble, trained=new)
+
+    def _write_margins(self, ensemble: EnsembleId, evaluated: list[Evaluated]) -> None:
+        folder, known = self.folder(ensemble), self.manifest(ensemble).trained
+        new = {}
+        for e in evaluated:
+            weights = known[e.member]
+            sums = {ensemble.checkpoint(e.member): weights.file}
+            for part, margins in zip(PARTS, (e.train_margins, e.val_margins), strict=True):
+                name = ensemble.margins(e.member, part)
+                sums[name] = files.write(folder / name, files.array_bytes(margins))
+            new[e.member] = Member(
+                sums, e.accuracy, e.margin_size, weights.seconds, weights.made_with
+            )
+        self._change(ensemble, members=new, without=list(new))
+
+    def _change(
+        self,
+        ensemble: EnsembleId,
+        trained: Mapping[int, Weights] | None = None,
+        members: Mapping[int, Member] | None = None,
+        without: Sequence[int] = (),
+    ) -> None:
+        """Add to the manifest; `without`: members that are no longer merely trained."""
+        folder = self.folder(ensemble)
+        with lock(folder, "manifest"):
             now = self.manifest(ensemble)
-            save(folder, replace(now, members={**now.members, **new}))
+            left = {i: w for i, w in {**now.trained, **(trained or {})}.items() if i not in without}
+            save(
+                folder,
+                Manifest(identity(ensemble), {**now.members, **(members or {})}, left),
+            )
 
     def states(self, ensemble: EnsembleId, members: int) -> list[dict[str, Any]]:
         """The state dicts of the first members."""

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, visible
 from klom_bench.forget_set import ForgetSet
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.published import look
+from klom_bench.store.stale import ASIDE
 from klom_bench.tasks.task import Task
+
+TRAINED, MOVED, DAMAGED = "trained here", "moved aside, stale", "damaged manifest.json"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Holding:
     made: str
     folder: str
 
+    @property
+    def ours(self) -> bool:
+        """Whether it was trained here, rather than published."""
+        return self.made in (TRAINED, MOVED, DAMAGED)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
@@ -42,28 +50,34 @@ def survey(root: Path, tasks: Mapping[str, Task]) -> list[Holding]:
 
 
 def _own(root: Path) -> Iterator[Holding]:
-    trees = [root, *sorted(root.glob("seed_*"))]
-    for tree in trees:
-        for pattern in ("full_models/*", "oracles/*/*", "random_halves/*"):
-            for path in sorted(tree.glob(f"{pattern}/manifest.json")):
-                try:
-                    content = json.loads(path.read_bytes())
-                    identity = content["identity"]
-                    if not isinstance(identity["forget_set"], str | None):
-                        raise TypeError("the name of its forget set is no text")
-                    yield Holding(
-                        task=str(identity["task"]),
-                        role=str(identity["role"]),
-                        forget_set=identity["forget_set"],
-                        seed=int(identity["seed"]),
-                        members=len(content["members"]),
-                        bytes=sum(e.stat().st_size for e in os.scandir(path.parent) if e.is_file()),
-                        made="trained here",
-                        folder=path.parent.relative_to(root).as_posix(),
-                    )
-                except (OSError, ValueError, KeyError, TypeError):
-                    folder = path.parent.relative_to(root).as_posix()
-                    yield Holding("?", "?", None, 0, 0, 0, "damaged manifest.json", folder)
+    moved = [folder for folder in sorted((root / ASIDE).glob("*")) if folder.is_dir()]
+    for above in [root, *moved]:
+        made = TRAINED if above == root else MOVED
+        for tree in [above, *sorted(above.glob("seed_*"))]:
+            for pattern in ("full_models/*", "oracles/*/*", "random_halves/*"):
+                for path in sorted(tree.glob(f"{pattern}/manifest.json")):
+                    yield _of_ours(root, path, made)
+
+
+def _of_ours(root: Path, path: Path, made: str) -> Holding:
+    folder = path.parent.relative_to(root).as_posix()
+    try:
+        content = json.loads(path.read_bytes())
+        identity = content["identity"]
+        if not isinstance(identity["forget_set"], str | None):
+            raise TypeError("the name of its forget set is no text")
+        return Holding(
+            task=visible(str(identity["task"])),
+            role=visible(str(identity["role"])),
+            forget_set=identity["forget_set"] and visible(identity["forget_set"]),
+            seed=int(identity["seed"]),
+            members=len(content["members"]),
+            bytes=sum(e.stat().st_size for e in os.scandir(path.parent) if e.is_file()),
+            made=made,
+            folder=folder,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return Holding("?", "?", None, 0, 0, 0, DAMAGED, folder)
 
 
 def _published(root: Path, task: Task) -> Iterator[Holding]:

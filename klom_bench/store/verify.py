@@ -17,13 +17,11 @@ from klom_bench.store.layout import EnsembleId
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.published import PublishedEnsemble
 from klom_bench.store.sanity import Sanity, judged, sanity
+from klom_bench.store.spots import ROUGH, off_by
+from klom_bench.store.stale import refuse_changed
 from klom_bench.store.store import Store
-from klom_bench.store.survey import Holding, survey
+from klom_bench.store.survey import MOVED, TRAINED, Holding, survey
 from klom_bench.tasks.task import Task
-
-OFF = 0.03
-"""Margins computed in half precision are off by less, those of another member of `digits` by
-.08."""
 
 
 @dataclass
@@ -56,7 +54,8 @@ def verify(
 
     more: the tasks with forget sets that a store may hold beside their own.
     """
-    found = [Checked(holding) for holding in survey(root, tasks)]
+    there = (h for h in survey(root, tasks) if h.made != MOVED)
+    found = [Checked(holding) for holding in there]
     known = {name: stored(task, root) for name, task in (more or tasks).items()}
     originals: dict[tuple[str, int], np.ndarray] = {}
     for checked in found:  # originals come first
@@ -89,6 +88,8 @@ def _read(
     with announce(f"reading {holding.folder}", len(held.members)) as tick:
         if isinstance(held, OwnEnsemble):
             _read_own(held, checked, root, tick)
+            if held.members and not checked.problems:
+                refuse_changed(held, device)
         else:
             _read_published(held, checked, tick)
     if not holding.members or checked.problems:
@@ -115,11 +116,11 @@ def _hold_against(
 ) -> None:
     """Whether oracles are what they should be, by the margins of the originals."""
     checked.sanity = sanity(originals, oracles, forget_set)
-    if checked.holding.made == "trained here" and task.is_class(forget_set):
+    if checked.holding.made == TRAINED and task.is_class(forget_set):
         # Val points of a class that was never seen go with nothing.
         checked.sanity = replace(checked.sanity, alignment=float("nan"))
     problems, notes = judged(checked.sanity, len(oracles), len(originals))
-    if checked.holding.made == "trained here":
+    if checked.holding.made == TRAINED:
         problems, notes = [], problems + notes  # the manifest says what they are
     checked.problems += problems
     checked.notes += notes
@@ -164,8 +165,8 @@ def _compare_with_checkpoint(
     except KlomError as error:
         checked.notes.append(f"margins were not compared with a checkpoint: {error}")
         return
-    off = float(np.abs(found[points] - expected).mean() / max(np.abs(expected).mean(), 1e-9))
-    if off > OFF:
+    off = off_by(found[points], expected)
+    if off > ROUGH:
         checked.problems.append(
             f"the margins of member {held.members[0]} are not those of its checkpoint (off by "
             f"{off:.0%} in the mean): files of other models, other data, or another normalisation"

@@ -14,7 +14,8 @@ from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
 from klom_bench.models.cnn import cnn
 from klom_bench.models.mlp import mlp
-from klom_bench.tasks.task import Data, Task
+from klom_bench.tasks.data import Data
+from klom_bench.tasks.task import Task
 from klom_bench.tasks.tuned import provenance, tunings
 
 TRAIN_POINTS = 1438
@@ -28,6 +29,16 @@ def _csv() -> Path:
     return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of whole numbers [n, ...], float32 [...].
+
+    Sums of whole numbers are exact, so that the data are the same bits on every machine.
+    """
+    n, total, squares = len(values), values.sum(0), (values * values).sum(0)
+    variance = (n * squares - total * total) / (n * (n - 1))
+    return (total / n).astype(np.float32), np.sqrt(variance).astype(np.float32)
+
+
 def load() -> Data:
     """A fixed stratified split: of every class, a random fifth (rounded) is val."""
     table = np.loadtxt(_csv(), delimiter=",", dtype=np.int64)
@@ -38,7 +49,7 @@ def load() -> Data:
         mine = shuffle.permutation(np.flatnonzero(labels == c))
         val[mine[: round(len(mine) / 5)]] = True
     x = torch.from_numpy(pixels.astype(np.float32))
-    mean, std = x[~val].mean(0), x[~val].std(0)
+    mean, std = (torch.from_numpy(v) for v in moments(pixels[~val].astype(np.int64)))
     x = (x - mean) / torch.where(std > 0, std, 1.0)
     y = torch.from_numpy(labels)
     sha256 = hashlib.sha256(pixels.tobytes() + labels.tobytes() + val.tobytes()).hexdigest()

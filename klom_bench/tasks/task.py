@@ -1,65 +1,25 @@
 """What a task is."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from klom_bench.ensemble.ensemble import Prepare, as_they_are, initial_state, logits, new_model
-from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.ensemble import initial_state, new_model
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet, checked_forget_set
+from klom_bench.tasks.checks import checked_data, tried
+from klom_bench.tasks.data import Data as Data
+from klom_bench.tasks.signature import POINTS, Signature, signature_of
 
 NAME = r"[A-Za-z_][\w.]*"
 """What tasks, folders and forget sets may be called."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """Train and val points: inputs x [n, ...], int64 labels y [n].
-
-    `sha256` names the data itself, before any arithmetic that may differ between machines.
-    `prepare` makes of a batch of x the float inputs of a model, on x's device: images stay uint8
-    until then. Train and val images may differ in size.
-    """
-
-    x_train: Tensor
-    y_train: Tensor
-    x_val: Tensor
-    y_val: Tensor
-    sha256: str
-    prepare: Prepare = as_they_are
-
-    def y(self) -> Tensor:
-        """All labels, train first."""
-        return torch.cat([self.y_train, self.y_val])
-
-    def to(self, device: torch.device) -> "Data":
-        """The same data on a device."""
-        return Data(
-            self.x_train.to(device),
-            self.y_train.to(device),
-            self.x_val.to(device),
-            self.y_val.to(device),
-            self.sha256,
-            self.prepare,
-        )
-
-    def logits(self, model: Any, members: int) -> Tensor:
-        """Logits [members, points, classes] of all points, train first."""
-        parts = (logits(model, x, members, self.prepare) for x in (self.x_train, self.x_val))
-        return torch.cat(list(parts), 1)
-
-    def points(self, indices: np.ndarray, generators: Sequence[torch.Generator]) -> Points:
-        """Some of the train points, for members with these random streams."""
-        rows = torch.from_numpy(indices)
-        return Points(self.x_train, self.y_train, rows, generators, self.prepare)
 
 
 @dataclass(frozen=True)
@@ -141,8 +101,19 @@ class Task:
 
     @cached_property
     def data(self) -> Data:
-        """The data, loaded once a process."""
-        return self.load()
+        """The data, loaded and looked at once a process."""
+        return checked_data(self.name, self.train_points, self.load())
+
+    @cached_property
+    def data_hashes(self) -> dict[str, str]:
+        """SHA-256 of each tensor of the data, computed once a process."""
+        return self.data.hashes()
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What a fresh model does on the first train points."""
+        first = self.data.prepare(self.data.x_train[:POINTS])
+        return tried(self.name, "train", lambda: signature_of(self.architecture, first))
 
     @cached_property
     def _placed(self) -> dict[torch.device, Data]:

@@ -1,0 +1,298 @@
+"""Ensembles that are no longer what is asked for: every way in which data or a model may change."""
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from klom_bench import cli
+from klom_bench.ensemble.training import Recipe
+from klom_bench.errors import KlomError, KlomWarning
+from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import Stale
+from klom_bench.store.stale import lock
+from klom_bench.store.store import Store
+from klom_bench.tasks.data import Data
+from klom_bench.tasks.task import Task
+
+CPU = torch.device("cpu")
+
+
+def load(labels=lambda y: y, word="", x_scale=1.0, prepare=None, far=0.0):
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(240, 12, generator=g), torch.arange(240) % 3
+    x[range(240), y] += 2
+    x[7] += far
+    x, y = x * x_scale, labels(y.clone())
+    more = {} if prepare is None else {"prepare": prepare}
+    return Data(x[:180], y[:180], x[180:], y[180:], word, **more)
+
+
+class Net(nn.Module):
+    """As users write them: dropout in two ways, layers that only `forward` knows."""
+
+    def __init__(self, p=0.2, act=nn.ReLU, functional=0.0, spread=1.0, sign=1.0):
+        super().__init__()
+        self.first, self.last = nn.Linear(12, 16), nn.Linear(16, 3)
+        self.act, self.drop = act(), nn.Dropout(p)
+        self.functional, self.sign = functional, sign
+        with torch.no_grad():
+            self.first.weight.mul_(spread)
+
+    def forward(self, x):
+        h = self.drop(self.act(self.first(x)))
+        h = nn.functional.dropout(h, self.functional, self.training)
+        return self.sign * self.last(h)
+
+
+def task(architecture=Net, recipe=None, **changes):
+    recipe = recipe or Recipe(epochs=3, batch_size=32, lr=0.05)
+    sets = {"first_ten": lambda: np.arange(10)}
+    return Task("own", "OWN", architecture, recipe, lambda: load(**changes), 180, sets)
+
+
+def originals(of):
+    return EnsembleId(of, "original", 0)
+
+
+def oracles(of):
+    return EnsembleId(of, "oracle", 0, of.forget_set("first_ten"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    mine = task()
+    Store(root).complete_all([(originals(mine), 3), (oracles(mine), 3)], CPU)
+    return root
+
+
+@pytest.fixture
+def root(trained, tmp_path):
+    target = tmp_path / "store"
+    shutil.copytree(trained, target)
+    return target
+
+
+CHANGES = {
+    "labels": (task(labels=lambda y: 2 - y), r"the data changed since \(y_train, y_val\)"),
+    "a val label": (
+        task(labels=lambda y: torch.cat([y[:-1], 2 - y[-1:]])),
+        r"the data changed since \(y_val\)",
+    ),
+    "one input": (task(far=1.0), r"the data changed since \(x_train\)"),
+    "the scale": (task(x_scale=1.001), r"the data changed since \(x_train, x_val\)"),
+    "prepare": (task(prepare=lambda x: x / 2), "computes other logits in train mode"),
+    "prepare of one feature": (
+        task(prepare=lambda x: torch.cat([x[..., :11], -x[..., 11:]], -1)),
+        "computes other logits in train mode",
+    ),
+    "activation": (
+        task(lambda: Net(act=nn.GELU)),
+        r"\(act\): ReLU\(\) there, \(act\): GELU\(approximate='none'\) now",
+    ),
+    "dropout": (
+        task(lambda: Net(p=0.9)),
+        r"Dropout\(p=0.2, inplace=False\) there, \(drop\): Dropout\(p=0.9",
+    ),
+    "dropout that only forward knows": (
+        task(lambda: Net(functional=0.5)),
+        "computes other logits in train mode",
+    ),
+    "what forward does": (task(lambda: Net(sign=-1.0)), "computes other logits in train mode"),
+    "initial weights": (task(lambda: Net(spread=3.0)), "computes other logits in train mode"),
+    "recipe": (task(recipe=Recipe(epochs=3, batch_size=32, lr=0.1)), "recipe is"),
+}
+
+
+@pytest.mark.parametrize("role", [originals, oracles])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changed_is_named_and_nothing_is_used(root, name, role):
+    changed, text = CHANGES[name]
+    before = (root / role(changed).folder / "manifest.json").read_bytes()
+    with pytest.raises(Stale, match=text) as error:
+        Store(root).complete_all([(role(changed), 3)], CPU)
+    assert "--klom-stale=retrain" in str(error.value)
+    assert "`klom remove own" in str(error.value)
+    with pytest.raises(Stale, match=text):  # before more are trained beside the old ones
+        Store(root).complete_all([(role(changed), 5)], CPU)
+    assert (root / role(changed).folder / "manifest.json").read_bytes() == before
+
+
+def test_what_did_not_change_is_used(root):
+    """Built anew, as in another process: another object, the same words and numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for stale in ("error", "retrain"):
+            store = Store(root, "error", stale)
+            store.complete_all([(originals(task()), 3), (oracles(task()), 3)], CPU)
+    assert not (root / "stale").exists()
+
+
+def only_in_eval_mode(**changes):
+    class Odd(Net):
+        def forward(self, x):
+            z = super().forward(x)
+            return z if self.training else changes["of"](z)
+
+    return task(Odd)
+
+
+def test_a_forward_pass_that_changed_in_eval_mode_alone_is_noticed(root):
+    """Nothing but the stored margins of a member tells."""
+    for change in (lambda z: 1.1 * z, lambda z: z.flip(-1), lambda z: z.round()):
+        with pytest.raises(Stale, match=r"margins of member 0, computed anew .* are off by"):
+            Store(root).complete_all([(originals(only_in_eval_mode(of=change)), 3)], CPU)
+    Store(root).complete_all([(originals(only_in_eval_mode(of=lambda z: z)), 3)], CPU)
+
+
+def test_retrain_moves_the_old_ones_aside_and_trains_anew(root):
+    changed = CHANGES["labels"][0]
+    old = sorted(p.name for p in (root / originals(changed).folder).glob("sd_*"))
+    store = Store(root, stale="retrain")
+    with pytest.warns(KlomWarning, match="data changed since .* It was moved to"):
+        store.complete_all([(originals(changed), 2)], CPU)
+    aside = root / "stale" / "1" / originals(changed).folder
+    assert sorted(p.name for p in aside.glob("sd_*")) == old
+    assert sorted(store.manifest(originals(changed)).members) == [0, 1]
+    assert store.margins(originals(changed), 2).shape == (2, 240)
+    with pytest.warns(KlomWarning, match="It was moved to"):  # and back again
+        Store(root, stale="retrain").complete_all([(originals(task()), 2)], CPU)
+    assert (root / "stale" / "2" / originals(changed).folder).is_dir()
+
+
+def test_nothing_is_moved_while_another_run_trains_into_it(root):
+    changed = CHANGES["labels"][0]
+    with (
+        lock(root / originals(changed).folder, "pack_0"),
+        pytest.raises(KlomError, match="another run is training into"),
+    ):
+        Store(root, stale="retrain").complete_all([(originals(changed), 2)], CPU)
+    assert (root / originals(changed).folder / "manifest.json").exists()
+
+
+def dated(root, ensemble, word):
+    """As earlier versions wrote it: a word of the user's for the data, nothing of the model."""
+    path = root / ensemble.folder / "manifest.json"
+    content = json.loads(path.read_bytes())
+    content["identity"]["data_sha256"] = word
+    del content["identity"]["model"]
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_manifest_with_a_users_word_is_compared_and_then_has_the_hash(root):
+    mine = task(word="v1")
+    path = dated(root, originals(mine), "v1")
+    store = Store(root)
+    store.complete_all([(originals(mine), 3)], CPU)
+    identity = json.loads(path.read_bytes())["identity"]
+    assert identity["data_sha256"] == mine.data.hashes()
+    assert identity["model"]["layers"][0] == "Net("
+    with pytest.raises(Stale, match="the data changed"):
+        Store(root).complete_all([(originals(task(word="v1", far=1.0)), 3)], CPU)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        task(labels=lambda y: 2 - y, word="v1"),
+        task(x_scale=2.0, word="v1"),
+        task(lambda: Net(act=nn.GELU), word="v1"),
+        task(lambda: Net(sign=-1), word="v1"),
+    ],
+)
+def test_a_manifest_with_a_users_word_that_is_wrong_is_noticed(root, changed):
+    path = dated(root, originals(changed), "v1")
+    before = path.read_bytes()
+    with pytest.raises(Stale, match="the data or what the model computes changed since"):
+        Store(root).complete_all([(originals(changed), 3)], CPU)
+    assert path.read_bytes() == before
+
+
+def test_another_word_is_another_ensemble(root):
+    dated(root, originals(task()), "v1")
+    with pytest.raises(Stale, match="data_sha256 is 'v1' there, 'v2' is asked for"):
+        Store(root).complete_all([(originals(task(word="v2")), 3)], CPU)
+
+
+def test_a_store_that_cannot_be_written_is_read(root, monkeypatch):
+    mine = task(word="v1")
+    path = dated(root, originals(mine), "v1")
+    before = path.read_bytes()
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    Store(root, "error").complete_all([(originals(mine), 3)], CPU)
+    assert path.read_bytes() == before
+
+
+def test_verify_and_list_tell(root, capsys, monkeypatch):
+    changed = CHANGES["activation"][0]
+    with pytest.warns(KlomWarning):
+        Store(root, stale="retrain").complete_all([(oracles(changed), 2)], CPU)
+    monkeypatch.setitem(__import__("klom_bench.tasks").tasks.BUILT_IN, "own", changed)
+    assert cli.main(["verify", "--store", str(root)]) == 1
+    told = capsys.readouterr().out
+    assert "PROBLEM own: originals" in told
+    assert "GELU" in told
+    assert "ok      own: oracles of first_ten" in told
+    assert "2 ensembles, 1 with problems" in told
+    assert cli.main(["list", "--store", str(root)]) == 0
+    assert "moved aside, stale" in capsys.readouterr().out
+
+
+# klom remove
+
+
+def folders(root):
+    return sorted(p.parent.relative_to(root).as_posix() for p in root.rglob("manifest.json"))
+
+
+def run_remove(root, *args):
+    return cli.main(["remove", *args, "--store", str(root)])
+
+
+def test_remove_takes_what_was_trained_here(root, capsys):
+    with pytest.warns(KlomWarning):
+        Store(root, stale="retrain").complete_all([(originals(CHANGES["labels"][0]), 2)], CPU)
+    Store(root).complete_all([(EnsembleId(task(), "original", 7), 2)], CPU)
+    assert run_remove(root, "own", "--forget-set", "first_ten", "--yes") == 0
+    assert folders(root) == ["full_models/OWN", "seed_7/full_models/OWN", "stale/1/full_models/OWN"]
+    assert run_remove(root, "own", "--seed", "7", "--yes") == 0
+    assert folders(root) == ["full_models/OWN", "stale/1/full_models/OWN"]
+    assert run_remove(root, "own", "--yes") == 0
+    assert folders(root) == []
+    out = capsys.readouterr().out
+    assert "oracles/OWN/first_ten  3 members" in out
+    assert run_remove(root, "own", "--yes") == 1
+
+
+def test_remove_asks_and_leaves_everything_else(root, capsys):
+    published = root / "full_models" / "DIGITS"
+    published.mkdir()
+    (published / "sd_0____epoch_19.pt").write_bytes(b"published")
+    assert run_remove(root, "own") == 1
+    assert "nothing was removed: say --yes" in capsys.readouterr().err
+    assert len(folders(root)) == 2
+    assert run_remove(root, "digits", "--yes") == 1
+    assert "nothing of digits that was trained here" in capsys.readouterr().err
+    assert run_remove(root, "own", "--forget-set", "first_te", "--yes") == 1
+    assert "did you mean first_ten" in capsys.readouterr().err
+    assert run_remove(root, "own", "--yes") == 0
+    assert [p.name for p in root.rglob("*.pt")] == ["sd_0____epoch_19.pt"]
+
+
+def test_remove_takes_what_cannot_be_read(root):
+    (root / originals(task()).folder / "manifest.json").write_text("{")
+    assert run_remove(root, "own", "--yes") == 0
+    assert folders(root) == []
+
+
+def test_remove_waits_for_no_run(root, capsys):
+    with lock(root / originals(task()).folder, "pack_0"):
+        assert run_remove(root, "own", "--yes") == 1
+    assert "another run is training into" in capsys.readouterr().err
+    assert len(folders(root)) == 2
