@@ -43,15 +43,17 @@ def own_store(monkeypatch, small_store):
 def cell():
     """cell(method_function_or_name, forget_set=3, members=4, **hyperparameters)."""
 
-    def make(function, forget_set="forget_set_3", members=4, oracles=None, **given) -> Cell:
+    def make(
+        function, forget_set="forget_set_3", members=4, oracles=None, task=DIGITS, **given
+    ) -> Cell:
         if isinstance(function, str):
             function = BUILT_IN[function]
         method = method_of(function.__name__, function)
         return Cell(
-            task=DIGITS,
+            task=task,
             method=method,
             settings=method.settings(given, {}),
-            forget_set=DIGITS.forget_set(forget_set),
+            forget_set=task.forget_set(forget_set),
             members=members,
             oracles=oracles or members,
             seed=0,

@@ -146,6 +146,7 @@ class Store:
             self._download(wanted, announce)
         for ensemble, _ in wanted:
             self.settle(ensemble, device)
+        self._say_what_will_not_repeat(ensemble.task for ensemble, _ in wanted)
         lacking = self._lacking(wanted, shard)
         if not lacking:
             return
@@ -158,7 +159,8 @@ class Store:
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
                 f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
             )
-        self._look_at_models(ensembles, device)
+        for task in {e.task: None for e in ensembles}:
+            checked_model(task, device)
         for ensemble in ensembles:
             self._take_folder(ensemble)
 
@@ -244,13 +246,10 @@ class Store:
             raise Stale(f"{why}. {what_to_do(ensemble)}")
         return why
 
-    def _look_at_models(self, ensembles: Sequence[EnsembleId], device: torch.device) -> None:
-        """Before anything is trained: what cannot be computed, and what will not repeat."""
-        for task in {e.task: None for e in ensembles}:
-            if task in self.settled:
-                continue
-            checked_model(task, device)
-            if task.signature.unseeded:
+    def _say_what_will_not_repeat(self, tasks: Iterable[Task]) -> None:
+        """Once a process and task."""
+        for task in dict.fromkeys(tasks):
+            if task not in self.settled and task.signature.unseeded:
                 warnings.warn(not_repeatable(task), KlomWarning, stacklevel=2)
             self.settled.add(task)
 

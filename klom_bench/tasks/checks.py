@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, logits
+from klom_bench.ensemble.ensemble import (
+    Ensemble,
+    alone_with_randomness,
+    evaluating,
+    initial_state,
+    logits,
+    new_model,
+)
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import PARTS, Data
@@ -90,20 +97,22 @@ def checked_model(task: "Task", device: torch.device) -> None:
     rows = slice(min(task.recipe.batch_size, task.train_points))
     x, y = data.prepare(data.x_train[rows]).unsqueeze(0), data.y_train[rows].unsqueeze(0)
 
-    def training() -> Tensor:
-        model = Ensemble(task.architecture, [initial_state(task.architecture, 0)]).to(device)
-        z: Tensor = model.train()(x)
-        _check_logits(task, z, y)
-        cross_entropy(z.float(), y).backward()
-        return z
+    def one_model(mode: bool) -> None:
+        model = new_model(task.architecture).to(device).train(mode)
+        with alone_with_randomness(0), torch.no_grad():
+            _check_logits(task, model(x[0]), y[0])
 
-    def evaluation() -> Tensor:
+    def training() -> None:
+        one_model(True)
+        model = Ensemble(task.architecture, [initial_state(task.architecture, 0)]).to(device)
+        cross_entropy(model.train()(x).float(), y).backward()
+
+    def evaluation() -> None:
+        one_model(False)
         model = Ensemble(task.architecture, [initial_state(task.architecture, 0)]).to(device)
         with evaluating(model):
-            parts = (logits(model, v[rows], 1, data.prepare) for v in (data.x_train, data.x_val))
-            z = torch.cat(list(parts), 1)
-        _check_logits(task, z, torch.cat([data.y_train[rows], data.y_val[rows]]).unsqueeze(0))
-        return z
+            for points in (data.x_train, data.x_val):
+                logits(model, points[rows], 1, data.prepare)
 
     tried(task.name, "train", training)
     tried(task.name, "eval", evaluation)
@@ -126,9 +135,9 @@ def _check_logits(task: "Task", z: Any, y: Tensor) -> None:
     what = f"the model of task {task.name}"
     if not isinstance(z, Tensor):
         raise KlomError(f"{what} gives {_kind(z)}; logits as a tensor are expected (not yet)")
-    if z.ndim != 3 or z.shape[1] != y.shape[1]:
+    if z.ndim != 2 or len(z) != len(y):
         raise KlomError(
-            f"{what} gives shape {tuple(z.shape[1:])} for {y.shape[1]} points; logits "
+            f"{what} gives shape {tuple(z.shape)} for {len(y)} points; logits "
             "[points, classes] are expected"
         )
     if z.shape[-1] < 2:

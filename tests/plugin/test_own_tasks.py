@@ -1,0 +1,84 @@
+"""A task of one's own that changes between runs, as it does while it is being written."""
+
+import pytest
+
+CONFTEST = """
+import torch
+from torch import nn
+from klom_bench.ensemble.training import Recipe
+from klom_bench.tasks import Data, Task
+
+def load():
+    x, y = torch.randn(300, 20, generator=torch.Generator().manual_seed(0)), torch.arange(300) % 3
+    x[range(300), y] += 3
+    return Data(x[:200], {labels}[:200], x[200:], y[200:])
+
+def net():
+    return nn.Sequential(nn.Linear(20, 16), nn.{act}(), nn.Dropout({p}), nn.Linear(16, 3))
+
+def pytest_klom_tasks(config):
+    sets = {{"first_ten": lambda: range(10)}}
+    return [Task("blobs", "BLOBS", net, Recipe(3, 32, 0.1), load, 200, sets)]
+"""
+BLOBS = ("--klom-task=blobs", "--klom-method=ga", "--klom-store=own")
+
+
+def conftest(labels="y", act="ReLU", p=0.2):
+    return CONFTEST.format(labels=labels, act=act, p=p)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"labels": "2 - y"}, "the data changed since (y_train)"),
+        ({"act": "GELU"}, "(1): ReLU() there, (1): GELU(approximate='none') now"),
+        ({"p": 0.9}, "(2): Dropout(p=0.2, inplace=False) there, (2): Dropout(p=0.9"),
+    ],
+)
+def test_a_change_is_an_error_until_it_is_said_what_to_do(project, pytester, change, named):
+    project(*BLOBS, conftest=conftest()).assert_outcomes(passed=1)
+    project(*BLOBS, conftest=conftest()).assert_outcomes(passed=1)
+    result = project(*BLOBS, conftest=conftest(**change))
+    result.assert_outcomes(failed=1)
+    assert named in result.stdout.str()
+    assert "--klom-stale=retrain moves it aside" in result.stdout.str()
+    result.stdout.fnmatch_lines(["0 of 1 tests measured"])
+    planned = project(*BLOBS, "--klom-plan", conftest=conftest(**change))
+    assert planned.ret == 4
+    assert named in planned.stderr.str()
+    planned = project(*BLOBS, "--klom-plan", "--klom-stale=retrain", conftest=conftest(**change))
+    planned.stdout.fnmatch_lines(["originals of blobs * 4 * 0 * 4", "stale, so it would be moved*"])
+    assert not (pytester.path / "own" / "stale").exists()
+    result = project(*BLOBS, "--klom-stale=retrain", conftest=conftest(**change))
+    result.assert_outcomes(passed=1)
+    assert result.stdout.str().count("It was moved to") == 2  # originals and oracles
+    assert (pytester.path / "own/stale/1/oracles/BLOBS/first_ten/manifest.json").exists()
+    project(*BLOBS, conftest=conftest(**change)).assert_outcomes(passed=1)
+
+
+def test_workers_move_a_stale_ensemble_aside_once(project, pytester):
+    project(*BLOBS, conftest=conftest()).assert_outcomes(passed=1)
+    changed = conftest(act="GELU").replace(
+        '{"first_ten": lambda: range(10)}',
+        '{n: (lambda n=n: range(n, n + 10)) for n in range(4)}',
+    ).replace("{n: (", "{f's{n}': (")  # fmt: skip
+    result = project(*BLOBS, "--klom-stale=retrain", "-n", "2", conftest=changed)
+    result.assert_outcomes(passed=4)
+    assert result.stdout.str().count("It was moved to") == 1
+    aside = pytester.path / "own" / "stale"
+    assert [p.name for p in aside.iterdir() if p.name.isdigit()] == ["1"]
+
+
+def test_stale_is_error_or_retrain(project):
+    result = project(*BLOBS, "--klom-stale=ignore", conftest=conftest())
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--klom-stale must be error or retrain, got 'ignore'"])
+
+
+def test_scores_with_dropout_are_the_same_with_workers(project, pytester):
+    scores = []
+    for workers in ((), ("-n", "2")):
+        save = f"--klom-save-baseline=b{len(workers)}.json"
+        project(*BLOBS, "--klom-models=8", save, *workers, conftest=conftest())
+        scores.append((pytester.path / f"b{len(workers)}.json").read_text())
+    assert scores[0] == scores[1]
