@@ -8,10 +8,12 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from klom_bench.conformance.claims import names, share, source_of
 from klom_bench.conformance.subject import Subject
-from klom_bench.conformance.trial import MEMBERS, TRIED, Outcome, rows
+from klom_bench.conformance.trial import MEMBERS, TRIED, Gradients, Outcome, rows
 from klom_bench.ensemble.switches import NAMES as SWITCHES
 
 ROUNDING = 0.01
@@ -52,7 +54,12 @@ def trains_what_it_says(subject: Subject) -> Iterator[str]:
                 f"{name} did not change in {still} of {len(shares)} members; a method that is not "
                 "meant to train it says what it trains: `Trains: 2.*` or `Trains: last 1`"
             )
-        elif name in trained and part is None and 0 in _changed(other, subject.unlearned, name):
+        elif (
+            name in trained
+            and part is None
+            and 0 in _changed(other, subject.unlearned, name)
+            and not _gradient_differs(subject, name)
+        ):
             yield (
                 f"{name} changed, but alike for other data: no gradient reaches it (weight decay "
                 "or a reset alone?)"
@@ -66,6 +73,22 @@ def trains_what_it_says(subject: Subject) -> Iterator[str]:
                 f"says `Trains: {claims.trains}` ({part:.1%}); masked weights that weight decay or "
                 "momentum moves must be restored"
             )
+
+
+def _gradient_differs(subject: Subject, name: str) -> bool:
+    """Whether other data give an optimizer another gradient of a parameter in every member.
+
+    The first steps of Adam move every weight by the learning rate, by the sign of its gradient
+    alone, so that other data may well give the same bits.
+    """
+    everything = [range(subject.trial.forget_count)] * len(MEMBERS)
+    mine: Gradients = {}
+    others: Gradients = {}
+    subject.trial.run(gradients=mine)
+    subject.trial.run(gradients=others, replaced=everything, other_retain=True)
+    pairs = zip(mine.get(name, ()), others.get(name, ()), strict=False)
+    different = [a.ne(b).flatten(1).any(1) for a, b in pairs]
+    return bool(different) and bool(torch.stack(different).any(0).all())
 
 
 def every_forget_point_counts(subject: Subject) -> Iterator[str]:
@@ -95,7 +118,12 @@ def every_forget_point_counts(subject: Subject) -> Iterator[str]:
 def no_validation_point_is_seen(subject: Subject) -> Iterator[str]:
     """No val point was an input of any model, and other val points give the same model."""
     data, shape = subject.task.data, subject.seen.shape
-    seen = subject.seen.inputs & (rows(data.x_val, shape) - rows(data.x_train, shape))
+
+    def inputs(x: Tensor) -> set[bytes]:
+        """As models see them: images are stored otherwise."""
+        return set().union(*(rows(data.prepare(part), shape) for part in x.split(512)))
+
+    seen = subject.seen.inputs & (inputs(data.x_val) - inputs(data.x_train))
     if seen:
         yield f"{len(seen)} validation points were given to a model"
     other, points = subject.trial.run(other_val=True), subject.trial.small.train_points
@@ -193,6 +221,8 @@ def every_hyperparameter_is_used(subject: Subject) -> Iterator[str]:
             yield (f"{name} = {value!r:.40} makes no difference{more}: is it used?")
 
 
+MODEL = "the_model_repeats_itself"
+"""Named where it is the model that does not, and no method is to blame."""
 BASIC = (originals_are_untouched, the_same_seed_gives_the_same)
 CHECKS: tuple[Callable[[Subject], Iterator[str]], ...] = (
     *BASIC,
@@ -224,6 +254,15 @@ def complaints(subject: Subject) -> dict[str, list[str]]:
             "trains_what_it_says": [
                 "no parameter changed in any member: is there a step of the optimizer, over the "
                 "parameters of `model`? (nothing else was tried)"
+            ]
+        }
+    unseeded = subject.task.signature.unseeded
+    if unseeded and list(the_same_seed_gives_the_same(subject)):
+        return {
+            MODEL: [
+                f"{', '.join(unseeded)} draws random numbers that belong to no member's stream, so "
+                "no two runs of any method are the same: torch's dropout layers are seeded here, "
+                "other draws are not. Nothing can be told of the method"
             ]
         }
     found: dict[str, list[str]] = {}

@@ -24,12 +24,21 @@ class Head(nn.Module):
         return z
 
 
+class AsFloat(nn.Module):
+    """Whole numbers, as of tokens, as inputs of a linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, features]."""
+        return x.flatten(1).float()
+
+
 def probe(task: Task) -> Callable[[], nn.Module]:
-    """The architecture, for inputs and classes of a task."""
+    """The architecture, for inputs and classes of a task, three at least (see `third_class`)."""
     data = task.data
-    inputs, classes = data.x_train[0].numel(), int(data.y().max()) + 1
+    inputs = data.prepare(data.x_train[:1]).numel()
+    classes = max(int(data.y().max()) + 1, 3)
     return lambda: nn.Sequential(
-        nn.Flatten(),
+        AsFloat(),
         nn.Linear(inputs, WIDTH),
         nn.BatchNorm1d(WIDTH),
         nn.ReLU(),

@@ -1,7 +1,7 @@
 """A method under examination: its claims, and the runs that several checks look at."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,7 +46,8 @@ class Subject:
 
         None where the method cannot run there: it may be made for the task's architecture.
         """
-        trial = self._trial(probe(self.task))
+        two = int(self.task.data.y().max()) == 1
+        trial = replace(self._trial(probe(self.task)), third_class=two)
         try:
             _ = trial.unlearned
         except Exception:
@@ -63,7 +64,8 @@ class Subject:
 
     @cached_property
     def _first(self) -> tuple[Outcome, Watch, list[str]]:
-        watch, before = Watch(self.task.data.x_val.shape[1:]), self._shared()
+        inputs = self.trial.small.data.x_val
+        watch, before = Watch(inputs.shape[1:]), self._shared()
         outcome = self.trial.run(watch=watch)
         changed = [n for n, t in self._shared().items() if not torch.equal(t, before[n])]
         return outcome, watch, changed

@@ -1,6 +1,7 @@
 """Small runs of a method, as the harness runs it, on a few points and watched."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
@@ -39,6 +41,7 @@ IDLE = 1e-5
 """A gradient this small beside the largest is rounding (5e-8 for a bias before BatchNorm)."""
 
 State = dict[str, Tensor]
+Gradients = dict[str, list[Tensor]]
 T = TypeVar("T")
 
 
@@ -89,13 +92,18 @@ def rows(x: Tensor, shape: Sequence[int]) -> set[bytes]:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A method with its settings, and an architecture to try it on."""
+    """A method with its settings, and an architecture to try it on.
+
+    third_class: every third point is of a class that the task has not: with two classes there is
+    one wrong class, and nothing to choose between.
+    """
 
     task: Task
     method: Method
     settings: Mapping[str, Any]
     device: torch.device
     architecture: Callable[[], nn.Module]
+    third_class: bool = False
 
     @cached_property
     def forget_count(self) -> int:
@@ -134,8 +142,12 @@ class Trial:
             forget = torch.linspace(0, len(train) - 1, n).long()
         val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
         x, y = whole.prepare(whole.x_train[train]), whole.y_train[train]
+        if self.third_class:
+            y = torch.where(torch.arange(len(y)) % 3 == 2, y.max() + 1, y)
         low, high = x.amin(0), x.amax(0)
-        spares = low + (high - low) * torch.rand((n, *low.shape), generator=g, dtype=x.dtype)
+        noise = torch.rand((n, *low.shape), generator=g)
+        whole_numbers = not x.is_floating_point()
+        spares = low + ((high - low + whole_numbers) * noise).to(x.dtype)
         data = Data(
             torch.cat([x, spares]),
             torch.cat([y, y[forget]]),
@@ -246,18 +258,22 @@ class Trial:
         other_retain: bool = False,
         other_val: bool = False,
         watch: Watch | None = None,
+        gradients: Gradients | None = None,
     ) -> Outcome:
         """Unlearn.
 
         replaced: for every model of the pack the forget points (positions in the forget set) in
         whose place it sees their spares. other_retain: spares in place of all retain points.
-        other_val: other val inputs in the task.
+        other_val: other val inputs in the task. gradients: is filled with those that optimizers
+        step along.
         """
         cell = self.cell
         if settings is not None:
             cell = replace(cell, settings=settings)
         if other_val:
-            data = replace(self.small.data, x_val=-self.small.data.x_val)
+            x, known = self.small.data.x_val, self.small.data.x_train
+            reflected = known.amin(0) + known.amax(0) - x
+            data = replace(self.small.data, x_val=reflected.clamp(known.amin(0), known.amax(0)))
             cell = replace(cell, task=replace(self.small, load=lambda: data))
         if watch is not None:
             watched = replace(cell.task, architecture=lambda: watch.over(self.architecture()))
@@ -270,8 +286,9 @@ class Trial:
             if watch is not None:
                 watch.over(run.model)
                 watch.on = True
-            for _ in run.epochs():
-                pass
+            with _recorded(run.model, gradients):
+                for _ in run.epochs():
+                    pass
             if watch is not None:
                 watch.on = False
             y = cell.task.data.y()
@@ -298,6 +315,23 @@ class Trial:
         """As the harness does it: in a thread that computes with one core."""
         (result,) = side_by_side(lambda _: work(), 1, self.device)
         return result
+
+
+@contextmanager
+def _recorded(model: Ensemble, gradients: Gradients | None) -> Iterator[None]:
+    """Keep the gradients [members, ...] of each parameter that optimizers step along."""
+    names = {p: name for name, p in model.network.named_parameters()}
+
+    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
+            if gradients is not None and p in names and p.grad is not None:
+                gradients.setdefault(names[p], []).append(p.grad.detach().clone())
+
+    handle = register_optimizer_step_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _nothing(*_: Any) -> None:

@@ -1,9 +1,11 @@
 """Fixtures: the cell of a test, the object that measures and checks it, the built-in methods."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from klom_bench.record import Cell, Record
 
 T = TypeVar("T")
+SHAPES = r"shape|size|dimension|mat1 and mat2|expected target|broadcast|unpack|\b\d-?D\b"
+"""What torch and Python say where a tensor has other dimensions than it should."""
 HINT = (
     "A method gets x [N, B, ...] and y [N, B] of N models at once: losses are in "
     "klom_bench.ensemble.losses; a function for one model is wrapped with klom_bench.per_model"
@@ -34,9 +38,18 @@ def told_plainly(work: Callable[[], T]) -> T:
     except KlomError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     except Exception as error:
-        if not hasattr(error, "__notes__"):
+        if _is_about_shapes(error):
             error.add_note(HINT)
         raise error.with_traceback(_from_method(error.__traceback__)) from None
+
+
+def _is_about_shapes(error: Exception) -> bool:
+    """Whether a batch of N models may be the cause, where a method was written for one."""
+    if not isinstance(error, RuntimeError | ValueError | IndexError):
+        return False
+    frames = walk_tb(error.__traceback__)
+    of_one = any(frame.f_code.co_filename.endswith("methods/per_model.py") for frame, _ in frames)
+    return not of_one and re.search(SHAPES, str(error), re.IGNORECASE) is not None
 
 
 def _from_method(traceback: TracebackType | None) -> TracebackType | None:

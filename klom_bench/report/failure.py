@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from klom_bench.conformance.checks import MODEL
 from klom_bench.gates import Earlier, Gate
 from klom_bench.metrics.floor import floor
 from klom_bench.record import Record
@@ -36,6 +37,8 @@ def failure(record: Record) -> str | None:
 def nonconformance(method: str, wrong: Mapping[str, Sequence[str]]) -> str:
     """What a failing conformance test says: check by check."""
     lines = [f"{method} does not do what it says"]
+    if MODEL in wrong:
+        lines = [f"it is the model, not {method}"]
     for check, complaints in wrong.items():
         lines.append(f"  {check.replace('_', ' ')}: no")
         lines += [f"    {complaint}" for complaint in complaints]
