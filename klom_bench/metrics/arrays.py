@@ -33,3 +33,21 @@ def cast(xp: Any, array: Any, dtype: Any) -> Any:
         return array.to(dtype)
     with np.errstate(over="ignore"):  # what becomes infinite is for the caller to refuse
         return array.astype(dtype, copy=False)
+
+
+def refuse_odd(xp: Any, name: str, array: Any, kinds: str = "fiu") -> None:
+    """ValueError for what holds no plain numbers: masked, complex, true or false, text, objects.
+
+    kinds: NumPy's letters of what is allowed, floats (f) and whole numbers (iu).
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name}: a masked array; leave masked members out, and give the others")
+    if xp is np:
+        kind = array.dtype.kind
+    elif array.is_complex() or array.dtype == xp.bool:
+        kind = "c" if array.is_complex() else "b"
+    else:
+        kind = "f" if array.is_floating_point() else "i"
+    if kind not in kinds:
+        wanted = "real numbers" if "f" in kinds else "integers"
+        raise ValueError(f"{name}: {wanted} are expected, not {array.dtype}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.metrics.arrays import arange, cast, namespace
+from klom_bench.metrics.arrays import arange, cast, namespace, refuse_odd
 from klom_bench.metrics.estimators import Estimator, estimator_named
 
 # Elements of one sample handled at once: temporaries of a chunk stay in a core's cache.
@@ -18,7 +18,8 @@ def klom(oracle: Any, unlearned: Any, estimator: str | Estimator = "default") ->
     oracle: margins [N, points], unlearned: margins [M, points]; NumPy arrays or torch tensors of
     any device. Returns float64 [points] of the same kind, in nats: 0 is best, the ceiling is about
     ln(1 / eps) = 11.5. Compare with the noise floor at this N and M, never with 0.
-    Raises ValueError that names member and point where a margin is not finite.
+    Raises ValueError that names member and point where a margin is not finite, and for arrays that
+    are masked, complex or hold no numbers.
     A preset gives nan where the published code does.
     """
     return _divergences(oracle, unlearned, estimator, reverse=False)[0]
@@ -36,6 +37,8 @@ def _divergences(
     oracle: Any, unlearned: Any, estimator: str | Estimator, *, reverse: bool
 ) -> list[Any]:
     est = estimator_named(estimator) if isinstance(estimator, str) else estimator
+    if not isinstance(est, Estimator):
+        raise TypeError(f"estimator: a name or an Estimator is expected, not {est!r}")
     xp = namespace(oracle, unlearned)
     _check(xp, oracle, unlearned)
     found: list[list[Any]] = [[], []] if reverse else [[]]
@@ -49,6 +52,7 @@ def _divergences(
 
 def _check(xp: Any, oracle: Any, unlearned: Any) -> None:
     for name, sample in (("oracle", oracle), ("unlearned", unlearned)):
+        refuse_odd(xp, f"{name} margins", sample)
         if sample.ndim != 2 or sample.shape[0] < 1:
             raise ValueError(f"{name} margins must be [members, points], got {tuple(sample.shape)}")
     if oracle.shape[1] < 1:
@@ -105,14 +109,34 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
         hi = xp.maximum(hi, xp.amax(unlearned, 0))
         if est.floor == "where p > 0":  # the 2024 code has no such rule and gives nan
             hi = xp.where(hi > lo, hi, lo + 1)
+    if est.span == "oracle":
+        oracle, unlearned, lo, hi = _with_a_range(xp, oracle, unlearned, lo, hi)
     edges = _edges(xp, lo, hi, est.bins)
     return _histogram(xp, oracle, edges, est), _histogram(xp, unlearned, edges, est)
 
 
+TINY, UP, DOWN = 2.0**-1000, 2.0**800, 2.0**-2
+
+
+def _with_a_range(xp: Any, oracle: Any, unlearned: Any, lo: Any, hi: Any) -> tuple[Any, ...]:
+    """The same, but for points whose range or bins would overflow or underflow: there all are
+    multiplied by a power of two, which is exact and leaves a divergence as it is."""
+    with np.errstate(over="ignore"):
+        span = hi - lo
+        tiny, huge = (span > 0) & (span < TINY), ~xp.isfinite(span)
+        if not bool((tiny | huge).any()):
+            return oracle, unlearned, lo, hi
+        factor = xp.ones_like(lo)
+        factor[tiny], factor[huge] = UP, DOWN
+        return oracle * factor, unlearned * factor, lo * factor, hi * factor
+
+
 def _edges(xp: Any, lo: Any, hi: Any, bins: int) -> Any:
-    """[points, bins + 1], as np.linspace(lo, hi, bins + 1) gives (underflow aside) to the bit."""
-    k = cast(xp, arange(xp, bins + 1, lo), lo.dtype)
-    edges = k[None, :] * ((hi - lo) / bins)[:, None] + lo[:, None]
+    """[points, bins + 1], as np.linspace(lo, hi, bins + 1) gives to the bit."""
+    k = cast(xp, arange(xp, bins + 1, lo), lo.dtype)[None, :]
+    span = (hi - lo)[:, None]
+    step = span / bins
+    edges = xp.where(step == 0, k / bins * span, k * step) + lo[:, None]
     edges[:, -1] = hi
     return edges
 
@@ -128,7 +152,8 @@ def _histogram(xp: Any, x: Any, edges: Any, est: Estimator) -> Any:
     step = (hi - lo) / bins
     tight = step <= 16 * xp.finfo(edges.dtype).eps * xp.maximum(abs(lo), abs(hi))
     step = xp.where(tight, xp.ones_like(step), step)
-    slot = cast(xp, xp.clip((x - lo) / step, 0, bins - 1), xp.int64)
+    with np.errstate(over="ignore"):  # far beyond the range is beyond it all the same
+        slot = cast(xp, xp.clip((x - lo) / step, 0, bins - 1), xp.int64)
     slot += first
     slot += x >= flat[slot]
     slot += x >= flat[slot]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.metrics.arrays import arange, cast, namespace
+from klom_bench.metrics.arrays import arange, cast, namespace, refuse_odd
 
 
 def margins(logits: Any, labels: Any) -> Any:
@@ -13,10 +13,15 @@ def margins(logits: Any, labels: Any) -> Any:
     logits: [..., points, classes], NumPy array or torch tensor of any device; half precision is
     computed in float32. labels: integers [points]. Returns [..., points] of the same kind, in the
     precision of the logits (at least float32).
-    Raises ValueError where shapes do not fit, labels are out of range, or there is one class only.
+    Raises ValueError where shapes do not fit, labels are no integers or out of range, there is one
+    class only, or arrays are masked or complex.
     Source: KLOM papers (arXiv 2410.23232, 2602.16400).
     """
     xp = namespace(logits, labels)
+    refuse_odd(xp, "logits", logits)
+    refuse_odd(xp, "labels", labels, "iu")
+    if logits.ndim < 2:
+        raise ValueError(f"logits must be [..., points, classes], got {tuple(logits.shape)}")
     points, classes = logits.shape[-2:]
     if tuple(labels.shape) != (points,):
         raise ValueError(

@@ -206,3 +206,73 @@ def test_memory_stays_small():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200e6
+
+
+class TestTheEndsOfFloatingPoint:
+    """Multiplied by a power of two, every margin keeps its bin."""
+
+    rng = np.random.default_rng(3)
+    # Whole numbers, so that they are exact as multiples of the smallest number there is.
+    oracle = rng.integers(-600, 600, (40, 6)).astype(np.float64)
+    unlearned = rng.integers(-900, 900, (30, 6)).astype(np.float64)
+    expected = klom(oracle, unlearned)
+
+    @pytest.mark.parametrize("power", [-1074, -1073, -1040, -1020, -1000, -800, 0, 900, 1012, 1014])
+    @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+    def test_powers_of_two_change_nothing(self, power, kind):
+        with np.errstate(all="raise", under="ignore"):
+            scaled = [kind(np.ldexp(m, power)) for m in (self.oracle, self.unlearned)]
+            found = np.asarray(klom(*scaled))
+        np.testing.assert_allclose(found, self.expected, rtol=0, atol=1e-12)
+
+    def test_the_widest_range_there_is(self):
+        most = np.finfo(np.float64).max
+        oracle = np.array([[-most], [-most / 3], [0.0], [most / 7], [most]])
+        assert klom(oracle, oracle)[0] == 0
+        assert klom(np.array([[-1.7e308], [1.7e308]]), np.zeros((5, 1)))[0] > 5
+        assert np.isfinite(klom(np.array([[-1e308], [0.0]]), np.full((5, 1), 1.7e308))[0])
+
+    def test_the_smallest_numbers_stay_below_the_ceiling(self):
+        oracle = np.array([[9.9e-323], [-1.3e-322]])
+        unlearned = np.array([[5e-324], [0.0], [-5e-324], [1e-323], [4e-323]])
+        assert klom(oracle, unlearned)[0] < 11.52
+        assert klom(oracle, oracle)[0] == 0
+
+    @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "default"])
+    def test_published_codes_with_denormals(self, name):
+        oracle, unlearned = (np.float32(m) * np.float32(1e-45) for m in
+                             (self.oracle, self.unlearned))  # fmt: skip
+        slow = [SLOW[name](oracle[:, i], unlearned[:, i]) for i in range(6)]
+        np.testing.assert_allclose(klom(oracle, unlearned, name), slow, rtol=0, atol=1e-9)
+
+
+class TestWhatIsNoPlainNumber:
+    good = np.random.default_rng(0).normal(size=(10, 4))
+
+    @pytest.mark.parametrize(
+        ("bad", "message"),
+        [
+            (np.ma.masked_array(good, mask=good > 1), "a masked array; leave masked members out"),
+            (np.ma.masked_array(good), "a masked array"),
+            (good + 1j, "real numbers are expected, not complex128"),
+            (good > 0, "real numbers are expected, not bool"),
+            (good.astype(object), "real numbers are expected, not object"),
+            (good.astype(str), "real numbers are expected, not <U"),
+        ],
+    )
+    def test_is_refused_on_either_side(self, bad, message):
+        for name in ESTIMATORS:
+            with pytest.raises(ValueError, match=f"^oracle margins: {message}"):
+                klom(bad, self.good, name)
+            with pytest.raises(ValueError, match=f"^unlearned margins: {message}"):
+                klom(self.good, bad, name)
+
+    @pytest.mark.parametrize("convert", [lambda t: t + 0j, lambda t: t > 0])
+    def test_tensors(self, convert):
+        tensor = torch.from_numpy(self.good)
+        with pytest.raises(ValueError, match="unlearned margins: real numbers are expected"):
+            klom(tensor, convert(tensor))
+
+    def test_no_estimator(self):
+        with pytest.raises(TypeError, match="estimator: a name or an Estimator is expected"):
+            klom(self.good, self.good, None)

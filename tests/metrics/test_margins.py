@@ -53,6 +53,15 @@ def test_far_apart_logits_do_not_overflow():
         (np.zeros((4, 1)), np.zeros(4, int), "at least 2 classes"),
         (np.zeros((4, 3)), np.array([0, 1, 2, 3]), r"labels must lie in 0\.\.2"),
         (np.zeros((4, 3)), np.array([0, 1, 2, -1]), r"labels must lie in 0\.\.2"),
+        (np.zeros((2, 3)), np.array([0.5, 1.5]), "labels: integers are expected, not float64"),
+        (np.zeros((2, 3)), np.array([0.0, 1.0]), "labels: integers are expected"),
+        (np.zeros((2, 3)), np.array([True, False]), "labels: integers are expected, not bool"),
+        (np.zeros((2, 3)), np.ma.masked_array([0, 1], [0, 1]), "labels: a masked array"),
+        (np.ma.masked_array(np.zeros((2, 3))), np.array([0, 1]), "logits: a masked array"),
+        (np.zeros((2, 3)) + 1j, np.array([0, 1]), "logits: real numbers are expected, not complex"),
+        (np.zeros(3), np.array([1]), r"logits must be \[\.\.\., points, classes\], got \(3,\)"),
+        (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "labels: integers are expected"),
+        (torch.zeros(2, 3), torch.tensor([True, False]), "labels: integers are expected"),
     ],
 )
 def test_refuses_what_does_not_fit(z, y, message):

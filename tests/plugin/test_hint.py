@@ -29,7 +29,7 @@ HINT = "*A method gets x [[]N, B, ...] and y [[]N, B] of N models at once*"
 )
 def test_where_the_shape_of_a_batch_is_the_cause(project, line):
     conftest = METHOD.format(decorator="", line=line, end="yield")
-    result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
+    result = project("--klom-method=mine", "--klom-forget-set=3", conftest=conftest)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([HINT])
 
@@ -46,6 +46,6 @@ def test_where_the_shape_of_a_batch_is_the_cause(project, line):
 )
 def test_nowhere_else(project, decorator, line):
     conftest = METHOD.format(decorator=decorator, line=line, end="pass" if decorator else "yield")
-    result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
+    result = project("--klom-method=mine", "--klom-forget-set=3", conftest=conftest)
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line(HINT)
