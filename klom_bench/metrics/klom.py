@@ -136,7 +136,10 @@ def _edges(xp: Any, lo: Any, hi: Any, bins: int) -> Any:
     k = cast(xp, arange(xp, bins + 1, lo), lo.dtype)[None, :]
     span = (hi - lo)[:, None]
     step = span / bins
-    edges = xp.where(step == 0, k / bins * span, k * step) + lo[:, None]
+    edges = k * step
+    if bool((step == 0).any()):  # underflow: np.linspace multiplies in the other order there
+        edges = xp.where(step == 0, k / bins * span, edges)
+    edges += lo[:, None]
     edges[:, -1] = hi
     return edges
 
