@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from klom_bench import __version__
 from klom_bench.errors import KlomError, unknown, visible_lines
+from klom_bench.folders import cache_folder, expanded
 from klom_bench.interrupt import as_interrupt
 from klom_bench.progress import Announce, Tick, announcing
 
@@ -475,10 +476,11 @@ def shard_of(text: str) -> tuple[int, int]:
 
 def store_folder(args: argparse.Namespace) -> Path:
     """--store, else $KLOM_STORE, else the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    given = args.store or os.environ.get("KLOM_STORE")
-    return Path(given).expanduser() if given else user_cache_path("klom-bench")
+    if args.store:
+        return expanded(args.store, "--store")
+    if variable := os.environ.get("KLOM_STORE"):
+        return expanded(variable, "$KLOM_STORE")
+    return cache_folder("name a store with --store or $KLOM_STORE")
 
 
 def put_json(content: Any) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import Check, each
@@ -29,10 +30,12 @@ from klom_bench.metrics.summary import summarise
 from klom_bench.progress import Announce, silent
 from klom_bench.record import Cell, Record
 from klom_bench.store.layout import EnsembleId
+from klom_bench.store.manifest import how_to_remove
 from klom_bench.store.published import PublishedEnsemble
 from klom_bench.store.sanity import judged, sanity
 from klom_bench.store.store import Store, packs
 from klom_bench.tasks.task import Task
+from klom_bench.tasks.warm_up import warm_up
 
 Timed = Callable[[Callable[[], None]], float]
 """Runs the unlearning once and returns the seconds it took."""
@@ -64,8 +67,7 @@ def measure(cell: Cell, store: Store, timed: Timed, announce: Announce = silent)
         Run(cell, originals.states, pack, needs(pack))
         for pack in packs(range(cell.members), cell.task.pack)
     ]
-    # The first optimizer of a process imports for 1.3 s, which is not the method's doing.
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    warm_up(cell.task, len(runs[0].pack), cell.device)  # which is not the method's doing
     with announce(f"{cell.method.name} on {cell.forget_set.name}", cell.members) as tick:
 
         def one(run: Run, check: Check) -> None:
@@ -280,8 +282,7 @@ class Run:
             self._keep(start, None)
 
     def _keep(self, start: float, state: list[torch.Tensor] | None) -> None:
-        if self.cell.device.type == "cuda":
-            torch.cuda.synchronize(self.cell.device)
+        finish(self.cell.device)
         self.seconds = time.perf_counter() - start
         own = isinstance(self.result, torch.nn.Module) and self.result is not self.model
         result = copy.deepcopy(self.result) if own and state is not None else self.result
@@ -376,7 +377,7 @@ def _touched(cell: Cell, store: Store, before: Any) -> str | None:
         return (
             f"{cell.method.name} wrote to the stored originals in {folder}: "
             "a method must only change the model it is given. "
-            "Remove that folder to have the originals trained again"
+            f"{how_to_remove(cell.original_id)}, so that they are trained again"
         )
     return None
 

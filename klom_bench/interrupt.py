@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -15,21 +15,35 @@ class Ended:
     signal: int = signal.SIGINT
 
 
-@contextmanager
-def as_interrupt() -> Iterator[Ended]:
-    """SIGTERM raises KeyboardInterrupt, unless somebody else handles it."""
-    ended = Ended()
+def terminated_as_interrupted(ended: Ended | None = None) -> Callable[[], None]:
+    """From now on SIGTERM raises KeyboardInterrupt, unless somebody else handles it.
 
-    def raise_interrupt(number: int, _: FrameType | None) -> None:
-        ended.signal = number
+    Returns what puts things back.
+    """
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        if ended:
+            ended.signal = number
         raise KeyboardInterrupt
 
-    usual = signal.getsignal(signal.SIGTERM)
-    mine = threading.current_thread() is threading.main_thread() and usual == signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, raise_interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return lambda: None
+    signal.signal(signal.SIGTERM, interrupt)
+
+    def put_back() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    return put_back
+
+
+@contextmanager
+def as_interrupt() -> Iterator[Ended]:
+    """The same for as long as some work lasts; says which signal ended it."""
+    ended = Ended()
+    put_back = terminated_as_interrupted(ended)
     try:
         yield ended
     finally:
-        if mine:
-            signal.signal(signal.SIGTERM, usual)
+        put_back()

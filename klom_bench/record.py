@@ -173,6 +173,15 @@ class Record:
         """Of all gates together."""
         return overall(self.gates)
 
+    @property
+    def perfect(self) -> dict[str, dict[str, float]]:
+        """What a perfect unlearner's scores stay below in 95 % of runs, by split."""
+        cell = self.cell
+        return {
+            split: floor_limits(cell.estimator, cell.oracles, cell.members, len(rows))
+            for split, rows in cell.splits.items()
+        }
+
     def judged(self, limits: Mapping[str, float]) -> tuple[Gate, ...]:
         """The gates that these limits make, by metric."""
         return tuple(self.gate(metric, limit) for metric, limit in sorted(limits.items()))
@@ -226,6 +235,7 @@ class Record:
             "do_nothing": summaries(self.do_nothing),
             "nowhere": summaries(self.nowhere),
             "floor": summaries(self.floor),
+            "perfect": {split: numbers(limits) for split, limits in self.perfect.items()},
             "accuracy": numbers(self.accuracy),
             "accuracy_do_nothing": numbers(self.accuracy_do_nothing),
             "accuracy_oracle": numbers(self.accuracy_oracle),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,15 @@ from klom_bench.plugin import distribution, hookspec
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
-from klom_bench.plugin.keys import CONFORMS, PROBLEM, RECORD, SETTINGS, TERMINAL, UNFIT
+from klom_bench.plugin.keys import (
+    CONFORMS,
+    DESELECTED,
+    PROBLEM,
+    RECORD,
+    SETTINGS,
+    TERMINAL,
+    UNFIT,
+)
 from klom_bench.plugin.options import add_options, read_options
 
 if TYPE_CHECKING:
@@ -44,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _refuse_what_cannot_be_timed(config)
     from klom_bench.errors import KlomError
+    from klom_bench.interrupt import terminated_as_interrupted
     from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
     from klom_bench.plugin.github import GitHub
@@ -61,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         register(bridge.Worker(config), "klom-bridge")
     else:
+        config.add_cleanup(terminated_as_interrupted())
         config.stash[TERMINAL] = open_terminal()
         summary = Summary(settings, config)
         register(summary, "klom-summary")
@@ -167,6 +178,13 @@ def pytest_collection_modifyitems(
         raise pytest.UsageError(problem)
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """How many KLOM tests others have taken away, before what is left is looked at."""
+    for item in items:
+        if SETTINGS in item.config.stash and KLOM_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.config.stash[DESELECTED] = item.config.stash.get(DESELECTED, 0) + 1
+
+
 def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
     """What is known only now: no KLOM test, a method that is no fixture, limits of nothing."""
     from klom_bench.errors import KlomError
@@ -180,6 +198,11 @@ def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.I
     if not items:
         if session.testsfailed:
             return None  # the collection errors are the story
+        if count := session.config.stash.get(DESELECTED, 0):
+            return (
+                f"--klom-method was given, and all {count} KLOM tests were deselected: by -k, -m, "
+                "--deselect or another plugin"
+            )
         return (
             "--klom-method was given, but no KLOM test was collected: put\n"
             "    from klom_bench.suite import test_klom\n"

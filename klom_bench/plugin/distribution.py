@@ -81,8 +81,12 @@ def gpus(device: str) -> list[str]:
 
     count = torch.cuda.device_count()
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [str(i) for i in range(count)] if given is None else given.split(",")[:count]
-    names = [name.strip() for name in names]
+    names = [str(i) for i in range(count)]
+    if given is not None and count:
+        every = [name.strip() for name in given.split(",")]
+        # CUDA counts one slice of a MIG GPU in a process, however many it is given.
+        slices = all(name.startswith("MIG-") for name in every)
+        names = every if slices else every[:count]
     _, colon, number = device.partition(":")
     return names[int(number) : int(number) + 1] if colon else names
 

@@ -30,13 +30,13 @@ HINT = (
 
 def told_plainly(work: Callable[[], T]) -> T:
     """A KlomError ends the test with its message; anything else shows where the method raised."""
-    from klom_bench.errors import KlomError
+    from klom_bench.errors import KlomError, visible_lines
 
     __tracebackhide__ = True
     try:
         return work()
     except KlomError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        raise pytest.fail.Exception(visible_lines(str(error)), pytrace=False) from None
     except Exception as error:
         if _is_about_shapes(error):
             error.add_note(HINT)

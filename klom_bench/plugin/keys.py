@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from klom_bench.plugin.settings import Settings
 
 SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
+DESELECTED: pytest.StashKey[int] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 CONFORMS: pytest.StashKey[bool] = pytest.StashKey()
 RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()

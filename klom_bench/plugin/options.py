@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Literal
 
 import pytest
 
+from klom_bench.errors import KlomError, visible
+from klom_bench.folders import expanded
 from klom_bench.plugin.variants import Param
 
 _HELP = {
@@ -143,6 +146,8 @@ def read_options(config: pytest.Config) -> Options:
     seed = value("seed", 0)
     if seed < 0:
         raise pytest.UsageError(f"--klom-seed must not be negative, got {seed}")
+    methods = tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m))
+    _refuse_odd_names(methods)
     missing = value("missing", None)
     if missing not in (None, "train", "download", "error"):
         raise pytest.UsageError(f"--klom-missing must be train, download or error, got {missing!r}")
@@ -150,7 +155,7 @@ def read_options(config: pytest.Config) -> Options:
     if stale not in ("error", "retrain"):
         raise pytest.UsageError(f"--klom-stale must be error or retrain, got {stale!r}")
     return Options(
-        methods=tuple(dict.fromkeys(m for text in many("method") for m in text.split(",") if m)),
+        methods=methods,
         params=tuple(_param(text) for text in pairs("param")),
         tuned=tuple(_tuned(config)),
         tuned_here=config.getoption("klom_tuned") is not None,
@@ -161,7 +166,7 @@ def read_options(config: pytest.Config) -> Options:
         oracles=oracles,
         device=value("device", "auto"),
         seed=seed,
-        store=_store(config),
+        store=_store(config, bool(methods)),
         estimator=value("estimator", "default"),
         missing=missing,
         stale=stale,
@@ -172,11 +177,30 @@ def read_options(config: pytest.Config) -> Options:
     )
 
 
+def _refuse_odd_names(methods: Iterable[str]) -> None:
+    """Methods are fixtures, and stand in the ids of tests."""
+    for name in methods:
+        if not re.fullmatch(r"[^\W\d][\w.-]*", name):
+            raise pytest.UsageError(
+                f"--klom-method={visible(name)}: a method is named by letters, digits, dots, "
+                "hyphens and underscores"
+            )
+
+
+def _path(folder: Path, text: str, source: str) -> Path:
+    """A path as seen from a folder, with `~` written out."""
+    try:
+        return folder / expanded(text, source)
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 def _tuned(config: pytest.Config) -> list[Path]:
-    given = config.getoption("klom_tuned")
+    given, here = config.getoption("klom_tuned"), config.invocation_params.dir
     if given is not None:
-        return [config.invocation_params.dir / Path(path).expanduser() for path in given]
-    return [config.rootpath / Path(path).expanduser() for path in config.getini("klom_tuned")]
+        return [_path(here, path, "--klom-tuned") for path in given]
+    files = config.getini("klom_tuned")
+    return [_path(config.rootpath, path, "ini value klom_tuned") for path in files]
 
 
 def _epochs(text: str) -> tuple[int, ...]:
@@ -242,24 +266,25 @@ def _regression(text: str) -> tuple[str, str]:
 
 def _file(config: pytest.Config, name: str) -> Path | None:
     """A file: of the command line, seen from where pytest was started, or an ini value."""
-    given = config.getoption(f"klom_{name}")
+    given, flag = config.getoption(f"klom_{name}"), f"--klom-{name.replace('_', '-')}"
     if given is not None:
         if not given:
-            raise pytest.UsageError(f"--klom-{name.replace('_', '-')} is empty: name a file")
-        return config.invocation_params.dir / Path(given).expanduser()
+            raise pytest.UsageError(f"{flag} is empty: name a file")
+        return _path(config.invocation_params.dir, given, flag)
     ini = None if name == "save_baseline" else config.getini(f"klom_{name}")
-    return config.rootpath / Path(ini).expanduser() if ini else None
+    return _path(config.rootpath, ini, f"ini value klom_{name}") if ini else None
 
 
-def _store(config: pytest.Config) -> Path | None:
+def _store(config: pytest.Config, needed: bool) -> Path | None:
+    """The folder that was named; $KLOM_STORE is looked at only where one is needed."""
     given = config.getoption("klom_store")
     if given == "" or config.getini("klom_store") == "":
         raise pytest.UsageError("--klom-store is empty: name a folder")
     if given is not None:
-        return config.invocation_params.dir / Path(given).expanduser()
+        return _path(config.invocation_params.dir, given, "--klom-store")
     ini = config.getini("klom_store")
     if ini is not None:
-        return config.rootpath / Path(ini).expanduser()
-    if variable := os.environ.get("KLOM_STORE"):
-        return Path(variable).expanduser().absolute()
+        return _path(config.rootpath, ini, "ini value klom_store")
+    if needed and (variable := os.environ.get("KLOM_STORE")):
+        return _path(Path.cwd(), variable, "$KLOM_STORE")
     return None

@@ -7,6 +7,7 @@ from math import isnan
 
 import numpy as np
 
+from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.ensemble.training import train
 from klom_bench.methods import BUILT_IN
@@ -81,9 +82,11 @@ def trial(settings: Settings) -> float:
     points = data.points(np.arange(size), model.generators)
 
     def epoch(check: Callable[[], None]) -> float:
+        finish(device)
         start = time.perf_counter()
         for _ in train(model, points, short):
             check()
+        finish(device)
         return time.perf_counter() - start
 
     side_by_side(epoch, 1, device)  # warms up

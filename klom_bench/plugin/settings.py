@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 import torch
-from platformdirs import user_cache_path
 
 from klom_bench import methods
 from klom_bench.baseline import Baseline, Regression, checked_regression, load
 from klom_bench.ensemble.device import device_named
 from klom_bench.errors import KlomError, unknown
+from klom_bench.folders import cache_folder
 from klom_bench.forget_set import ForgetSet
 from klom_bench.gates import checked_limits, checked_table, limits_for
 from klom_bench.methods.method import Method
@@ -219,7 +219,7 @@ def _tunings(options: Options, task: Task) -> dict[str, Tuning]:
 
 
 def _store(options: Options, task: Task) -> Store:
-    root = options.store or user_cache_path("klom-bench")
+    root = options.store or cache_folder("name a store with --klom-store or $KLOM_STORE")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

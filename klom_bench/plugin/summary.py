@@ -9,11 +9,12 @@ import pytest
 
 from klom_bench import baseline
 from klom_bench.baseline import test_of
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, visible_lines
 from klom_bench.plugin.ids import is_of
 from klom_bench.plugin.keys import PROBLEM
 from klom_bench.plugin.settings import Settings
 from klom_bench.report.changes import changes
+from klom_bench.report.remarks import VERDICTS, in_all
 from klom_bench.report.table import headline, table
 
 
@@ -107,8 +108,10 @@ class Summary:
         return self._tests - set(self._unfit)
 
     def _runs(self) -> bool:
-        option = self._config.option
-        return not (option.klom_plan or option.collectonly)
+        """Whether tests are to run: some options of pytest only show what there is."""
+        shows = ("klom_plan", "collectonly", "showfixtures", "show_fixtures_per_test",
+                 "setuponly", "setupplan")  # fmt: skip
+        return not any(getattr(self._config.option, name, False) for name in shows)
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int
@@ -125,7 +128,8 @@ class Summary:
                 terminalreporter.write_line(text)
         complete = len(records) == len(self._fit())
         for text in self.told():
-            terminalreporter.write_line(text, red=not complete and " tests measured" in text)
+            red = not complete and " tests measured" in text
+            terminalreporter.write_line(visible_lines(text), red=red)
 
     def records(self) -> list[dict[str, Any]]:
         """What was measured, in the order of `rows`."""
@@ -154,14 +158,13 @@ class Summary:
         """What the run says of itself below the table."""
         settings, records, lines = self._settings, self.records(), []
         verdicts = Counter(record["verdict"] for record in records)
-        counts = ", ".join(
-            f"{count} {'no gate' if name == 'none' else name}" for name, count in verdicts.items()
-        )
+        counts = ", ".join(f"{n} {VERDICTS.get(name, name)}" for name, n in verdicts.items())
         if problem := self._config.stash.get(PROBLEM, None):
             lines.append(f"error: {problem}")
         if self._tests or not self._conformance:
             measured = f"{len(records)} of {len(self._fit())} tests measured"
             lines.append(measured + (f": {counts}" if counts else ""))
+        lines += in_all(records)
         reasons = Counter(row["unfit"] for row in self._unfit.values())
         lines += [
             f"n/a: {reason}: {count} test{'s' * (count > 1)} skipped"
@@ -179,7 +182,8 @@ class Summary:
             lines.append(f"conformance: {len(self._hold)} of {fit} tests hold")
         if verdicts["pass"]:
             lines.append(
-                "pass: within the limits set for the test; whether it forgets, the scores say"
+                "within limits: no score is above those set for the test; whether it forgets, the "
+                "scores say"
             )
         where = settings.gates_file or self._config.rootpath / "pyproject.toml"
         if verdicts["none"]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
+from urllib.parse import quote
 
 Param = tuple[str | None, str, tuple[Any, ...]]
 """Method (None: all), name of the hyperparameter, values."""
@@ -24,7 +25,9 @@ class Variant:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value).replace(" ", "")
+    """A value as ids of tests, tables and logs can have it: other characters as in an address."""
+    text = value if isinstance(value, str) else str(value).replace(" ", "")
+    return "".join(c if c.isprintable() and c not in "%:|<>`" else quote(c) for c in text)
 
 
 def variants(methods: Iterable[str], params: Sequence[Param]) -> dict[str, Variant]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from klom_bench.errors import visible
 from klom_bench.report.table import cells, headline
 
 COLUMNS = (
@@ -21,7 +22,7 @@ def job_summary(
         rows = [COLUMNS, ["---"] * len(COLUMNS), *cells(records)]
         lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
         lines.append("")
-    lines += [f"{line}  " for line in told]
+    lines += [f"{visible(line).replace('<', '&lt;')}  " for line in told]
     for test, message in failures.items():
         lines += ["", f"<details><summary>{_plain(test)}</summary>", ""]
         lines += ["    " + line for line in message.splitlines()]
@@ -44,4 +45,4 @@ def _escaped(text: str, more: Mapping[str, str]) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown leaves alone in a table."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")
+    return visible(text).replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")

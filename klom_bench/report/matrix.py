@@ -6,37 +6,86 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.table import headline, named
 
 Json = Mapping[str, Any]
+MOST = 1e6
+"""No score and no cost comes near."""
 
 
 def records_in(paths: Iterable[Path]) -> list[Json]:
-    """The KLOM records of benchmark JSONs; KlomError for files that have none."""
+    """The KLOM records of benchmark JSONs; KlomError for files that have none, or damaged ones."""
     found: list[Json] = []
     for path in paths:
         try:
-            benchmarks = json.loads(path.read_bytes())["benchmarks"]
-            mine = [b["extra_info"]["klom"] for b in benchmarks if "klom" in b["extra_info"]]
-            failed = [b.get("params") for b in benchmarks if "klom" not in b["extra_info"]]
-            mine += [_failed(params) for params in failed if params and "klom_method" in params]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            mine = [_of(benchmark) for benchmark in json.loads(path.read_bytes())["benchmarks"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KlomError(
-                f"{path} is not a file of --benchmark-json ({type(error).__name__}: {error})"
+                f"{path} is not a file of --benchmark-json of a KLOM run "
+                f"({type(error).__name__}: {error})"
             ) from error
-        if all("failed" in record for record in mine):
+        records = [record for record in mine if record is not None]
+        if all("failed" in record for record in records):
             raise KlomError(f"{path} has no KLOM test: run pytest with --klom-method")
-        found += mine
+        found += records
     return found
+
+
+def _of(benchmark: Any) -> Json | None:
+    """The record of one test, what stands for it where it failed, or None."""
+    if "klom" in benchmark["extra_info"]:
+        return _checked(benchmark["extra_info"]["klom"])
+    params = benchmark.get("params")
+    return _failed(params) if params and "klom_method" in params else None
 
 
 def _failed(params: Json) -> Json:
     """In place of the record of a test that failed before it was scored."""
-    method, _, setting = params["klom_method"].partition(":")
-    names = {"forget_set": params["klom_forget_set"], "method": method, "setting": setting}
-    return {"task": params["klom_task"], **names, "failed": True}
+    method, _, setting = _text(params["klom_method"]).partition(":")
+    names = {"forget_set": _text(params["klom_forget_set"]), "method": method, "setting": setting}
+    return {"task": _text(params["klom_task"]), **names, "failed": True}
+
+
+def _checked(record: Any) -> Json:
+    """The parts of a record that are shown, or an exception that says what is wrong with it."""
+    setting = record.get("setting")
+    return {
+        **{name: _text(record[name]) for name in ("task", "forget_set", "method", "device")},
+        "setting": _text(setting) if setting else "",
+        "members": {name: _whole(record["members"][name]) for name in ("oracle", "unlearned")},
+        "estimator": {name: _text(record["estimator"][name]) for name in ("name", "direction")},
+        "seed": _whole(record["seed"]),
+        "sees_oracles": bool(record.get("sees_oracles")),
+        "rests_on": record.get("rests_on"),
+        "relative_cost": {"examples": _number(record["relative_cost"]["examples"])},
+        **{
+            name: {split: {"p95": _number(record[name][split]["p95"])} for split in SPLITS}
+            for name in ("scores", "floor", "do_nothing")
+        },
+    }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a name is expected, not {value!r:.40}")
+    return visible(value)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"a whole number is expected, not {value!r:.40}")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    """None where there is none; nan and the like are no JSON."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+        raise TypeError(f"a number from 0 on is expected, not {value!r:.40}")
+    return float(value)
 
 
 def matrix(every: Sequence[Json]) -> str:
@@ -93,4 +142,4 @@ def _p95(scores: Json) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in cells)} |"

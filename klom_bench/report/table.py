@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from klom_bench.errors import visible
 from klom_bench.metrics.summary import SPLITS
+from klom_bench.report.remarks import outcome
 
 Json = Mapping[str, Any]
 HEAD = (
@@ -17,7 +19,7 @@ def headline(records: Sequence[Json]) -> str:
     """N, the task, the estimator and the device: what every number rests on."""
     first = next(record for record in records if "unfit" not in record)
     members, estimator = first["members"], first["estimator"]
-    return (
+    return visible(
         f"{members['unlearned']} unlearned against {members['oracle']} oracles of {first['task']}, "
         f"estimator {estimator['name']} (KL {estimator['direction']}, nats), {first['device']}"
     )
@@ -48,7 +50,7 @@ def cells(records: Sequence[Json]) -> list[tuple[str, ...]]:
                 rows.append((name, named(r), *["n/a"] * (len(HEAD[0]) - 2)))
             elif shown or r["verdict"] != "none":
                 rows += [_scored(r, {**r, **early}, "") for early in r.get("earlier", ())]
-                rows.append(_scored(r, r, "no gate" if r["verdict"] == "none" else r["verdict"]))
+                rows.append(_scored(r, r, outcome(r)))
     return rows
 
 
@@ -63,7 +65,7 @@ def named(record: Json) -> str:
 def _scored(test: Json, r: Json, verdict: str) -> tuple[str, ...]:
     """A row of scores: of a test, or of an earlier epoch of it."""
     epoch = f" epoch {r['epoch']}" if test.get("earlier") else ""
-    seconds, cost = r["seconds"]["unlearn"], r["relative_cost"]["time"]
+    seconds, cost = r["seconds"]["unlearn"], r["relative_cost"]["examples"]
     rest = (_number(seconds, ".2f"), _number(cost, ".1%"), verdict)
     return _row("", named(test) + epoch, r["scores"], r["accuracy"], *rest)
 
@@ -80,6 +82,7 @@ def _number(value: float | None, form: str) -> str:
 
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Columns of equal width, the first `left` and the last to the left, numbers to the right."""
+    rows = [[visible(text) for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     last = len(widths) - 1
     return [

@@ -1,5 +1,6 @@
 """Arrays in .npy, .npz and .pt files, and state dicts; nothing that could run code is unpickled."""
 
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, visible
 
 T = TypeVar("T")
+MUCH, THIN = 2**28, 100
+"""Bytes, and how many times as large as the file: what unpacks to more of both is refused."""
 LFS = b"version https://git-lfs"
 
 
@@ -41,10 +44,35 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz file by name."""
 
     def read(p: Path) -> dict[str, np.ndarray]:
+        _refuse_bombs(p)
         with np.load(p, allow_pickle=False) as arrays:
             return {name: numbers(p, arrays[name]) for name in arrays.files}
 
     return _guarded(path, read)
+
+
+def _refuse_bombs(path: Path) -> None:
+    """KlomError for a .npz whose arrays unpack to more than their shapes need, or to gigabytes of
+    next to nothing; told from its directory and headers, before anything is unpacked."""
+    with zipfile.ZipFile(path) as packed:
+        for entry in packed.infolist():
+            with packed.open(entry) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = {(1, 0): np.lib.format.read_array_header_1_0,
+                        (2, 0): np.lib.format.read_array_header_2_0}[version]  # fmt: skip
+                shape, _, dtype = read(stream)
+                needed = stream.tell() + math.prod(shape) * dtype.itemsize
+            if entry.file_size != needed:
+                raise KlomError(
+                    f"{path}: {visible(entry.filename)} unpacks to {entry.file_size} bytes, where "
+                    f"its shape {shape} needs {needed}: it is damaged, or made to fill the memory"
+                )
+            if entry.file_size > max(MUCH, THIN * entry.compress_size):
+                raise KlomError(
+                    f"{path}: {visible(entry.filename)} unpacks from {entry.compress_size} bytes "
+                    f"to {entry.file_size / 1e9:.1f} GB, which no margins of models do. If they "
+                    "are yours, save them with np.savez, which does not pack"
+                )
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -71,7 +99,12 @@ def _pt(path: Path, lazy: bool = False) -> np.ndarray:
 def _torch_load(path: Path, mmap: bool = False) -> Any:
     import torch
 
-    mmap = mmap and zipfile.is_zipfile(path)  # files of before 2020 are none
+    packed = zipfile.is_zipfile(path)  # files of before 2020 are none
+    if packed:
+        with zipfile.ZipFile(path) as entries:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.infolist()):
+                raise KlomError(f"{path} is packed, as torch.save packs nothing: it is refused")
+    mmap = mmap and packed
     return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 

@@ -1,7 +1,10 @@
 """Whole files or none, and never one that was altered."""
 
+import contextlib
 import hashlib
 import io
+import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,19 @@ import torch
 
 from klom_bench.errors import KlomError
 
+PARTIAL = ".partial"
+OLD_SECONDS = 3600
+
 
 def write(path: Path, content: bytes) -> str:
     """Write a file of the store whole; returns the checksum, KlomError where it cannot."""
     try:
         write_whole(path, content)
+    except FileNotFoundError as error:
+        raise KlomError(
+            f"cannot write {path}: its folder is gone. Was the store removed, or a file system "
+            "unmounted, while the run was going on? The same command starts it anew"
+        ) from error
     except OSError as error:
         raise KlomError(
             f"cannot write {path}: {error.strerror}. Make room or choose another folder with "
@@ -24,14 +35,27 @@ def write(path: Path, content: bytes) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that a killed run leaves no half file."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write beside and rename, so that a killed run leaves no half file.
+
+    The file beside has a name that nobody can guess, and is never one that is there already: a
+    link that somebody planted is not followed.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
     try:
-        partial.write_bytes(content)
+        with partial.open("xb") as stream:
+            stream.write(content)
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs left half written; writing one file takes no hour."""
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.lstat().st_mtime > OLD_SECONDS:
+                partial.unlink()
 
 
 def read(path: Path, sha256: str) -> bytes:
@@ -39,15 +63,16 @@ def read(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
+        gone = "" if path.parent.is_dir() else "; its folder is gone: was the store removed?"
         raise KlomError(
-            f"{path} is listed in manifest.json but cannot be read ({error.strerror}): "
-            f"restore it, or remove the folder {path.parent} to have it trained again"
+            f"{path} is listed in manifest.json but cannot be read ({error.strerror}){gone}: "
+            "restore it, or remove the ensemble with `klom remove` to have it trained again"
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise KlomError(
             f"{path} is not the file that was written ({len(content)} bytes, its checksum differs "
-            f"from manifest.json): restore it, or remove the folder {path.parent} to have it "
-            "trained again"
+            "from manifest.json): restore it, or remove the ensemble with `klom remove` to have "
+            "it trained again"
         )
     return content
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, visible
 from klom_bench.store.array_files import read_array, read_npz
 from klom_bench.store.names import Name, gaps, read_name
 
@@ -64,12 +64,13 @@ def _file(path: Path) -> dict[str, np.ndarray]:
         arrays = read_npz(path)
         named = {name.removesuffix("_margins"): array for name, array in arrays.items()}
         if len(named) < len(arrays):
-            raise KlomError(f"{path} has one part twice: {', '.join(arrays)}")
+            raise KlomError(f"{path} has one part twice: {', '.join(map(visible, arrays))}")
         if len(named) == 1 and not set(named) & set(PARTS):
             return {WHOLE: next(iter(named.values()))}
         if strange := [name for name in named if name not in PARTS]:
             raise KlomError(
-                f"{path} has arrays named {', '.join(strange)}: {', '.join(PARTS)} are known, "
+                f"{path} has arrays named {', '.join(map(visible, strange))}: "
+                f"{', '.join(PARTS)} are known, "
                 "or one array of any name"
             )
         return named

@@ -15,6 +15,7 @@ from klom_bench.ensemble.training import train
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Tick
 from klom_bench.store.layout import EnsembleId
+from klom_bench.tasks.warm_up import warm_up
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def train_pack(
     kept = np.stack([ensemble.kept(i) for i in members])
     model = new_members(ensemble, members).to(device)
     points = data.points(kept, model.generators)
+    warm_up(task, len(members), device)
     start = time.perf_counter()
     for _ in train(model, points, task.recipe):
         tick(len(members) / task.recipe.epochs)

@@ -218,6 +218,7 @@ class Store:
         folder = self.folder(ensemble)
         try:
             with lock(folder, "manifest"):
+                files.remove_leftovers(folder)
                 if load(folder, ensemble) is None:
                     save(folder, Manifest(identity(ensemble), {}))
         except OSError as error:
@@ -360,5 +361,10 @@ class Store:
 
     def checkpoint_stats(self, ensemble: EnsembleId, members: int) -> list[tuple[int, int, int]]:
         """What changes when a checkpoint is written to: (inode, size, time of change) a member."""
-        stats = [path.stat() for path in self.held(ensemble).checkpoints(members)]
+        try:
+            stats = [path.stat() for path in self.held(ensemble).checkpoints(members)]
+        except OSError as error:
+            raise KlomError(
+                f"{error.filename} is gone: was the store removed while the run was going on?"
+            ) from error
         return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]

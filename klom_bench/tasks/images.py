@@ -4,16 +4,18 @@ import os
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Prepare
+from klom_bench.folders import cache_folder, expanded
 
 
 def data_folder() -> Path:
     """The folder of downloaded data sets: $KLOM_DATA, else `data` in the user's cache folder."""
     given = os.environ.get("KLOM_DATA")
-    return Path(given).expanduser() if given else user_cache_path("klom-bench") / "data"
+    if given:
+        return expanded(given, "$KLOM_DATA")
+    return cache_folder("name a folder for data sets with $KLOM_DATA") / "data"
 
 
 def normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> Prepare:

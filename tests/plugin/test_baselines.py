@@ -50,7 +50,7 @@ def test_the_same_run_rises_nowhere(project, saved):
         )  # fmt: skip
         result.assert_outcomes(passed=4)
         result.stdout.fnmatch_lines(
-            ["4 of 4 tests measured: 4 pass", f"baseline *{name}: 4 of 4 tests measured are in it",
+            ["4 of 4 tests measured: 4 within limits", f"baseline *{name}: 4 of 4 tests measured are in it",
              "  forget_p95: unchanged", "  reverse_val_mean: unchanged"]
         )  # fmt: skip
 
@@ -134,7 +134,7 @@ def test_new_and_missing_tests_are_named(project, saved):
     )  # fmt: skip
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
-        ["2 of 2 tests measured: 1 pass, 1 no gate", "*: 1 of 2 tests measured are in it",
+        ["2 of 2 tests measured: 1 within limits, 1 no gate", "*: 1 of 2 tests measured are in it",
          "  not in it, so not compared: digits-forget_set_1-random_label",
          "  in it, but not measured now: digits-forget_set_1-do_nothing, digits-forget_set_3-do*"]
     )  # fmt: skip

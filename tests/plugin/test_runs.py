@@ -147,7 +147,7 @@ def test_gates_from_pyproject_marker_and_command_line(project, pytester):
     result.stdout.fnmatch_lines(
         ["val_mean *, limit 0.1: inconclusive; do_nothing on forget_set_1 of digits*"]
     )
-    result.stdout.fnmatch_lines(["2 of 2 tests measured: 1 pass, 1 inconclusive"])
+    result.stdout.fnmatch_lines(["2 of 2 tests measured: 1 within limits, 1 inconclusive"])
     pytester.makepyfile(
         test_mine="import pytest\nfrom klom_bench.suite import test_klom\n"
         "pytestmark = pytest.mark.klom(val_mean=11.4)"

@@ -397,7 +397,8 @@ def test_a_full_disk_ends_with_the_reason(hub, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_at_once_and_keeps_what_came_whole(hub, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_ends_at_once_and_keeps_what_came_whole(hub, tmp_path, number, code):
     huge = "full_models/DIGITS/zz_huge.bin"
     hub.files[huge] = bytes(400_000_000)
     hub.faults[huge] = ["slow"]  # eight seconds of it
@@ -406,9 +407,9 @@ def test_ctrl_c_ends_at_once_and_keeps_what_came_whole(hub, tmp_path):
     deadline = time.monotonic() + 60
     while len(names(tmp_path / "store")) < 15 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "interrupted; what was finished is kept" in err
     assert len(names(tmp_path / "store")) == 15  # all but the huge one
 
