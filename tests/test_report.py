@@ -1,5 +1,6 @@
 """`klom report`: methods by forget sets."""
 
+import copy
 import json
 
 import pytest
@@ -72,8 +73,8 @@ def test_what_failed_is_told_from_what_does_not_apply(made, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", r"is not a file of --benchmark-json (KeyError"),
-        ("[", "is not a file of --benchmark-json (JSONDecodeError"),
+        ("{}", r"is not a file of --benchmark-json of a KLOM run (KeyError"),
+        ("[", "is not a file of --benchmark-json of a KLOM run (JSONDecodeError"),
         ('{"benchmarks": [{"extra_info": {}}]}', "has no KLOM test"),
     ],
 )
@@ -93,3 +94,102 @@ def test_what_cannot_stand_in_one_table(made, capsys):
     assert "ga on forget_set_1 is there twice" in capsys.readouterr().err
     assert main(["report", str(one), str(other)]) == 1
     assert "the records differ in members" in capsys.readouterr().err
+
+
+def changed(path, change):
+    content = json.loads(path.read_bytes())
+    change(content["benchmarks"][0]["extra_info"]["klom"])
+    path.write_text(json.dumps(content))
+
+
+WRONG = {
+    "nested": "[" * 100_000,
+    "a list": "[1]",
+    "null": "null",
+    "no klom": '{"benchmarks": [{"extra_info": {"klom": "x"}}]}',
+    "empty klom": '{"benchmarks": [{"extra_info": {"klom": {}}}]}',
+    "no info": '{"benchmarks": [{}]}',
+    "benchmarks are a number": '{"benchmarks": 7}',
+    "a benchmark is null": '{"benchmarks": [null]}',
+    "params are a number": '{"benchmarks": [{"extra_info": {}, "params": 7}]}',
+    "params without names": '{"benchmarks": [{"extra_info": {}, "params": {"klom_method": 1}}]}',
+    "bytes": "\udcff\udcfe",
+}
+CHANGES = {
+    "scores null": lambda r: r.update(scores=None),
+    "a split lacks": lambda r: r["scores"].pop("val"),
+    "nan": lambda r: r["scores"]["val"].update(p95=float("nan")),
+    "negative": lambda r: r["scores"]["val"].update(p95=-1.0),
+    "infinite": lambda r: r["floor"]["val"].update(p95=float("inf")),
+    "huge": lambda r: r["floor"]["val"].update(p95=10**400),
+    "true": lambda r: r["do_nothing"]["val"].update(p95=True),
+    "text": lambda r: r["do_nothing"]["val"].update(p95="9"),
+    "a negative cost": lambda r: r["relative_cost"].update(examples=-0.5),
+    "no cost": lambda r: r.pop("relative_cost"),
+    "a method without a name": lambda r: r.update(method=None),
+    "a set that is a list": lambda r: r.update(forget_set=["a"]),
+    "a setting that is a number": lambda r: r.update(setting=7),
+    "members": lambda r: r.update(members={"oracle": "4", "unlearned": 4}),
+    "an estimator that is a word": lambda r: r.update(estimator="default"),
+    "a seed": lambda r: r.update(seed=0.5),
+    "no device": lambda r: r.pop("device"),
+}
+
+
+def told_in_one_message(capsys, path):
+    capsys.readouterr()
+    assert main(["report", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"klom report: {path} ")
+    assert len(err.splitlines()) == 1
+    assert "is not a file of --benchmark-json of a KLOM run" in err
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_files_that_make_no_sense(tmp_path, capsys, name):
+    path = tmp_path / "x.json"
+    path.write_bytes(WRONG[name].encode("utf-8", "surrogateescape"))
+    told_in_one_message(capsys, path)
+
+
+def test_a_link_to_itself(tmp_path, capsys):
+    path = tmp_path / "x.json"
+    path.symlink_to(path)
+    told_in_one_message(capsys, path)
+
+
+def test_damaged_records(made, capsys):
+    path = made("--klom-method=ga", "--klom-forget-set=1")
+    sound = path.read_text()
+    for change in CHANGES.values():
+        path.write_text(sound)
+        changed(path, change)
+        told_in_one_message(capsys, path)
+    for name in ("p95", "examples"):  # no number is no damage
+        path.write_text(sound)
+        of = "scores" if name == "p95" else "relative_cost"
+        changed(path, lambda r, of=of: r.update({of: nothing_in(r[of])}))
+        capsys.readouterr()
+        assert main(["report", str(path)]) == 0
+        assert "n/a" in capsys.readouterr().out
+
+
+def nothing_in(values):
+    none = copy.deepcopy(values)
+    for key, value in none.items():
+        none[key] = nothing_in(value) if isinstance(value, dict) else None
+    return none
+
+
+def test_names_cannot_break_the_table_or_act_on_ci(made, capsys):
+    path = made("--klom-method=ga", "--klom-forget-set=1")
+    changed(path, lambda r: r.update(method="a|b<img>\n::error::x\x1b[2J"))
+    capsys.readouterr()
+    assert main(["report", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert not [line for line in out.splitlines() if line.startswith("::")]
+    (row,) = [line for line in out.splitlines() if "error" in line]
+    assert row.count("|") == 4
+    assert "&lt;img>" in row

@@ -228,7 +228,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     try:
         settings = session.config.stash[SETTINGS]
-        text = plan(settings, [item.name for item in session.items])
+        text = plan(settings, [item.nodeid for item in session.items])
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
     session.config.get_terminal_writer().write(text)

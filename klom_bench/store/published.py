@@ -30,7 +30,7 @@ PREFIXES = ("model.", "module.")
 
 def look(root: Path, ensemble: EnsembleId) -> "PublishedEnsemble | None":
     """What the published layouts hold of an ensemble, None where nothing is, or one of ours."""
-    if (root / ensemble.folder / "manifest.json").exists():
+    if os.path.lexists(root / ensemble.folder / "manifest.json"):
         return None
     found = [
         (place, f"{place.folder}/{name}", size)
@@ -48,9 +48,17 @@ def _files(folder: Path) -> list[tuple[str, int]]:
     """Names and sizes of the files in a folder."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((e.name, e.stat().st_size) for e in entries if e.is_file())
+            return sorted((e.name, e.stat().st_size) for e in entries if _is_file(e))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """No link that leads nowhere, or to itself."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _rows(root: Path, pieces: Pieces, kind: Kind, part: str) -> int:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from klom_bench import cli
 from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError, KlomWarning
@@ -185,6 +186,53 @@ def test_a_broken_manifest_is_named(filled, text):
     with pytest.raises(KlomError, match=r"manifest\.json cannot be read"):
         filled.complete(ORACLES, 4, CPU)
     assert path.read_text() == text
+
+
+DAMAGE = {
+    "nested": lambda c: "[" * 100_000,
+    "seconds null": lambda c: c["members"]["0"].update(seconds=None),
+    "seconds text": lambda c: c["members"]["0"].update(seconds="x"),
+    "seconds huge": lambda c: c["members"]["0"].update(seconds=10**400),
+    "seconds nan": lambda c: c["members"]["0"].update(seconds=float("nan")),
+    "seconds negative": lambda c: c["members"]["0"].update(seconds=-1),
+    "accuracy null": lambda c: c["members"]["0"].update(accuracy=None),
+    "accuracy 2.0": lambda c: c["members"]["0"]["accuracy"].update(val=2.0),
+    "accuracy text": lambda c: c["members"]["0"]["accuracy"].update(val="1"),
+    "accuracy true": lambda c: c["members"]["0"]["accuracy"].update(val=True),
+    "size infinite": lambda c: c["members"]["0"].update(margin_size=float("inf")),
+    "a checksum that is a number": lambda c: c["members"]["0"]["files"].update(
+        {"sd_0____epoch_19.pt": 7}
+    ),
+    "made with nothing": lambda c: c["members"]["0"].update(made_with=None),
+    "members are a list": lambda c: c.update(members=[1]),
+    "a member that is a word": lambda c: c["members"].update(zero=c["members"]["0"]),
+    "something more": lambda c: c["members"]["0"].update(more=1),
+    "trained is a number": lambda c: c.update(trained=7),
+    "trained lacks all": lambda c: c.update(trained={"9": {}}),
+    "the model is a number": lambda c: c["identity"].update(model=7),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_manifest_is_told_in_one_message(filled, name, capsys):
+    path = filled.folder(ORACLES) / "manifest.json"
+    content = json.loads(path.read_bytes())
+    text = DAMAGE[name](content)
+    path.write_text(text if isinstance(text, str) else json.dumps(content))
+    for use in (filled.held, lambda e: filled.complete(e, 4, CPU)):
+        with pytest.raises(KlomError, match=r"manifest.json cannot be read .*klom remove digits"):
+            use(ORACLES)
+    assert cli.main(["list", "--store", str(filled.root)]) == 0
+    assert cli.main(["verify", "--store", str(filled.root)]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_manifest_that_links_to_itself(filled):
+    path = filled.folder(ORACLES) / "manifest.json"
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(KlomError, match=r"manifest.json cannot be read \(OSError"):
+        filled.held(ORACLES)
 
 
 def test_files_without_a_manifest_are_left_alone(store):
