@@ -80,7 +80,7 @@ def identity(ensemble: EnsembleId) -> dict[str, Any]:
         "recipe": task.recipe.as_json(),
         "parameters": task.shapes,
         **halves,
-        "model": task.signature.as_json(),
+        "model": task.signature.as_json,
     }
 
 
@@ -154,7 +154,7 @@ def _parsed(content: Any) -> Manifest:
     if not isinstance(found, dict):
         raise TypeError("its identity is not an object")
     model = found.get("model", {})
-    if not isinstance(model, dict) or not isinstance(model.get("layers", []), list):
+    if not isinstance(model, dict) or not isinstance(model.get("layers", {}), dict):
         raise TypeError("its model is not an object")
     members = {_number(i): Member(**member) for i, member in content["members"].items()}
     trained = {_number(i): Weights(**w) for i, w in content.get("trained", {}).items()}

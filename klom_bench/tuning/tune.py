@@ -176,7 +176,7 @@ def tune(
         "members": members,
         "seed": seed + SEED_APART,
         "forget_sets": {f.name: f.sha256 for f in sets},
-        "originals": {**identity(cells[0].original_id), "model": task.signature.layers},
+        "originals": {**identity(cells[0].original_id), "model": dict(task.signature.layers)},
         "code_sha256": _code(method),
     }
     asked = json.loads(json.dumps(asked))

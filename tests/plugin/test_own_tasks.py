@@ -26,7 +26,7 @@ def conftest(labels="y", act="ReLU", p=0.2):
 
 
 def test_a_change_is_an_error_until_it_is_said_what_to_do(project, pytester):
-    change, named = {"p": 0.9}, "(2): Dropout(p=0.2, inplace=False) there, (2): Dropout(p=0.9"
+    change, named = {"p": 0.9}, "2 is Dropout(p=0.2, inplace=False) there, Dropout(p=0.9"
     project(*BLOBS, conftest=conftest()).assert_outcomes(passed=1)
     result = project(*BLOBS, conftest=conftest(**change))
     result.assert_outcomes(failed=1)

@@ -17,6 +17,7 @@ from klom_bench.store.manifest import Stale
 from klom_bench.store.stale import lock
 from klom_bench.store.store import Store
 from klom_bench.tasks.data import Data
+from klom_bench.tasks.signature import difference
 from klom_bench.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -35,8 +36,9 @@ def load(labels=lambda y: y, word="", x_scale=1.0, prepare=None, far=0.0):
 class Net(nn.Module):
     """As users write them: dropout in two ways, layers that only `forward` knows."""
 
-    def __init__(self, p=0.2, act=nn.ReLU, functional=0.0, spread=1.0, sign=1.0):
+    def __init__(self, p=0.2, act=nn.ReLU, functional=0.0, spread=1.0, sign=1.0, momentum=0.1):
         super().__init__()
+        self.norm = nn.BatchNorm1d(16, momentum=momentum)
         self.first, self.last = nn.Linear(12, 16), nn.Linear(16, 3)
         self.act, self.drop = act(), nn.Dropout(p)
         self.functional, self.sign = functional, sign
@@ -44,7 +46,7 @@ class Net(nn.Module):
             self.first.weight.mul_(spread)
 
     def forward(self, x):
-        h = self.drop(self.act(self.first(x)))
+        h = self.drop(self.act(self.norm(self.first(x))))
         h = nn.functional.dropout(h, self.functional, self.training)
         return self.sign * self.last(h)
 
@@ -93,11 +95,11 @@ CHANGES = {
     ),
     "activation": (
         task(lambda: Net(act=nn.GELU)),
-        r"\(act\): ReLU\(\) there, \(act\): GELU\(approximate='none'\) now",
+        r"act is ReLU\(\) there, GELU\(approximate='none'\) now",
     ),
     "dropout": (
         task(lambda: Net(p=0.9)),
-        r"Dropout\(p=0.2, inplace=False\) there, \(drop\): Dropout\(p=0.9",
+        r"drop is Dropout\(p=0.2, inplace=False\) there, Dropout\(p=0.9",
     ),
     "dropout that only forward knows": (
         task(lambda: Net(functional=0.5)),
@@ -105,6 +107,10 @@ CHANGES = {
     ),
     "what forward does": (task(lambda: Net(sign=-1.0)), "computes other logits in train mode"),
     "initial weights": (task(lambda: Net(spread=3.0)), "computes other logits in train mode"),
+    "what only training sees": (
+        task(lambda: Net(momentum=0.5)),
+        r"BatchNorm1d\(16, eps=1e-05, momentum=0.1,.* there, .*momentum=0.5",
+    ),
     "recipe": (task(recipe=Recipe(epochs=3, batch_size=32, lr=0.1)), "recipe is"),
 }
 
@@ -131,6 +137,56 @@ def test_what_did_not_change_is_used(root):
             store = Store(root, "error", stale)
             store.complete_all([(originals(task()), 3), (oracles(task()), 3)], CPU)
     assert not (root / "stale").exists()
+
+
+def test_another_torch_may_describe_layers_otherwise(root):
+    """Only what they compute counts then."""
+    path = root / originals(task()).folder / "manifest.json"
+    content = json.loads(path.read_bytes())
+    content["identity"]["model"]["layers"]["norm"] = "BatchNorm1d(16, newly_shown=True)"
+    path.write_text(json.dumps(content))
+    with pytest.raises(Stale, match="newly_shown"):
+        Store(root).complete_all([(originals(task()), 3)], CPU)
+    content["identity"]["model"]["torch"] = "1.0"
+    path.write_text(json.dumps(content))
+    Store(root).complete_all([(originals(task()), 3)], CPU)
+    with pytest.raises(Stale, match="GELU"):
+        Store(root).complete_all([(originals(task(lambda: Net(act=nn.GELU))), 3)], CPU)
+
+
+class ZeroHead(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.layer, self.head, self.p = nn.Linear(12, 16), nn.Linear(16, 3), p
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x):
+        return self.head(self.layer(x) ** (1 + self.p))
+
+
+def test_a_head_that_starts_at_zero_hides_nothing(tmp_path):
+    a, b = task(lambda: ZeroHead(0)), task(lambda: ZeroHead(1))
+    assert difference(a.signature.as_json, a.signature.as_json) is None
+    assert "computes other logits" in difference(a.signature.as_json, b.signature.as_json)
+
+
+def test_names_of_classes_and_of_layers_are_free(root):
+    """A class that was renamed computes what it did."""
+
+    class Renamed(Net):
+        def __init__(self):
+            super().__init__()
+            self.dropout = self.drop
+            del self.drop
+
+        def forward(self, x):
+            self.drop = self.dropout
+            z = super().forward(x)
+            del self.drop
+            return z
+
+    Store(root, "error").complete_all([(originals(task(Renamed)), 3)], CPU)
 
 
 def only_in_eval_mode(**changes):
@@ -192,7 +248,7 @@ def test_a_manifest_with_a_users_word_is_compared_and_then_has_the_hash(root):
     store.complete_all([(originals(mine), 3)], CPU)
     identity = json.loads(path.read_bytes())["identity"]
     assert identity["data_sha256"] == mine.data.hashes()
-    assert identity["model"]["layers"][0] == "Net("
+    assert identity["model"]["layers"]["act"] == "ReLU()"
     with pytest.raises(Stale, match="the data changed"):
         Store(root).complete_all([(originals(task(word="v1", far=1.0)), 3)], CPU)
 
