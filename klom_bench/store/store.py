@@ -146,12 +146,9 @@ class Store:
             self._download(wanted, announce)
         for ensemble, _ in wanted:
             self.settle(ensemble, device)
-        self._say_what_will_not_repeat(ensemble.task for ensemble, _ in wanted)
         lacking = self._lacking(wanted, shard)
-        if not lacking:
-            return
         ensembles = list({id(e): e for e, _ in lacking}.values())
-        if self.missing != "train":
+        if lacking and self.missing != "train":
             first = ensembles[0]
             members = next(n for e, n in wanted if e is first)
             count = sum(len(pack) for e, pack in lacking if e is first)
@@ -159,6 +156,9 @@ class Store:
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
                 f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
             )
+        self._say_what_will_not_repeat(ensemble.task for ensemble, _ in wanted)
+        if not lacking:
+            return
         for task in {e.task: None for e in ensembles}:
             checked_model(task, device)
         for ensemble in ensembles:
