@@ -100,6 +100,28 @@ def test_without_training_nothing_is_dropped_or_drawn(architecture):
     assert model.fingerprints() == Ensemble(architecture, STATES[architecture][:2]).fingerprints()
 
 
+class Masks(nn.Module):
+    """Says which units were dropped: by one layer twice, and by another."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.one, self.other = nn.Dropout(0.5), nn.Dropout(0.5)
+
+    def forward(self, x):
+        ones = torch.ones_like(x) * self.weight
+        return torch.stack([self.one(ones), self.one(ones), self.other(ones)], -2).bool().float()
+
+
+def test_each_mask_of_a_pass_is_its_own():
+    model = Ensemble(Masks, [initial_state(Masks, i) for i in range(3)]).train()
+    first, second = (model(torch.zeros(3, 5, 2000)).double() for _ in range(2))
+    masks = torch.cat([z[m, b] for z in (first, second) for m in range(3) for b in (0, 1)])
+    correlation = np.corrcoef(masks.numpy())
+    assert len(correlation) == 2 * 3 * 2 * 3
+    assert np.abs(correlation - np.eye(len(correlation))).max() < 0.12
+
+
 def test_a_clone_draws_on():
     model = ensemble(Shared, [0, 1])
     twin = model.clone()
