@@ -86,6 +86,18 @@ def test_sound_methods_pass(name, methods):
         assert examine(method, TASKS[name]) == {}, method
 
 
+@pytest.mark.parametrize("name", ["two", "tokens"])
+def test_spares_are_noise_in_the_range_of_the_data(name):
+    method = method_of("ga", BUILT_IN["ga"])
+    small = Subject(method, method.settings({}, {}), TASKS[name], CPU).trial.small
+    x, spares = small.data.x_train, small.forget_set("spares").indices
+    others = x[: spares[0]]
+    assert x.dtype == TASKS[name].data.x_train.dtype
+    assert bool(((x[spares] >= others.amin(0)) & (x[spares] <= others.amax(0))).all())
+    span = (others.amax(0) - others.amin(0)).double()
+    assert bool(((x[spares].amax(0) - x[spares].amin(0)).double() > 0.6 * span).all())
+
+
 def step(model, x, y, lr=0.05):
     loss = cross_entropy(model(x), y)
     grads = torch.autograd.grad(loss, list(model.parameters()))
