@@ -78,6 +78,7 @@ Each cell is the P95 of KLOM on the forget / retain / val points; the cost is co
 examples a member saw over those of a retraining, in the mean over the sets.""",
     "remove": """examples:
   klom remove digits --forget-set 3          # its oracles
+  klom remove digits --originals --seed 1
   klom remove my_task --yes                  # all that was trained for it, without asking
 
 Only what was trained here, and what --klom-stale=retrain moved aside; published ensembles stay.""",
@@ -166,6 +167,10 @@ def build_parser() -> argparse.ArgumentParser:
     remove = command("remove", run_remove, "remove ensembles that were trained here")
     remove.add_argument("task", metavar="TASK")
     remove.add_argument("--seed", type=int, help="of this seed only (default: of all)")
+    for name, kind in (("originals", "full_models"), ("halves", "random_halves")):
+        remove.add_argument(
+            f"--{name}", dest="kind", action="store_const", const=kind, help=f"the {name} only"
+        )
     remove.add_argument("--yes", action="store_true", help="do not ask")
     export = command("export", run_export, "write ensembles in a published layout")
     export.add_argument("target", type=Path, metavar="FOLDER")
@@ -309,14 +314,18 @@ def run_remove(args: argparse.Namespace) -> int:
         known = [h.forget_set for h in ours if h.task == args.task and h.forget_set]
         damaged = [Path(h.folder).name for h in ours if h.task == "?"]
         sets = selected(args.forget_set, tuple(dict.fromkeys([*known, *damaged])))
-    mine = chosen(ours, args.task, sets, args.seed)
+    mine = chosen(ours, args.task, sets, args.seed, args.kind)
     if not mine:
         raise KlomError(f"nothing of {args.task} that was trained here is in {root}: `klom list`")
     sys.stdout.write(removal(root, mine))
     if not args.yes:
         if not sys.stdin.isatty():
             raise KlomError("nothing was removed: say --yes")
-        if input("remove all of these? [y/N] ").strip().lower() not in ("y", "yes"):
+        try:
+            answer = input("remove all of these? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
             raise KlomError("nothing was removed")
     remove(root, mine)
     sys.stdout.write("removed\n")

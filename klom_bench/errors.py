@@ -1,5 +1,6 @@
 """The one exception for what a user can put right, and the one warning."""
 
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -10,6 +11,11 @@ class KlomError(Exception):
 
 class KlomWarning(UserWarning):
     """Something that the user should know, and that stops nothing."""
+
+
+def warn(text: str) -> None:
+    """Say it as a warning that points at no line of code: the user has written none of it."""
+    warnings.warn_explicit(text, KlomWarning, "klom_bench", 0)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -377,7 +377,7 @@ def _touched(cell: Cell, store: Store, before: Any) -> str | None:
         return (
             f"{cell.method.name} wrote to the stored originals in {folder}: "
             "a method must only change the model it is given. "
-            f"{how_to_remove(cell.original_id)}, so that they are trained again"
+            f"{how_to_remove(cell.original_id, folder)}, so that they are trained again"
         )
     return None
 

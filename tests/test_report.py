@@ -184,12 +184,14 @@ def nothing_in(values):
 
 def test_names_cannot_break_the_table_or_act_on_ci(made, capsys):
     path = made("--klom-method=ga", "--klom-forget-set=1")
-    changed(path, lambda r: r.update(method="a|b<img>\n::error::x\x1b[2J"))
+    odd = "a|b`<img>\n::error::x\x1b[2J"
+    changed(path, lambda r: r.update(method=odd, device="[x](http://e)<b>"))
     capsys.readouterr()
     assert main(["report", str(path)]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert not [line for line in out.splitlines() if line.startswith("::")]
     (row,) = [line for line in out.splitlines() if "error" in line]
-    assert row.count("|") == 4
-    assert "&lt;img>" in row
+    assert row.replace("\\|", "").count("|") == 4
+    assert row.count("`") == 2
+    assert r"\[x\](http://e)&lt;b>" in out

@@ -260,9 +260,9 @@ def complaints(subject: Subject) -> dict[str, list[str]]:
     if unseeded and list(the_same_seed_gives_the_same(subject)):
         return {
             MODEL: [
-                f"{', '.join(unseeded)} draws random numbers that belong to no member's stream, so "
-                "no two runs of any method are the same: torch's dropout layers are seeded here, "
-                "other draws are not. Nothing can be told of the method"
+                f"{'; '.join(unseeded)}, so that no two runs of any method are the same: torch's "
+                "dropout layers draw from the members' streams here, other draws do not. Nothing "
+                "can be told of the method"
             ]
         }
     found: dict[str, list[str]] = {}

@@ -320,11 +320,14 @@ class Trial:
 @contextmanager
 def _recorded(model: Ensemble, gradients: Gradients | None) -> Iterator[None]:
     """Keep the gradients [members, ...] of each parameter that optimizers step along."""
+    if gradients is None:
+        yield
+        return
     names = {p: name for name, p in model.network.named_parameters()}
 
     def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for p in (p for group in optimizer.param_groups for p in group["params"]):
-            if gradients is not None and p in names and p.grad is not None:
+            if p in names and p.grad is not None:
                 gradients.setdefault(names[p], []).append(p.grad.detach().clone())
 
     handle = register_optimizer_step_pre_hook(keep)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from klom_bench.errors import KlomError
+
 GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15, as all three in two's complement
 MIX = (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 ALPHA = 1.7580993408473766  # of SELU times its scale; alpha dropout lets units fall to -ALPHA
@@ -45,7 +47,12 @@ class OwnStream(nn.Module):
             return input
         whole = isinstance(self, nn.Dropout | nn.AlphaDropout)
         shape = input.shape if whole else _channels(input, self)
-        kept = uniform(self.seed, shape, (self.place << 10 | self.drawn) << 40) >= self.p
+        if torch._C._current_graph_task_id() != -1:
+            raise KlomError(
+                "a dropout layer is computed again in the backward pass, as by "
+                "torch.utils.checkpoint, where it would draw another mask: not yet"
+            )
+        kept = uniform(self.seed, shape, (self.place << 16 | self.drawn) << 30) >= self.p
         self.drawn += 1
         if isinstance(self, nn.AlphaDropout | nn.FeatureAlphaDropout):
             scale = ((1 - self.p) * (1 + self.p * ALPHA**2)) ** -0.5 if self.p < 1 else 0.0

@@ -79,6 +79,11 @@ class Ensemble(nn.Module):
                 home._parameters[leaf] = nn.Parameter(stack)
             else:
                 home._buffers[leaf] = stack
+        kept = {*self.network.state_dict()}
+        for name, value in list(self.network.named_buffers()):
+            if name not in kept:  # as of positions and masks: the same for all members
+                home, leaf = _find(self.network, name)
+                home._buffers[leaf] = value.expand(len(states), *value.shape).clone()
         self._drops = bool(use_own_streams(self.network, len(states)))
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
         self._apply_network = one_by_one if parameters >= LARGE else forward
@@ -157,6 +162,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
 
 
+BATCH = 512
 Prepare = Callable[[Tensor], Tensor]
 
 
@@ -166,7 +172,7 @@ def as_they_are(x: Tensor) -> Tensor:
 
 
 def logits(
-    model: Any, x: Tensor, members: int, prepare: Prepare = as_they_are, batch_size: int = 512
+    model: Any, x: Tensor, members: int, prepare: Prepare = as_they_are, batch_size: int = BATCH
 ) -> Tensor:
     """Logits [M, points, classes] of every member on the same points x [points, ...].
 

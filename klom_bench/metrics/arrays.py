@@ -42,6 +42,10 @@ def refuse_odd(xp: Any, name: str, array: Any, kinds: str = "fiu") -> None:
     """
     if isinstance(array, np.ma.MaskedArray):
         raise ValueError(f"{name}: a masked array; leave masked members out, and give the others")
+    if isinstance(array, np.matrix):
+        raise ValueError(f"{name}: a matrix; an array is expected (np.asarray)")
+    if xp is not np and (array.layout != xp.strided or array.is_quantized):
+        raise ValueError(f"{name}: a dense tensor of plain numbers is expected")
     if xp is np:
         kind = array.dtype.kind
     elif array.is_complex() or array.dtype == xp.bool:

@@ -90,13 +90,11 @@ def _chunks(xp: Any, *samples: Any) -> Iterator[slice]:
 def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, Any]:
     """Histograms of both samples over the same bins: two integer arrays [points, bins]."""
     wide = xp.float64 if est.span == "oracle" else xp.float32
-    narrowed = est.span == "joint" and xp.float64 in (oracle.dtype, unlearned.dtype)
+    most = max(sample.dtype.itemsize for sample in (oracle, unlearned))
     oracle, unlearned = cast(xp, oracle, wide), cast(xp, unlearned, wide)
+    narrowed = most > oracle.dtype.itemsize
     if narrowed and not bool(xp.isfinite(oracle).all() and xp.isfinite(unlearned).all()):
-        raise ValueError(
-            f"margins beyond the range of float32, in which {est.name} was published: "
-            "use the estimator 'default'"
-        )
+        raise _beyond(est)
     if est.clip is not None:
         oracle_is_p = est.direction == "oracle || unlearned"
         if oracle_is_p or est.clip_q:
@@ -111,8 +109,21 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
             hi = xp.where(hi > lo, hi, lo + 1)
     if est.span == "oracle":
         oracle, unlearned, lo, hi = _with_a_range(xp, oracle, unlearned, lo, hi)
+    else:
+        with np.errstate(over="ignore"):
+            if not bool(xp.isfinite(hi - lo).all()):
+                raise _beyond(est)
     edges = _edges(xp, lo, hi, est.bins)
     return _histogram(xp, oracle, edges, est), _histogram(xp, unlearned, edges, est)
+
+
+def _beyond(est: Estimator) -> ValueError:
+    if est.span == "oracle":
+        return ValueError("margins beyond the range of float64")
+    return ValueError(
+        f"margins beyond the range of float32, in which {est.name} was published: use the "
+        "estimator 'default'"
+    )
 
 
 TINY, UP, DOWN = 2.0**-1000, 2.0**800, 2.0**-2

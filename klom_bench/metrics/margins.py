@@ -11,8 +11,8 @@ def margins(logits: Any, labels: Any) -> Any:
     """Log-odds of the true class: m = z_y - logsumexp(z_j for j != y).
 
     logits: [..., points, classes], NumPy array or torch tensor of any device; half precision is
-    computed in float32. labels: integers [points]. Returns [..., points] of the same kind, in the
-    precision of the logits (at least float32).
+    computed in float32, whole numbers in float64. labels: integers [points]. Returns
+    [..., points] of the same kind, in the precision of the logits (at least float32).
     Raises ValueError where shapes do not fit, labels are no integers or out of range, there is one
     class only, or arrays are masked or complex.
     Source: KLOM papers (arXiv 2410.23232, 2602.16400).
@@ -32,7 +32,8 @@ def margins(logits: Any, labels: Any) -> Any:
         raise ValueError("a margin needs at least 2 classes, the logits have 1")
     if points and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie in 0..{classes - 1}, the number of logits of a point")
-    wide = logits.dtype if logits.dtype == xp.float64 else xp.float32
+    single = (xp.float32, xp.float16, *([] if xp is np else [xp.bfloat16]))
+    wide = xp.float32 if logits.dtype in single else xp.float64
     z = cast(xp, logits, wide)
     true = arange(xp, classes, labels)[None, :] == labels[:, None]
     z_true = xp.where(true, z, 0.0).sum(-1)

@@ -14,6 +14,7 @@ from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
 from klom_bench.plugin.keys import (
     CONFORMS,
     DESELECTED,
+    ENDED,
     PROBLEM,
     RECORD,
     SETTINGS,
@@ -53,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _refuse_what_cannot_be_timed(config)
     from klom_bench.errors import KlomError
-    from klom_bench.interrupt import terminated_as_interrupted
+    from klom_bench.interrupt import Ended, terminated_as_interrupted
     from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
     from klom_bench.plugin.github import GitHub
@@ -71,7 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         register(bridge.Worker(config), "klom-bridge")
     else:
-        config.add_cleanup(terminated_as_interrupted())
+        config.stash[ENDED] = ended = Ended()
+        config.add_cleanup(terminated_as_interrupted(ended))
         config.stash[TERMINAL] = open_terminal()
         summary = Summary(settings, config)
         register(summary, "klom-summary")

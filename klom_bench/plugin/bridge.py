@@ -9,6 +9,7 @@ has neither `Worker` nor `Controller`.
 
 import json
 import math
+import signal
 from collections.abc import Generator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from pytest_benchmark.stats import Metadata
 from pytest_benchmark.utils import safe_dumps
 
 from klom_bench.plugin.distribution import workers
-from klom_bench.plugin.keys import BENCHMARK_ONLY
+from klom_bench.plugin.keys import BENCHMARK_ONLY, ENDED
 from klom_bench.plugin.settings import Settings
 
 ATTRIBUTE = "klom_benchmark"  # of a test report: a JSON string, which xdist can always send
@@ -56,7 +57,23 @@ class Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._ids: Sequence[str] = ()
+        self._nodes: list[Any] = []
         _postpone_only(config)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Which workers there are."""
+        self._nodes.append(node)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Ctrl-C reaches workers, too; SIGTERM came to this process alone."""
+        ended = self._config.stash.get(ENDED, None)
+        if ended is None or ended.signal != signal.SIGTERM:
+            return
+        for node in self._nodes:
+            process = getattr(getattr(node.gateway, "_io", None), "popen", None)
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGINT)
 
     def pytest_sessionstart(self) -> None:
         """Have pytest-benchmark believe that it measures here."""

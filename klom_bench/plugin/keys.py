@@ -5,9 +5,11 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from klom_bench.interrupt import Ended
     from klom_bench.plugin.settings import Settings
 
 SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
+ENDED: "pytest.StashKey[Ended]" = pytest.StashKey()
 DESELECTED: pytest.StashKey[int] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 CONFORMS: pytest.StashKey[bool] = pytest.StashKey()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from klom_bench.errors import visible
+from klom_bench.report.markdown import plain
 from klom_bench.report.table import cells, headline
 
 COLUMNS = (
@@ -18,13 +18,13 @@ def job_summary(
     """A page: the table, what the run says of itself, and what failed, by test."""
     lines = ["## KLOM", ""]
     if any("unfit" not in record for record in records):
-        lines += [_plain(headline(records)), ""]
+        lines += [plain(headline(records)), ""]
         rows = [COLUMNS, ["---"] * len(COLUMNS), *cells(records)]
-        lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
+        lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
         lines.append("")
-    lines += [f"{visible(line).replace('<', '&lt;')}  " for line in told]
+    lines += [f"{plain(line)}  " for line in told]
     for test, message in failures.items():
-        lines += ["", f"<details><summary>{_plain(test)}</summary>", ""]
+        lines += ["", f"<details><summary>{plain(test)}</summary>", ""]
         lines += ["    " + line for line in message.splitlines()]
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n\n"
@@ -41,8 +41,3 @@ def _escaped(text: str, more: Mapping[str, str]) -> str:
     for char, code in {"%": "%25", "\r": "%0D", "\n": "%0A", **more}.items():
         text = text.replace(char, code)
     return text
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown leaves alone in a table."""
-    return visible(text).replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")

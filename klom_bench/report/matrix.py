@@ -8,6 +8,7 @@ from typing import Any
 
 from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.summary import SPLITS
+from klom_bench.report.markdown import code, plain
 from klom_bench.report.table import headline, named
 
 Json = Mapping[str, Any]
@@ -58,7 +59,7 @@ def _checked(record: Any) -> Json:
         "estimator": {name: _text(record["estimator"][name]) for name in ("name", "direction")},
         "seed": _whole(record["seed"]),
         "sees_oracles": bool(record.get("sees_oracles")),
-        "rests_on": record.get("rests_on"),
+        "rests_on": bool(record.get("rests_on")),
         "relative_cost": {"examples": _number(record["relative_cost"]["examples"])},
         **{
             name: {split: {"p95": _number(record[name][split]["p95"])} for split in SPLITS}
@@ -108,7 +109,7 @@ def matrix(every: Sequence[Json]) -> str:
                 f"{named(record)} on {record['forget_set']} is there twice: give files of one run"
             )
         row[record["forget_set"]] = record
-    heads = ["method", *(name.replace("forget_set_", "set ") for name in sets), "cost"]
+    heads = ["method", *(plain(name.replace("forget_set_", "set ")) for name in sets), "cost"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     first = {name: next(r for r in records if r["forget_set"] == name) for name in sets}
     lines.append(_line(["floor", *(_p95(first[name]["floor"]) for name in sets), ""]))
@@ -122,13 +123,15 @@ def matrix(every: Sequence[Json]) -> str:
             _p95(row[n]["scores"]) if n in row else "failed" if n in ended else "n/a" for n in sets
         ]
         known = [cost for cost in costs if cost is not None]
-        lines.append(_line([f"`{name}`", *cells, f"{mean(known):.0%}" if known else "n/a"]))
+        lines.append(_line([code(name), *cells, f"{mean(known):.0%}" if known else "n/a"]))
     legend = {
         "*": "sees the oracles that it is scored against: an upper bound",
         "+": "rests on models trained on random halves, which are not in its cost",
     }
     marks = [f"`{m}`: {text}." for m, text in legend.items() if any(f"{m}" in n for n in rows)]
-    return "\n".join([headline(records), "", *lines, *([""] if marks else []), *marks]) + "\n"
+    return (
+        "\n".join([plain(headline(records)), "", *lines, *([""] if marks else []), *marks]) + "\n"
+    )
 
 
 def _test(row: Mapping[str, Json]) -> tuple[str, str]:
@@ -142,4 +145,4 @@ def _p95(scores: Json) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"

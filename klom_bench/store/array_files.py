@@ -55,24 +55,27 @@ def _refuse_bombs(path: Path) -> None:
     """KlomError for a .npz whose arrays unpack to more than their shapes need, or to gigabytes of
     next to nothing; told from its directory and headers, before anything is unpacked."""
     with zipfile.ZipFile(path) as packed:
-        for entry in packed.infolist():
+        entries = packed.infolist()
+        for entry in entries:
             with packed.open(entry) as stream:
                 version = np.lib.format.read_magic(stream)
                 read = {(1, 0): np.lib.format.read_array_header_1_0,
                         (2, 0): np.lib.format.read_array_header_2_0}[version]  # fmt: skip
                 shape, _, dtype = read(stream)
+                if dtype.hasobject:
+                    raise ValueError("it holds Python objects")
                 needed = stream.tell() + math.prod(shape) * dtype.itemsize
             if entry.file_size != needed:
                 raise KlomError(
                     f"{path}: {visible(entry.filename)} unpacks to {entry.file_size} bytes, where "
                     f"its shape {shape} needs {needed}: it is damaged, or made to fill the memory"
                 )
-            if entry.file_size > max(MUCH, THIN * entry.compress_size):
-                raise KlomError(
-                    f"{path}: {visible(entry.filename)} unpacks from {entry.compress_size} bytes "
-                    f"to {entry.file_size / 1e9:.1f} GB, which no margins of models do. If they "
-                    "are yours, save them with np.savez, which does not pack"
-                )
+    size, whole = (sum(getattr(e, of) for e in entries) for of in ("compress_size", "file_size"))
+    if whole > max(MUCH, THIN * size):
+        raise KlomError(
+            f"{path} unpacks from {size} bytes to {whole / 1e9:.1f} GB, which no margins of "
+            "models do. If they are yours, save them with np.savez, which does not pack"
+        )
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -91,6 +94,11 @@ def _pt(path: Path, lazy: bool = False) -> np.ndarray:
     tensor = _torch_load(path, mmap=lazy)
     if not hasattr(tensor, "numpy"):
         raise TypeError(f"it holds a {type(tensor).__name__}, not a tensor")
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise KlomError(
+            f"{path} holds {tensor.numel()} numbers by its shape, and fewer in fact: it is "
+            "damaged, or made to fill the memory"
+        )
     if tensor.is_floating_point() and tensor.element_size() < 4:
         tensor = tensor.float()
     return np.asarray(tensor.detach().numpy())

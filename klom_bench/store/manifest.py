@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,17 +102,16 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
             )
     try:
         manifest = _parsed(json.loads(path.read_bytes()))
-        for i, member in manifest.members.items():
-            if not {ensemble.checkpoint(i), *(ensemble.margins(i, p) for p in PARTS)} <= set(
-                member.files
-            ):
+        different = differences(manifest.identity, ensemble)
+        for i, member in manifest.members.items() if not different else ():
+            wanted = {ensemble.checkpoint(i), *(ensemble.margins(i, part) for part in PARTS)}
+            if not wanted <= {*member.files}:
                 raise ValueError(f"member {i} lacks a file")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KlomError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or have the "
-            f"ensemble trained again: {how_to_remove(ensemble)}"
+            f"ensemble trained again: {how_to_remove(ensemble, folder)}"
         ) from error
-    different = differences(manifest.identity, ensemble)
     if different:
         raise Stale(f"the ensemble in {folder} is another one: {'; '.join(different)}")
     return manifest
@@ -142,10 +142,16 @@ def _data_changed(then: Any, ensemble: EnsembleId) -> list[str]:
     return []
 
 
-def how_to_remove(ensemble: EnsembleId) -> str:
-    """The command that removes an ensemble."""
-    which = f" --forget-set {ensemble.forget_set.name}" if ensemble.forget_set else ""
-    return f"`klom remove {ensemble.task.name}{which}` removes it"
+def how_to_remove(ensemble: EnsembleId, folder: Path) -> str:
+    """The command that removes an ensemble that lies in this folder, and nothing else."""
+    which = " --halves" if ensemble.is_half else " --originals"
+    if ensemble.forget_set:
+        which = f" --forget-set {ensemble.forget_set.name}"
+    root = folder.parents[len(ensemble.folder.parts) - 1]
+    return (
+        f"`klom remove {ensemble.task.name}{which} --seed {ensemble.seed} "
+        f"--store {shlex.quote(str(root))}` removes it"
+    )
 
 
 def _parsed(content: Any) -> Manifest:
@@ -156,10 +162,18 @@ def _parsed(content: Any) -> Manifest:
     model = found.get("model", {})
     if not isinstance(model, dict) or not isinstance(model.get("layers", {}), dict):
         raise TypeError("its model is not an object")
+    rows, parts = model.get("logits") or [], [model.get(n, {}) for n in ("gradients", "start")]
+    if not all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows):
+        raise TypeError("the logits of its model are not rows of numbers")
+    lists = [*rows, list(parts[0].values()), *parts[1].values()]
+    for value in (value for numbers in lists for value in numbers if value is not None):
+        _check(0, "a number of the model", abs(value))
     members = {_number(i): Member(**member) for i, member in content["members"].items()}
     trained = {_number(i): Weights(**w) for i, w in content.get("trained", {}).items()}
     for i, member in members.items():
         _check_texts(i, "files", member.files.values())
+        if not {"retain", "val"} <= {*member.accuracy}:
+            raise ValueError(f"member {i} lacks an accuracy")
         for split, value in member.accuracy.items():
             _check(i, f"accuracy {split}", value, 1.0)
         _check(i, "margin_size", member.margin_size)

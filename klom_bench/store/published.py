@@ -22,7 +22,7 @@ from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import PARTS
 from klom_bench.store.names import Kind, gaps
 from klom_bench.store.pieces import Key, Pieces, Whole, best, families, places, whole
-from klom_bench.store.spots import at_spots
+from klom_bench.store.spots import margins_at, spots
 
 PREFIXES = ("model.", "module.")
 """What published checkpoints put before the names of a model's parameters."""
@@ -215,7 +215,8 @@ class PublishedEnsemble:
 
     def spot_check(self, member: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
         """(points, their margins by the member's checkpoint), for some train and val points."""
-        return at_spots(self.ensemble.task, self.state(member), device)
+        task = self.ensemble.task
+        return margins_at(task, self.state(member), spots(task), device)
 
     def answers(self, count: int) -> np.ndarray | None:
         """Right or wrong, bool [members, points]; None where not all logits are there."""

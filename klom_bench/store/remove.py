@@ -5,14 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from klom_bench.errors import KlomError
-from klom_bench.store.stale import refuse_busy
+from klom_bench.store.stale import idle
 from klom_bench.store.survey import DAMAGED, Holding
 
 
 def chosen(
-    holdings: Sequence[Holding], task: str, forget_sets: Sequence[str], seed: int | None
+    holdings: Sequence[Holding],
+    task: str,
+    forget_sets: Sequence[str] = (),
+    seed: int | None = None,
+    kind: str | None = None,
 ) -> list[Holding]:
     """Those of a task, or only the oracles of these forget sets, those moved aside included.
+
+    kind: `full_models` or `random_halves`, where only these are meant.
 
     Published ensembles are not ours to remove.
     """
@@ -26,7 +32,8 @@ def chosen(
             name = Path(h.folder).name if place[-2] == "oracles" else None
         elif h.task != task or not h.ours:
             continue
-        if (not forget_sets or name in forget_sets) and (seed is None or seed == _seed(h)):
+        asked = (not forget_sets or name in forget_sets) and kind in (None, place[0])
+        if asked and seed in (None, _seed(h)):
             mine.append(h)
     return mine
 
@@ -50,12 +57,16 @@ def _seed(h: Holding) -> int:
 def remove(root: Path, holdings: Sequence[Holding]) -> None:
     """Delete the folders of these ensembles; KlomError where another run is training into one."""
     for h in holdings:
-        refuse_busy(root / h.folder)
-    for h in holdings:
         try:
-            shutil.rmtree(root / h.folder)
+            with idle(folder := root / h.folder):
+                if folder.is_symlink():
+                    raise KlomError(
+                        f"{folder} is a link to {folder.resolve()}, and nothing outside the store "
+                        "is removed: remove the link, and what it leads to, by hand"
+                    )
+                shutil.rmtree(folder)
         except OSError as error:
             raise KlomError(
-                f"{error.filename} cannot be removed ({error.strerror}): what came before it is "
-                "removed, the rest is there still"
+                f"{error.filename or h.folder} cannot be removed ({error.strerror or error}): what "
+                "came before it is removed, the rest is there still"
             ) from error

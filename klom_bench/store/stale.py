@@ -1,17 +1,27 @@
 """Whether an ensemble of ours is still what is asked for, and what is done where it is not."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, warn
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Stale, identity, load, save
 from klom_bench.store.own import OwnEnsemble
-from klom_bench.store.spots import EXACT, ROUGH, at_spots, off_by
+from klom_bench.store.spots import (
+    EXACT,
+    ROUGH,
+    all_points,
+    first_batches,
+    margins_at,
+    off_by,
+    spots,
+)
 
 ASIDE = "stale"
 """Folder of a store for ensembles that were moved aside."""
@@ -21,48 +31,58 @@ def refuse_changed(held: OwnEnsemble, device: torch.device) -> None:
     """Stale where the stored margins of a member are not those that its weights give now.
 
     So another forward pass, other inputs or other labels are noticed, whatever nobody declared.
+    Nothing can be told where no weights are left, or the model says something else each time.
     """
-    first = held.members[0]
+    task, manifest = held.ensemble.task, held.manifest
+    weights = {i: held.folder / held.ensemble.checkpoint(i) for i in held.members}
+    first = next((i for i, path in weights.items() if path.exists()), None)
+    if first is None or not task.signature.repeats_in_eval:
+        return
     (state,), stored = held.states_of([first]), held.margins_of([first])[0]
-    points, computed = at_spots(held.ensemble.task, state, device)
-    exact = device.type == "cpu" and ", cpu " in held.manifest.members[first].made_with
-    off = off_by(stored[points], computed)
-    if off > (EXACT if exact else ROUGH):
-        what = "the data or what the model computes" if held.manifest.is_dated else "the model"
+    if len(stored) != len(task.data.y()):
         raise Stale(
-            f"the ensemble in {held.folder} is another one: {what} changed since. The margins of "
-            f"member {first}, computed anew from its weights, are off by {off:.0%} in the mean "
-            f"from those that were stored"
+            f"the ensemble in {held.folder} is another one: it has margins of {len(stored)} points"
         )
+    exact = device.type == "cpu" and ", cpu " in manifest.members[first].made_with
+    # Outputs may depend on what is evaluated beside; without hashes every label counts.
+    tried = (all_points,) if manifest.is_dated else (spots, first_batches)
+    for rows in tried:
+        points, computed = margins_at(task, state, rows(task), device)
+        off = off_by(stored[points], computed, largest=exact)
+        if off <= (EXACT if exact else ROUGH):
+            return
+    what = "the data or what the model computes" if manifest.is_dated else "the model"
+    raise Stale(
+        f"the ensemble in {held.folder} is another one: {what} changed since. The margins of "
+        f"member {first}, computed anew from its weights, are off by {off:.0%} "
+        f"({'at most' if exact else 'in the mean'}) from those that were stored"
+    )
 
 
 def why_stale(folder: Path, ensemble: EnsembleId, device: torch.device) -> Stale | None:
-    """What is not as it is asked for in a folder of ours; None where all is, or nothing is there.
-
-    What is left of a manifest of earlier versions is brought up to date.
-    """
+    """What is not as it is asked for in a folder of ours; None where all or nothing is there."""
     try:
         manifest = load(folder, ensemble)
-        if manifest is None:
-            return None
-        held = OwnEnsemble(folder, ensemble, manifest)
-        if manifest.members:
-            refuse_changed(held, device)
+        if manifest and manifest.members:
+            refuse_changed(OwnEnsemble(folder, ensemble, manifest), device)
     except Stale as error:
         return error
-    if manifest.is_dated:
-        take_over(held)
     return None
 
 
-def take_over(held: OwnEnsemble) -> None:
+def bring_up_to_date(folder: Path, ensemble: EnsembleId) -> None:
     """Give a manifest of earlier versions, found to be right, the hashes that new ones have."""
-    if not os.access(held.folder, os.W_OK):
+    manifest = load(folder, ensemble)
+    if manifest is None or not manifest.is_dated or not os.access(folder, os.W_OK):
         return  # looked at again next time
-    with lock(held.folder, "manifest"):
-        now = load(held.folder, held.ensemble)
+    with lock(folder, "manifest"):
+        now = load(folder, ensemble)
         if now is not None and now.is_dated:
-            save(held.folder, replace(now, identity=identity(held.ensemble)))
+            warn(
+                f"{folder} was made by an earlier version: its margins agree with the data and the "
+                "model, what only training sees (dropout, initial weights) could not be compared"
+            )
+            save(folder, replace(now, identity=identity(ensemble)))
 
 
 def lock(folder: Path, name: str) -> FileLock:
@@ -71,16 +91,18 @@ def lock(folder: Path, name: str) -> FileLock:
     return FileLock(folder / ".locks" / f"{name}.lock", thread_local=False)
 
 
-def refuse_busy(folder: Path) -> None:
-    """KlomError where another run is training into a folder."""
-    for path in sorted((folder / ".locks").glob("*.lock")):
-        try:
-            with FileLock(path, timeout=0, thread_local=False):
-                pass
-        except Timeout as error:
-            raise KlomError(
-                f"another run is training into {folder}: wait until it has ended"
-            ) from error
+@contextmanager
+def idle(folder: Path) -> Iterator[None]:
+    """Hold all locks of a folder; KlomError where another run is training into it."""
+    with ExitStack() as held:
+        for path in sorted((folder / ".locks").glob("*.lock")):
+            try:
+                held.enter_context(FileLock(path, timeout=0, thread_local=False))
+            except Timeout as error:
+                raise KlomError(
+                    f"another run is training into {folder}: wait until it has ended"
+                ) from error
+        yield
 
 
 def move_aside(root: Path, ensemble: EnsembleId, device: torch.device) -> Path | None:
@@ -90,12 +112,12 @@ def move_aside(root: Path, ensemble: EnsembleId, device: torch.device) -> Path |
         with lock(root / ASIDE, "moving"):
             if why_stale(folder, ensemble, device) is None:
                 return None
-            refuse_busy(folder)
             number = 1
             while (target := root / ASIDE / str(number) / ensemble.folder).exists():
                 number += 1
             target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
+            with idle(folder):
+                folder.rename(target)
             return target
     except OSError as error:
         raise KlomError(f"{folder} cannot be moved aside ({error.strerror})") from error

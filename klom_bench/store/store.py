@@ -1,7 +1,6 @@
 """The store: ensembles trained once and found again, and those that others have published."""
 
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from filelock import Timeout
 
 from klom_bench.ensemble.threads import Check, side_by_side, thread_count
-from klom_bench.errors import KlomError, KlomWarning
+from klom_bench.errors import KlomError, warn
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.store import files
 from klom_bench.store.divergence import refuse_diverged
@@ -31,7 +30,7 @@ from klom_bench.store.manifest import (
 from klom_bench.store.members import Evaluated, Trained, evaluate_pack, train_pack
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.published import PublishedEnsemble, look
-from klom_bench.store.stale import lock, move_aside, why_stale
+from klom_bench.store.stale import bring_up_to_date, lock, move_aside, why_stale
 from klom_bench.tasks.checks import checked_model
 from klom_bench.tasks.task import Task
 
@@ -72,20 +71,19 @@ def how_to_get(wanted: Wanted) -> str:
     return "run once with --klom-missing=train, or name the store that holds them with --klom-store"
 
 
-def what_to_do(ensemble: EnsembleId) -> str:
+def what_to_do(ensemble: EnsembleId, folder: Path) -> str:
     """About a stale ensemble."""
     return (
         f"It is left as it is: --klom-stale=retrain moves it aside and trains anew, "
-        f"{how_to_remove(ensemble)}; or choose another --klom-store (or --klom-seed)"
+        f"{how_to_remove(ensemble, folder)}; or choose another --klom-store (or --klom-seed)"
     )
 
 
 def not_repeatable(task: Task) -> str:
     """What is to be said of a model that draws random numbers from no member's stream."""
     return (
-        f"the scores of task {task.name} will not repeat: {', '.join(task.signature.unseeded)} "
-        "draws from torch's global random generator, and not from the members' streams as "
-        "torch's dropout layers do here"
+        f"the scores of task {task.name} will not repeat: {'; '.join(task.signature.unseeded)} "
+        "(torch's dropout layers draw from the members' streams here, other draws do not)"
     )
 
 
@@ -142,10 +140,10 @@ class Store:
         through a file lock, which falls with the process that holds it. None waits for packs that
         others train while a pack of any of these ensembles is free.
         """
-        if self.missing == "download":
-            self._download(wanted, announce)
         for ensemble, _ in wanted:
             self.settle(ensemble, device)
+        if self.missing == "download":
+            self._download(wanted, announce)
         lacking = self._lacking(wanted, shard)
         ensembles = list({id(e): e for e, _ in lacking}.values())
         if lacking and self.missing != "train":
@@ -156,17 +154,19 @@ class Store:
                 f"{count} of {members} {first.label} are not in the store {self.root}: "
                 f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
             )
+        for task in {e.task: None for e in ensembles}:
+            checked_model(task, device)
         self._say_what_will_not_repeat(ensemble.task for ensemble, _ in wanted)
         if not lacking:
             return
-        for task in {e.task: None for e in ensembles}:
-            checked_model(task, device)
         for ensemble in ensembles:
             self._take_folder(ensemble)
 
+        notes: list[str] = []
+
         def work(check: Check) -> None:
             while free := self._lacking(wanted, shard):
-                mine = [self._claim(e, pack, device, check, tick) for e, pack in free]
+                mine = [self._claim(e, pack, device, check, tick, notes) for e, pack in free]
                 if not any(mine):  # others hold all that is left
                     check()
                     time.sleep(POLL_SECONDS)
@@ -178,6 +178,8 @@ class Store:
         label = f"training {labels[0] if len(labels) == 1 else several}"
         with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
             side_by_side(work, min(thread_count(device), len(lacking)), device)
+        for note in notes:
+            warn(note)
 
     def _download(self, wanted: Wanted, announce: Announce) -> None:
         """Fetch what is published of those that are short of members."""
@@ -233,9 +235,12 @@ class Store:
         Stale where it is not; with stale="retrain" it is moved aside, and said.
         """
         why = self.stale_if(ensemble, device)
+        folder = self.folder(ensemble)
         if why and (target := move_aside(self.root, ensemble, device)):
-            warnings.warn(f"{why}. It was moved to {target}", KlomWarning, stacklevel=2)
-        self.settled.add(self.folder(ensemble))
+            warn(f"{why}. It was moved to {target}")
+        if folder not in self.settled and not why and (folder / "manifest.json").exists():
+            bring_up_to_date(folder, ensemble)
+        self.settled.add(folder)
 
     def stale_if(self, ensemble: EnsembleId, device: torch.device) -> Stale | None:
         """Why an ensemble of ours is to be moved aside; raised where that was not asked for."""
@@ -244,14 +249,14 @@ class Store:
             return None
         why = why_stale(folder, ensemble, device)
         if why and self.stale == "error":
-            raise Stale(f"{why}. {what_to_do(ensemble)}")
+            raise Stale(f"{why}. {what_to_do(ensemble, folder)}")
         return why
 
     def _say_what_will_not_repeat(self, tasks: Iterable[Task]) -> None:
         """Once a process and task."""
         for task in dict.fromkeys(tasks):
             if task not in self.settled and task.signature.unseeded:
-                warnings.warn(not_repeatable(task), KlomWarning, stacklevel=2)
+                warn(not_repeatable(task))
             self.settled.add(task)
 
     def _claim(
@@ -261,15 +266,21 @@ class Store:
         device: torch.device,
         check: Check,
         tick: Tick,
+        notes: list[str],
     ) -> bool:
-        """Train what is missing of a pack unless somebody else is at it; whether this one was."""
+        """Train what is missing of a pack unless somebody else is at it; whether this one was.
+
+        notes: what there is to say of its members is added here.
+        """
         check()
         number = pack[0] // ensemble.task.pack
         try:
             with lock(self.folder(ensemble), f"pack_{number}").acquire(blocking=False):
                 there = self.manifest(ensemble)
                 if todo := [i for i in pack if i not in there.members]:
-                    self._make(ensemble, todo, there, device, check, tick)
+                    weak = self._make(ensemble, todo, there, device, check, tick)
+                    more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
+                    notes += [text + more for text in weak[:1]]
                 return True
         except Timeout:
             return False
@@ -282,13 +293,17 @@ class Store:
         device: torch.device,
         check: Check,
         tick: Tick,
-    ) -> None:
-        """Train these members, as far as no earlier run has; keep their weights, then margins."""
-        states = {i: self._weights(ensemble, i, w) for i, w in there.trained.items() if i in todo}
+    ) -> list[str]:
+        """Train these members, as far as no earlier run has; keep their weights, then margins.
+
+        Returns what there is to say of them.
+        """
+        weights = {i: w for i, w in there.trained.items() if i in todo}
+        states = {i: self._state(ensemble, i, w) for i, w in weights.items()}
         tick(len(states))
         if new := [i for i in todo if i not in states]:
             trained = train_pack(ensemble, new, device, check, tick)
-            self._write_weights(ensemble, trained)
+            weights |= self._write_weights(ensemble, trained)
             states |= {t.member: t.state for t in trained}
         evaluated = evaluate_pack(ensemble, {i: states[i] for i in todo}, device)
         try:
@@ -296,16 +311,14 @@ class Store:
         except KlomError:
             self._change(ensemble, without=todo)
             raise
-        self._write_margins(ensemble, evaluated)
-        if weak:
-            more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
-            warnings.warn(weak[0] + more, KlomWarning, stacklevel=2)
+        self._write_margins(ensemble, evaluated, weights)
+        return weak
 
-    def _weights(self, ensemble: EnsembleId, member: int, weights: Weights) -> dict[str, Any]:
+    def _state(self, ensemble: EnsembleId, member: int, weights: Weights) -> dict[str, Any]:
         path = self.folder(ensemble) / ensemble.checkpoint(member)
         return files.state_from(files.read(path, weights.file))
 
-    def _write_weights(self, ensemble: EnsembleId, trained: list[Trained]) -> None:
+    def _write_weights(self, ensemble: EnsembleId, trained: list[Trained]) -> dict[int, Weights]:
         folder, new = self.folder(ensemble), {}
         for t in trained:
             path = folder / ensemble.checkpoint(t.member)
@@ -313,19 +326,22 @@ class Store:
                 files.write(path, files.state_bytes(t.state)), t.seconds, t.made_with
             )
         self._change(ensemble, trained=new)
+        return new
 
-    def _write_margins(self, ensemble: EnsembleId, evaluated: list[Evaluated]) -> None:
-        folder, known = self.folder(ensemble), self.manifest(ensemble).trained
-        new = {}
+    def _write_margins(
+        self,
+        ensemble: EnsembleId,
+        evaluated: list[Evaluated],
+        weights: Mapping[int, Weights],
+    ) -> None:
+        folder, new = self.folder(ensemble), {}
         for e in evaluated:
-            weights = known[e.member]
-            sums = {ensemble.checkpoint(e.member): weights.file}
+            mine = weights[e.member]
+            sums = {ensemble.checkpoint(e.member): mine.file}
             for part, margins in zip(PARTS, (e.train_margins, e.val_margins), strict=True):
                 name = ensemble.margins(e.member, part)
                 sums[name] = files.write(folder / name, files.array_bytes(margins))
-            new[e.member] = Member(
-                sums, e.accuracy, e.margin_size, weights.seconds, weights.made_with
-            )
+            new[e.member] = Member(sums, e.accuracy, e.margin_size, mine.seconds, mine.made_with)
         self._change(ensemble, members=new, without=list(new))
 
     def _change(

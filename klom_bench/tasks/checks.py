@@ -1,6 +1,8 @@
 """Whether the data and the model of a task are what can be trained, before anything is."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -17,6 +19,7 @@ from klom_bench.ensemble.ensemble import (
     new_model,
 )
 from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.stacked import LARGE
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import PARTS, Data
 
@@ -28,11 +31,24 @@ FLOATS = (torch.float32,)
 INTEGERS = (torch.int64, torch.int32)
 
 
-def checked_data(name: str, train_points: int, data: Any) -> Data:
+def checked_data(name: str, train_points: int, load: Callable[[], Any]) -> Data:
     """The data of a task; KlomError that says what was found and what is expected."""
 
     def refuse(what: str) -> NoReturn:
         raise KlomError(f"the data of task {name}: {what}")
+
+    def called(what: str, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except KlomError:
+            raise
+        except Exception as error:
+            raise KlomError(
+                f"the data of task {name}: {what} failed: {type(error).__name__}: {error}"
+                f"{_place(error)}"
+            ) from error
+
+    data = called("`load`", load)
 
     if not isinstance(data, Data):
         refuse(f"`load` gave {_kind(data)}; a klom_bench.tasks.Data is expected")
@@ -45,6 +61,10 @@ def checked_data(name: str, train_points: int, data: Any) -> Data:
             )
     for split in ("train", "val"):
         x, y = parts[f"x_{split}"], parts[f"y_{split}"]
+        if x.is_meta or y.is_meta:
+            refuse(f"x_{split} is on the meta device; values are expected")
+        if torch.strided not in {x.layout, y.layout} or x.layout != y.layout:
+            refuse(f"x_{split} is {x.layout}; a dense tensor is expected (x.to_dense())")
         if x.ndim < 1 or not len(x):
             refuse(f"x_{split} has shape {tuple(x.shape)}; at least one point is expected")
         if y.ndim != 1:
@@ -78,14 +98,22 @@ def checked_data(name: str, train_points: int, data: Any) -> Data:
         )
     if int(data.y_train.min()) == int(data.y_train.max()):
         refuse("all train points have one label; at least two classes are expected")
-    seen: Any = data.prepare(data.x_train[:2])
+    for split, x in (("train", data.x_train), ("val", data.x_val)):
+        _check_prepared(refuse, split, called("`prepare`", partial(data.prepare, x[:64])), len(x))
+    return data
+
+
+def _check_prepared(refuse: Callable[[str], NoReturn], split: str, seen: Any, n: int) -> None:
     if not isinstance(seen, Tensor) or seen.dtype not in (*FLOATS, *INTEGERS):
         found = seen.dtype if isinstance(seen, Tensor) else _kind(seen)
         refuse(
             f"models would get {found}; torch.float32 (x.float()), or whole numbers as "
             "torch.int64 for an embedding, are expected"
         )
-    return data
+    if len(seen) != min(n, 64):
+        refuse(f"`prepare` makes {len(seen)} points of {min(n, 64)} of x_{split}")
+    if seen.is_floating_point() and not bool(seen.isfinite().all()):
+        refuse(f"`prepare` makes nan or inf of points of x_{split}; finite is expected")
 
 
 def checked_model(task: "Task", device: torch.device) -> None:
@@ -96,6 +124,8 @@ def checked_model(task: "Task", device: torch.device) -> None:
     data = task.data_on(device)
     rows = slice(min(task.recipe.batch_size, task.train_points))
     x, y = data.prepare(data.x_train[rows]).unsqueeze(0), data.y_train[rows].unsqueeze(0)
+
+    _check_parameters(task, new_model(task.architecture))
 
     def one_model(mode: bool) -> None:
         model = new_model(task.architecture).to(device).train(mode)
@@ -127,8 +157,24 @@ def tried(task: str, mode: str, work: Callable[[], T]) -> T:
     except Exception as error:
         raise KlomError(
             f"the model of task {task} cannot be computed in {mode} mode, so nothing was trained: "
-            f"{type(error).__name__}: {error}{_place(error)}"
+            f"{type(error).__name__}: {error}{_place(error)}{_about_vmap(error)}"
         ) from error
+
+
+def _check_parameters(task: "Task", model: nn.Module) -> None:
+    """An ensemble stacks each parameter by itself, and trains it."""
+    names: dict[int, str] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if (other := names.setdefault(id(p), name)) != name:
+            raise KlomError(
+                f"the model of task {task.name} has one parameter by two names ({other}, {name}); "
+                "members would have two, which differ after a step: not yet"
+            )
+        if not p.requires_grad:
+            raise KlomError(
+                f"the model of task {task.name} has {name} frozen (requires_grad is False); "
+                "members would train it: not yet. Keep what is not trained as a buffer"
+            )
 
 
 def _check_logits(task: "Task", z: Any, y: Tensor) -> None:
@@ -151,8 +197,21 @@ def _check_logits(task: "Task", z: Any, y: Tensor) -> None:
             f"{what} gives {z.shape[-1]} logits a point, and labels go up to {most}; at least "
             f"{most + 1} logits are expected"
         )
+    if bool(z.isnan().any()):
+        raise KlomError(f"{what} gives nan before it was trained; finite logits are expected")
     if not z.is_floating_point():
         raise KlomError(f"{what} gives {z.dtype}; floating-point logits are expected")
+
+
+def _about_vmap(error: BaseException) -> str:
+    """Whether it is not the model, but how many are computed side by side."""
+    if not re.search(r"vmap|[Bb]atching rule", str(error)):
+        return ""
+    return (
+        f". Models of fewer than {LARGE:,} parameters are computed side by side with "
+        "torch.func.vmap, which cannot compute this one (a recurrent layer, a branch on values, a "
+        "call of .item()?): not yet"
+    )
 
 
 def _kind(value: Any) -> str:

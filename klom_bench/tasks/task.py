@@ -102,7 +102,7 @@ class Task:
     @cached_property
     def data(self) -> Data:
         """The data, loaded and looked at once a process."""
-        return checked_data(self.name, self.train_points, self.load())
+        return checked_data(self.name, self.train_points, self.load)
 
     @cached_property
     def data_hashes(self) -> dict[str, str]:
@@ -113,7 +113,7 @@ class Task:
     def signature(self) -> Signature:
         """What a fresh model does on the first train points."""
         first = self.data.prepare(self.data.x_train[:POINTS])
-        return tried(self.name, "train", lambda: signature_of(self.architecture, first))
+        return tried(self.name, "train or eval", lambda: signature_of(self.architecture, first))
 
     @cached_property
     def _placed(self) -> dict[torch.device, Data]:
@@ -128,7 +128,8 @@ class Task:
     def forget_data(self) -> None:
         """Read the data anew when they are next asked for."""
         self._placed.clear()
-        vars(self).pop("data", None)
+        for name in ("data", "data_hashes", "signature"):
+            vars(self).pop(name, None)
 
     def __post_init__(self) -> None:
         for kind, name in [("name", self.name), ("folder", self.folder)] + [

@@ -9,13 +9,14 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from klom_bench import per_model
 from klom_bench.ensemble.dropout import KINDS, seeded_before_each_pass, uniform
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.stacked import one_by_one
-from klom_bench.errors import KlomWarning
+from klom_bench.errors import KlomError, KlomWarning
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
@@ -267,3 +268,29 @@ def test_what_draws_from_elsewhere_is_named_before_training(task, tmp_path, arch
     with pytest.warns(KlomWarning, match=rf"of task digits will not repeat: .*{named}") as warned:
         store.complete(mine, 2, CPU)
     assert len([w for w in warned if w.category is KlomWarning]) == 1
+
+
+def test_dropout_under_activation_checkpointing_is_refused(task, tmp_path):
+    """Computed again in the backward pass, it would draw another mask, and nobody would know."""
+
+    class Checkpointed(Shared):
+        def forward(self, x):
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    one = lambda: nn.Sequential(nn.Linear(64, 10), nn.Dropout(0.5))  # noqa: E731
+
+    class InLayers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = one()
+
+        def forward(self, x):
+            return checkpoint(self.block, x, use_reentrant=False)
+
+    model = InLayers()
+    seeded_before_each_pass(model, torch.Generator())
+    with pytest.raises(KlomError, match="computed again in the backward pass"):
+        model.train()(torch.randn(4, 64)).sum().backward()
+    for architecture in (Checkpointed, InLayers):
+        with pytest.raises(KlomError):
+            Store(tmp_path).complete(EnsembleId(task(architecture), "original", 0), 2, CPU)

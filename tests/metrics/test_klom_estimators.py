@@ -238,6 +238,17 @@ class TestTheEndsOfFloatingPoint:
         assert klom(oracle, unlearned)[0] < 11.52
         assert klom(oracle, oracle)[0] == 0
 
+    def test_a_range_beyond_float32_where_margins_are_not_clipped(self):
+        huge = self.oracle.astype(np.float32) / 600 * np.float32(3e38)
+        with pytest.raises(ValueError, match="beyond the range of float32"):
+            klom(huge, huge, "attribute_to_delete")
+
+    @pytest.mark.skipif(np.finfo(np.longdouble).max <= 1e308, reason="longdouble is float64 here")
+    def test_more_than_float64_holds(self):
+        huge = self.oracle.astype(np.longdouble) * np.longdouble("1e400")
+        with pytest.raises(ValueError, match="beyond the range of float64"):
+            klom(huge, huge)
+
     @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "default"])
     def test_published_codes_with_denormals(self, name):
         oracle, unlearned = (np.float32(m) * np.float32(1e-45) for m in
@@ -272,6 +283,13 @@ class TestWhatIsNoPlainNumber:
         tensor = torch.from_numpy(self.good)
         with pytest.raises(ValueError, match="unlearned margins: real numbers are expected"):
             klom(tensor, convert(tensor))
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_matrices_and_sparse_tensors(self):
+        with pytest.raises(ValueError, match="oracle margins: a matrix"):
+            klom(np.matrix(self.good), self.good)
+        with pytest.raises(ValueError, match="oracle margins: a dense tensor"):
+            klom(torch.from_numpy(self.good).to_sparse(), torch.from_numpy(self.good))
 
     def test_no_estimator(self):
         with pytest.raises(TypeError, match="estimator: a name or an Estimator is expected"):

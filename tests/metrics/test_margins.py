@@ -41,6 +41,12 @@ def test_half_precision_is_computed_in_single():
     torch.testing.assert_close(found, margins(z.float(), y))
 
 
+def test_whole_numbers_lose_nothing():
+    z = np.array([[2**40, 2**40 - 1]])
+    np.testing.assert_allclose(margins(z, np.array([0])), [1.0])
+    np.testing.assert_allclose(margins(torch.from_numpy(z), torch.tensor([0])), [1.0])
+
+
 def test_far_apart_logits_do_not_overflow():
     z = np.array([[1e4, -1e4, 0.0]], np.float32)
     np.testing.assert_allclose(margins(z, np.array([0])), [1e4])

@@ -56,7 +56,9 @@ def test_a_user_without_a_home_is_told_to_name_a_store():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--fixtures", "--fixtures-per-test", "--setup-plan"])
+@pytest.mark.parametrize(
+    "option", ["--fixtures", "--fixtures-per-test", "--setup-plan", "--setup-only"]
+)
 def test_options_that_only_show_have_no_table(project, option):
     result = project(*GA, option)
     assert result.ret == 0

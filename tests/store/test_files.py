@@ -81,6 +81,18 @@ def test_what_unpacks_to_gigabytes_of_nothing_is_refused(tmp_path, capsys):
     assert time.perf_counter() - start < 60
 
 
+def test_many_arrays_that_fill_the_memory_together_are_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("train", "val", "retain", "forget"):
+            with archive.open(f"{name}.npy", "w") as stream:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (20, 1_000_000)}
+                np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(bytes(80_000_000))
+    with pytest.raises(KlomError, match=r"unpacks from \d+ bytes to 0\.3 GB"):
+        read_npz(path)
+
+
 def packed(path, content, name="val.npy"):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)
@@ -121,6 +133,19 @@ def test_a_packed_checkpoint_is_refused(tmp_path, read):
             archive.writestr(name, content)
     with pytest.raises(KlomError, match=r"is packed, as torch\.save packs nothing"):
         read(tmp_path / "y.pt")
+
+
+def test_a_tensor_of_fewer_numbers_than_it_says_is_refused(tmp_path):
+    torch.save(torch.zeros(1).expand(20, 1_000_000_000), tmp_path / "x.pt")
+    assert (tmp_path / "x.pt").stat().st_size < 10_000
+    with pytest.raises(KlomError, match="20000000000 numbers by its shape, and fewer in fact"):
+        read_array(tmp_path / "x.pt")
+
+
+def test_an_npz_of_objects_is_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", val=np.array([[{}]], dtype=object))
+    with pytest.raises(KlomError, match="it holds pickled objects, which could run code"):
+        read_npz(tmp_path / "x.npz")
 
 
 def test_names_of_arrays_cannot_act_on_a_terminal(tmp_path, capsys):

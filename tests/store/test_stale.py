@@ -1,7 +1,12 @@
 """Ensembles that are no longer what is asked for: every way in which data or a model may change."""
 
 import json
+import os
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -36,17 +41,20 @@ def load(labels=lambda y: y, word="", x_scale=1.0, prepare=None, far=0.0):
 class Net(nn.Module):
     """As users write them: dropout in two ways, layers that only `forward` knows."""
 
-    def __init__(self, p=0.2, act=nn.ReLU, functional=0.0, spread=1.0, sign=1.0, momentum=0.1):
+    def __init__(self, p=0.2, act=nn.ReLU, functional=0.0, spread=1.0, sign=1.0, momentum=0.1,
+                 detach=False, frozen=False):  # fmt: skip
         super().__init__()
         self.norm = nn.BatchNorm1d(16, momentum=momentum)
         self.first, self.last = nn.Linear(12, 16), nn.Linear(16, 3)
         self.act, self.drop = act(), nn.Dropout(p)
-        self.functional, self.sign = functional, sign
+        self.functional, self.sign, self.detach = functional, sign, detach
+        self.first.requires_grad_(not frozen)
         with torch.no_grad():
             self.first.weight.mul_(spread)
 
     def forward(self, x):
-        h = self.drop(self.act(self.norm(self.first(x))))
+        h = self.first(x).detach() if self.detach else self.first(x)
+        h = self.drop(self.act(h) + self.norm(h))
         h = nn.functional.dropout(h, self.functional, self.training)
         return self.sign * self.last(h)
 
@@ -88,10 +96,10 @@ CHANGES = {
     ),
     "one input": (task(far=1.0), r"the data changed since \(x_train\)"),
     "the scale": (task(x_scale=1.001), r"the data changed since \(x_train, x_val\)"),
-    "prepare": (task(prepare=lambda x: x / 2), "computes other logits in train mode"),
+    "prepare": (task(prepare=lambda x: x / 2), "give other logits in train mode"),
     "prepare of one feature": (
         task(prepare=lambda x: torch.cat([x[..., :11], -x[..., 11:]], -1)),
-        "computes other logits in train mode",
+        "give other logits in train mode",
     ),
     "activation": (
         task(lambda: Net(act=nn.GELU)),
@@ -103,10 +111,13 @@ CHANGES = {
     ),
     "dropout that only forward knows": (
         task(lambda: Net(functional=0.5)),
-        "computes other logits in train mode",
+        "give other logits in train mode",
     ),
-    "what forward does": (task(lambda: Net(sign=-1.0)), "computes other logits in train mode"),
-    "initial weights": (task(lambda: Net(spread=3.0)), "computes other logits in train mode"),
+    "what forward does": (task(lambda: Net(sign=-1.0)), "give other logits in train mode"),
+    "initial weights": (task(lambda: Net(spread=3.0)), "initial weights are drawn otherwise"),
+    "what is trained": (task(lambda: Net(detach=True)), "have other gradients"),
+    "what is frozen": (task(lambda: Net(frozen=True)), "have other gradients"),
+    "epochs": (task(recipe=Recipe(epochs=4, batch_size=32, lr=0.05)), "recipe is"),
     "what only training sees": (
         task(lambda: Net(momentum=0.5)),
         r"BatchNorm1d\(16, eps=1e-05, momentum=0.1,.* there, .*momentum=0.5",
@@ -168,7 +179,7 @@ class ZeroHead(nn.Module):
 def test_a_head_that_starts_at_zero_hides_nothing(tmp_path):
     a, b = task(lambda: ZeroHead(0)), task(lambda: ZeroHead(1))
     assert difference(a.signature.as_json, a.signature.as_json) is None
-    assert "computes other logits" in difference(a.signature.as_json, b.signature.as_json)
+    assert "give other logits" in difference(a.signature.as_json, b.signature.as_json)
 
 
 def test_names_of_classes_and_of_layers_are_free(root):
@@ -245,7 +256,8 @@ def test_a_manifest_with_a_users_word_is_compared_and_then_has_the_hash(root):
     mine = task(word="v1")
     path = dated(root, originals(mine), "v1")
     store = Store(root)
-    store.complete_all([(originals(mine), 3)], CPU)
+    with pytest.warns(KlomWarning, match="was made by an earlier version: its margins agree"):
+        store.complete_all([(originals(mine), 3)], CPU)
     identity = json.loads(path.read_bytes())["identity"]
     assert identity["data_sha256"] == mine.data.hashes()
     assert identity["model"]["layers"]["act"] == "ReLU()"
@@ -257,6 +269,7 @@ def test_a_manifest_with_a_users_word_is_compared_and_then_has_the_hash(root):
     "changed",
     [
         task(labels=lambda y: 2 - y, word="v1"),
+        task(labels=lambda y: torch.cat([y[:77], 2 - y[77:78], y[78:]]), word="v1"),
         task(x_scale=2.0, word="v1"),
         task(lambda: Net(act=nn.GELU), word="v1"),
         task(lambda: Net(sign=-1), word="v1"),
@@ -352,3 +365,134 @@ def test_remove_waits_for_no_run(root, capsys):
         assert run_remove(root, "own", "--yes") == 1
     assert "another run is training into" in capsys.readouterr().err
     assert len(folders(root)) == 2
+
+
+# Nothing changed, and yet something looks so.
+
+
+DEEP = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from klom_bench.tasks import DIGITS
+from klom_bench.tasks.signature import difference, signature_of
+import json
+def deep():
+    layers = [nn.Linear(64, 32)]
+    for _ in range(30):
+        layers += [nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(32, 10))
+torch.set_num_threads(int(sys.argv[1]))
+print(json.dumps(signature_of(deep, DIGITS.data.x_train[:4]).as_json))
+"""
+
+
+def test_threads_and_kernels_change_no_signature():
+    """BatchNorm over four points, thirty times, makes much of rounding."""
+    found = []
+    for threads, kernels in (("1", "default"), ("2", "avx2"), ("2", "")):
+        env = {**os.environ, "ATEN_CPU_CAPABILITY": kernels} if kernels else os.environ
+        done = subprocess.run(
+            [sys.executable, "-c", DEEP, threads], env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    assert difference(found[0], found[1]) is None
+    assert difference(found[0], found[2]) is None
+    assert not found[0]["single_precision"]
+
+
+def net(*more):
+    return nn.Sequential(nn.Linear(12, 16), *more, nn.Linear(16, 3))
+
+
+class NoiseInEval(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = net(nn.ReLU())
+
+    def forward(self, x):
+        return nn.functional.dropout(self.layers(x), 0.5, training=True)
+
+
+class OneNeverSaid(nn.Module):
+    """A class that is never said, and a scale that no noise may make negative."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.scale = net(nn.ReLU()), nn.Parameter(torch.full((3,), 0.05))
+
+    def forward(self, x):
+        z = self.layers(x) * self.scale.abs().sqrt()
+        return torch.cat([z, torch.full_like(z[:, :1], -1e30)], -1)
+
+
+class InSinglePrecision(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = net(nn.ReLU())
+
+    def forward(self, x):
+        return self.layers(x @ torch.eye(12))
+
+
+@pytest.mark.filterwarnings("ignore:the scores of task own will not repeat")
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        lambda: net(nn.BatchNorm1d(16, track_running_stats=False), nn.ReLU()),
+        NoiseInEval,
+        OneNeverSaid,
+        InSinglePrecision,
+    ],
+)
+def test_odd_models_are_not_stale(tmp_path, architecture):
+    for _ in range(2):
+        Store(tmp_path, stale="retrain").complete_all([(originals(task(architecture)), 3)], CPU)
+    assert not (tmp_path / "stale").exists()
+    assert "Infinity" not in (tmp_path / "full_models/OWN/manifest.json").read_text()
+    if architecture is not NoiseInEval:
+        assert task(architecture).signature.unseeded == ()
+
+
+def test_margins_alone_are_used_as_before(root):
+    for path in root.rglob("sd_*.pt"):
+        path.unlink()
+    Store(root, "error").complete_all([(oracles(task()), 3)], CPU)
+
+
+def test_what_is_stale_is_told_before_anything_is_downloaded(root):
+    changed = CHANGES["activation"][0]
+    for missing in ("download", "error"):
+        with pytest.raises(Stale, match="--klom-stale=retrain moves it aside"):
+            Store(root, missing).complete_all([(originals(changed), 3)], CPU)
+
+
+def test_the_command_that_is_named_removes_what_is_stale_and_nothing_else(root):
+    Store(root).complete_all([(EnsembleId(task(), "original", 7), 2)], CPU)
+    changed = CHANGES["activation"][0]
+    before = folders(root)
+    for ensemble in (EnsembleId(changed, "original", 7), oracles(changed)):
+        with pytest.raises(Stale) as error:
+            Store(root).complete_all([(ensemble, 2)], CPU)
+        command = re.search("`klom (remove .*?)`", str(error.value))[1]
+        assert cli.main([*shlex.split(command), "--yes"]) == 0
+        before.remove(ensemble.folder.as_posix())
+        assert folders(root) == before
+
+
+def test_remove_deletes_nothing_outside_the_store(root, tmp_path, capsys):
+    folder = root / originals(task()).folder
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert run_remove(root, "own", "--originals", "--yes") == 1
+    assert "nothing outside the store is removed" in capsys.readouterr().err
+    assert (tmp_path / "elsewhere" / "manifest.json").exists()
+
+
+def test_a_plan_writes_nothing(root):
+    mine = task(word="v1")
+    path = dated(root, originals(mine), "v1")
+    before = path.read_bytes()
+    assert Store(root).stale_if(originals(mine), CPU) is None
+    assert path.read_bytes() == before

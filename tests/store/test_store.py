@@ -209,6 +209,11 @@ DAMAGE = {
     "something more": lambda c: c["members"]["0"].update(more=1),
     "trained is a number": lambda c: c.update(trained=7),
     "trained lacks all": lambda c: c.update(trained={"9": {}}),
+    "the logits are a number": lambda c: c["identity"]["model"].update(logits=5),
+    "a logit is huge": lambda c: c["identity"]["model"].update(logits=[[10**400]]),
+    "ragged logits": lambda c: c["identity"]["model"].update(logits=[[1.0], [1.0, 2.0]]),
+    "a logit is text": lambda c: c["identity"]["model"].update(logits=[["1"]]),
+    "no accuracy": lambda c: c["members"]["0"].update(accuracy={}),
     "the model is a number": lambda c: c["identity"].update(model=7),
 }
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import klom_bench
 from klom_bench.errors import KlomError
 from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
@@ -61,10 +62,43 @@ def test_data_that_cannot_be_used(tmp_path, name):
     assert not list(tmp_path.rglob("*.pt"))
 
 
+def fails(_=None):
+    raise FileNotFoundError("data.csv")
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        (fails, "`load` failed: FileNotFoundError: data.csv .*test_checks.py"),
+        (lambda: replace(GOOD, prepare=fails), "`prepare` failed: FileNotFoundError"),
+        (lambda: replace(GOOD, prepare=lambda x: x[:1]), "`prepare` makes 1 points of 64"),
+        (lambda: replace(GOOD, prepare=lambda x: x.log()), "`prepare` makes nan or inf"),
+        (lambda: replace(GOOD, x_train=GOOD.x_train.to_sparse()), "torch.sparse_coo; a dense"),
+    ],
+)
+def test_functions_that_fail_or_make_no_sense(tmp_path, load, text):
+    task = replace(DIGITS, name="mine", load=load)
+    with pytest.raises(KlomError, match=rf"^the data of task mine: .*{text}"):
+        Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
+
+
+def test_data_that_are_read_anew_are_hashed_anew():
+    later = iter([GOOD, replace(GOOD, x_train=GOOD.x_train + 1)])
+    task = replace(DIGITS, load=lambda: next(later))
+    first = task.data_hashes["x_train"]
+    task.forget_data()
+    assert task.data_hashes["x_train"] != first
+
+
 def test_load_that_gives_something_else(tmp_path):
     task = replace(DIGITS, name="mine", load=lambda: (GOOD.x_train, GOOD.y_train))
     with pytest.raises(KlomError, match=r"`load` gave a tuple; a .*Data is expected"):
         Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
+
+
+class Nan(nn.Module):
+    def forward(self, z):
+        return z if self.training else z * torch.nan
 
 
 class Tuple(nn.Linear):
@@ -72,7 +106,48 @@ class Tuple(nn.Linear):
         return (super().forward(x),)
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.last(self.b(self.a(x).relu()))
+
+
+def frozen():
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    model[0].weight.requires_grad_(False)
+    return model
+
+
+class Positions(nn.Module):
+    """A buffer that is not saved, as of positions and masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.register_buffer("shift", torch.arange(64.0), persistent=False)
+
+    def forward(self, x):
+        return self.layer(x + self.shift / 100)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.GRU(8, 8, batch_first=True), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.last(self.layer(x.view(-1, 8, 8))[0][:, -1])
+
+
 MODELS = {
+    "tied": (Tied, r"one parameter by two names \(a.weight, b.weight\).*not yet"),
+    "frozen": (frozen, r"has 0.weight frozen .*not yet"),
+    "recurrent": (Recurrent, "side by side with torch.func.vmap, which cannot .*not yet"),
+    "nan": (lambda: nn.Sequential(nn.Linear(64, 10), Nan()), "gives nan before it was trained"),
     "one logit": (lambda: nn.Linear(64, 1), "gives one logit a point; .*not yet"),
     "too few": (lambda: nn.Linear(64, 7), "gives 7 logits a point, and labels go up to 9"),
     "a tuple": (lambda: Tuple(64, 10), "a tuple; logits as a tensor"),
@@ -91,6 +166,19 @@ def test_models_that_cannot_be_used(tmp_path, name):
     with pytest.raises(KlomError, match=rf"the model of task mine .*{text}|.*{text}"):
         Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_buffers_that_are_not_saved_are_stacked(tmp_path):
+    task = replace(DIGITS, name="mine", architecture=Positions)
+    ensemble = EnsembleId(task, "original", 0)
+    store = Store(tmp_path)
+    store.complete(ensemble, 2, CPU)
+    (state, _), (margins, _) = store.states(ensemble, 2), store.margins(ensemble, 2)
+    one = Positions()
+    one.load_state_dict(state)
+    z = one(DIGITS.data.x_val).detach()
+    found = klom_bench.margins(z, DIGITS.data.y_val)
+    assert torch.allclose(found, torch.from_numpy(margins[1438:]), atol=1e-4)
 
 
 def test_whole_numbers_are_inputs_of_an_embedding(tmp_path):
