@@ -57,7 +57,7 @@ def margins_at(
 
 
 def off_by(stored: np.ndarray, computed: np.ndarray, largest: bool = False) -> float:
-    """The mean (or the largest) difference beside the mean size; infinite where one is not finite."""
+    """The mean (or the largest) difference beside the mean size; infinite if one is not finite."""
     with np.errstate(invalid="ignore"):
         difference = np.abs(stored - computed)
         found = difference.max() if largest else difference.mean()
