@@ -23,8 +23,6 @@ HINT = "*A method gets x [[]N, B, ...] and y [[]N, B] of N models at once*"
     [
         "cross_entropy(model(x), y).backward()",
         "b, features = x.shape",
-        "torch.nn.functional.conv2d(x[..., None], torch.ones(1, 64, 1, 1))",
-        "x @ torch.ones(3, 3)",
     ],
 )
 def test_where_the_shape_of_a_batch_is_the_cause(project, line):
@@ -38,7 +36,6 @@ def test_where_the_shape_of_a_batch_is_the_cause(project, line):
     ("decorator", "line"),
     [
         ("@klom_bench.per_model", "x @ torch.ones(3, 3)"),
-        ("@klom_bench.per_model", "forget[0]"),
         ("", "{}['momentum']"),
         ("", "x.double() @ torch.ones(64, 2)"),
         ("", "raise NotImplementedError('Batching rule not implemented for aten::gru.input')"),

@@ -67,7 +67,7 @@ def test_a_list_is_a_test_each(project, pytester):
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(
         ["*test_klom[[]digits-forget_set_3-ga:epochs=2,lr=0.1[]] PASSED*", "*do nothing *"]
-        + [f"*ga epochs={e},lr={lr} *no gate" for e in (2, 3) for lr in (0.1, 0.3)]
+        + [f"*ga epochs={e},lr={lr} *no gate*" for e in (2, 3) for lr in (0.1, 0.3)]
     )
     found = {r["setting"]: r for r in records(pytester.path / "out.json") if r["method"] == "ga"}
     assert len(found) == 4

@@ -27,7 +27,7 @@ CIFAR10 = replace(
     # Only labels matter here: images take no memory.
     load=lambda: Data(
         ONE.expand(50_000, -1, -1, -1), LABELS[:50_000],
-        ONE.expand(10_000, -1, -1, -1), LABELS[50_000:], sha256="made up",
+        ONE.expand(10_000, -1, -1, -1), LABELS[50_000:], prepare=torch.Tensor.float,
     ),
 )  # fmt: skip
 F = CIFAR10.forget_set("forget_set_3")
