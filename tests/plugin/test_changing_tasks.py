@@ -45,29 +45,27 @@ def test_a_change_is_an_error_until_it_is_said_what_to_do(project, pytester):
     assert (pytester.path / "own/stale/1/oracles/BLOBS/first_ten/manifest.json").exists()
 
 
-def test_workers_move_a_stale_ensemble_aside_once(project, pytester):
+def test_workers_move_a_stale_ensemble_aside_once_and_score_as_a_serial_run(project, pytester):
+    """With dropout, bit for bit."""
     project(*BLOBS, conftest=conftest()).assert_outcomes(passed=1)
     changed = conftest(act="GELU").replace(
         '{"first_ten": lambda: range(10)}',
-        '{n: (lambda n=n: range(n, n + 10)) for n in range(4)}',
-    ).replace("{n: (", "{f's{n}': (")  # fmt: skip
-    result = project(*BLOBS, "--klom-stale=retrain", "-n", "2", conftest=changed)
+        "{f's{n}': (lambda n=n: range(n, n + 10)) for n in range(4)}",
+    )
+    result = project(
+        *BLOBS, "--klom-stale=retrain", "-n", "2", "--klom-save-baseline=b.json", conftest=changed
+    )
     result.assert_outcomes(passed=4)
     assert result.stdout.str().count("It was moved to") == 1
     aside = pytester.path / "own" / "stale"
     assert [p.name for p in aside.iterdir() if p.name.isdigit()] == ["1"]
+    serial = ("--klom-store=other", "--klom-save-baseline=serial.json")
+    project(*BLOBS, *serial, conftest=changed).assert_outcomes(passed=4)
+    one, two = (pytester.path / name for name in ("b.json", "serial.json"))
+    assert one.read_text() == two.read_text()
 
 
 def test_stale_is_error_or_retrain(project):
     result = project(*BLOBS, "--klom-stale=ignore", conftest=conftest())
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*--klom-stale must be error or retrain, got 'ignore'"])
-
-
-def test_scores_with_dropout_are_the_same_with_workers(project, pytester):
-    scores = []
-    for workers in ((), ("-n", "2")):
-        save = f"--klom-save-baseline=b{len(workers)}.json"
-        project(*BLOBS, "--klom-models=8", save, *workers, conftest=conftest())
-        scores.append((pytester.path / f"b{len(workers)}.json").read_text())
-    assert scores[0] == scores[1]

@@ -3,8 +3,6 @@
 import json
 import xml.etree.ElementTree as ET
 
-import pytest
-
 OWN = """
 import pytest
 
@@ -49,9 +47,8 @@ def pytest_runtest_protocol(item, nextitem):
 GA = ("--klom-method=ga", "--klom-forget-set=3")
 
 
-@pytest.mark.parametrize("calls", [2, 3])
-def test_unlearning_twice_is_an_error_and_leaves_no_score(project, calls):
-    target = f"lambda: [target() for _ in range({calls})]"
+def test_unlearning_twice_is_an_error_and_leaves_no_score(project):
+    target = "lambda: [target(), target()]"
     result = project(*GA, "--klom-save-baseline=b.json", conftest=OWN.format(target=target))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*ga was to unlearn the same members a second time*"])
@@ -71,20 +68,20 @@ def test_a_fixture_that_calls_once_measures(project):
     result.stdout.fnmatch_lines(["1 of 1 tests measured*"])
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")])
-def test_a_fixture_that_records_nothing_is_refused_before(project, pytester, workers):
-    result = project(*GA, "--benchmark-json=x.json", *workers, conftest=FOREIGN)
-    assert result.ret == (1 if workers else 4)
-    said = result.stdout if workers else result.stderr
-    said.fnmatch_lines(["*test_mine.py::test_klom*has another one (of conftest): rename that one"])
+def test_a_fixture_that_records_nothing_is_refused_before(project, pytester):
+    result = project(*GA, "--benchmark-json=x.json", conftest=FOREIGN)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["*test_mine.py::test_klom*has another one (of conftest): rename that one"]
+    )
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_a_plugin_that_blocks_pytest_benchmark_is_refused(project, workers):
+def test_a_plugin_that_blocks_pytest_benchmark_is_refused(project):
     """pytest-codspeed does so with --codspeed or CODSPEED_ENV."""
     result = project(
         *GA,
-        *workers,
+        "-n",
+        "2",
         conftest="def pytest_configure(config):\n"
         "    config.pluginmanager.set_blocked('pytest-benchmark')\n",
     )

@@ -459,7 +459,7 @@ def parts(store):
 
 
 def test_parts_of_files_that_a_killed_download_left_are_removed(hub, tmp_path):
-    hub.files["big/x.bin"] = os.urandom(1_000_000) * 120
+    hub.files["big/x.bin"] = os.urandom(1_000_000) * 400
     hub.files["small.bin"] = b"1" * 1000
     hub.faults["big/x.bin"] = ["slow"]
     big, env = command(hub, tmp_path, what="big")
