@@ -83,10 +83,11 @@ def signature_of(architecture: Architecture, x: Tensor) -> Signature:
     if not repeats:
         unseeded.append("the model draws random numbers in eval mode, too")
     fresh = new_model(architecture)
+    weights = {name: p.detach().double() for name, p in fresh.named_parameters()}
     start = {
-        name: (float(p.double().mean()), float(p.double().std(correction=0)))
-        for name, p in fresh.named_parameters()
-        if p.is_floating_point()
+        name: (float(p.mean()), float(p.std(correction=0)))
+        for name, p in weights.items()
+        if not p.is_complex()
     }
     return Signature(
         layers=_layers(fresh),
