@@ -6,8 +6,8 @@ from scipy import stats
 
 def published(p, q, *, bins, clip_q, floor_everywhere, renormalise):
     """The published estimators: bins over the joint range, the largest sample falls out."""
-    p = np.clip(np.float32(p), np.float32(-100), np.float32(100))
-    q = np.float32(q)
+    p = np.clip(np.asarray(p, np.float32), np.float32(-100), np.float32(100))
+    q = np.asarray(q, np.float32)
     if clip_q:
         q = np.clip(q, np.float32(-100), np.float32(100))
     lo, hi = min(p.min(), q.min()), max(p.max(), q.max())
@@ -51,7 +51,7 @@ def attribute_to_delete(oracle, unlearned):
 
 def default(oracle, unlearned):
     """18 bins over the oracles' range, the last one closed, and an open bin on either side."""
-    oracle, unlearned = np.float64(oracle), np.float64(unlearned)
+    oracle, unlearned = (np.asarray(m, np.float64) for m in (oracle, unlearned))
     lo, hi = oracle.min(), oracle.max()
     edges = [lo + k * ((hi - lo) / 18) for k in range(18)] + [hi]
 
