@@ -38,15 +38,7 @@ def checked_data(name: str, train_points: int, load: Callable[[], Any]) -> Data:
         raise KlomError(f"the data of task {name}: {what}")
 
     def called(what: str, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except KlomError:
-            raise
-        except Exception as error:
-            raise KlomError(
-                f"the data of task {name}: {what} failed: {type(error).__name__}: {error}"
-                f"{_place(error)}"
-            ) from error
+        return _in_words(f"the data of task {name}: {what} failed", work)
 
     data = called("`load`", load)
 
@@ -150,15 +142,19 @@ def checked_model(task: "Task", device: torch.device) -> None:
 
 def tried(task: str, mode: str, work: Callable[[], T]) -> T:
     """What a forward pass gives; KlomError that says where it failed."""
+    what = f"the model of task {task} cannot be computed in {mode} mode, so nothing was trained"
+    return _in_words(what, work)
+
+
+def _in_words(what: str, work: Callable[[], T]) -> T:
+    """What functions of the user give; KlomError that says what failed, why and where."""
     try:
         return work()
     except KlomError:
         raise
     except Exception as error:
-        raise KlomError(
-            f"the model of task {task} cannot be computed in {mode} mode, so nothing was trained: "
-            f"{type(error).__name__}: {error}{_place(error)}{_about_vmap(error)}"
-        ) from error
+        reason = f"{type(error).__name__}: {error}{_place(error)}{_about_vmap(error)}"
+        raise KlomError(f"{what}: {reason}") from error
 
 
 def _check_parameters(task: "Task", model: nn.Module) -> None:
