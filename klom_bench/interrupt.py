@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -15,35 +15,21 @@ class Ended:
     signal: int = signal.SIGINT
 
 
-def terminated_as_interrupted(ended: Ended | None = None) -> Callable[[], None]:
-    """From now on SIGTERM raises KeyboardInterrupt, unless somebody else handles it.
-
-    Returns what puts things back.
-    """
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        if ended:
-            ended.signal = number
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        return lambda: None
-    signal.signal(signal.SIGTERM, interrupt)
-
-    def put_back() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    return put_back
-
-
 @contextmanager
 def as_interrupt() -> Iterator[Ended]:
-    """The same for as long as some work lasts; says which signal ended it."""
+    """SIGTERM raises KeyboardInterrupt, unless somebody else handles it; says which signal came."""
     ended = Ended()
-    put_back = terminated_as_interrupted(ended)
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        ended.signal = number
+        raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    mine = in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, interrupt)
     try:
         yield ended
     finally:
-        put_back()
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -120,8 +120,8 @@ def active(layers: Sequence[OwnStream]) -> bool:
     return any(layer.training and layer.p for layer in layers)
 
 
-def seeded_before_each_pass(single: nn.Module, generator: torch.Generator) -> nn.Module:
-    """A single model whose dropout layers draw from this stream, pass by pass."""
+def seeded_before_each_pass(single: nn.Module, generator: torch.Generator) -> None:
+    """Have the dropout layers of a single model draw from this stream, pass by pass."""
     layers = use_own_streams(single)
 
     def before(_: nn.Module, __: Any) -> None:
@@ -130,4 +130,3 @@ def seeded_before_each_pass(single: nn.Module, generator: torch.Generator) -> nn
 
     if layers:
         single.register_forward_pre_hook(before)
-    return single

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _refuse_what_cannot_be_timed(config)
     from klom_bench.errors import KlomError
-    from klom_bench.interrupt import Ended, terminated_as_interrupted
+    from klom_bench.interrupt import as_interrupt
     from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
     from klom_bench.plugin.github import GitHub
@@ -72,8 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         register(bridge.Worker(config), "klom-bridge")
     else:
-        config.stash[ENDED] = ended = Ended()
-        config.add_cleanup(terminated_as_interrupted(ended))
+        until_the_end = ExitStack()
+        config.add_cleanup(until_the_end.close)
+        config.stash[ENDED] = until_the_end.enter_context(as_interrupt())
         config.stash[TERMINAL] = open_terminal()
         summary = Summary(settings, config)
         register(summary, "klom-summary")

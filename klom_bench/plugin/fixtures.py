@@ -82,8 +82,8 @@ def _start_clean(node: pytest.Item) -> None:
     for key in keys:
         if key in node.stash:
             del node.stash[key]
-    ours = [p for p in node.user_properties if str(p[0]).startswith("klom_")]
-    node.user_properties = [p for p in node.user_properties if p not in ours]
+    kept = [p for p in node.user_properties if not str(p[0]).startswith("klom_")]
+    node.user_properties = kept
 
 
 @pytest.fixture

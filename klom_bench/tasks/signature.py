@@ -71,11 +71,11 @@ def signature_of(architecture: Architecture, x: Tensor) -> Signature:
     """The signature of an architecture; x [n, ...] are inputs as models see them."""
     try:
         run = partial(_pass, architecture, x[:POINTS], torch.float64)
-        run(True)
+        first = run(True)
     except Exception:  # it may insist on float32: what else is wrong shows there, too
         run = partial(_pass, architecture, x[:POINTS], torch.float32)
-    first, again = run(True), run(True)
-    same = _same(first.logits, again.logits)
+        first = run(True)
+    same = _same(first.logits, run(True).logits)
     unseeded = first.drawing
     if not same and not unseeded:
         unseeded = ["the model draws from NumPy, random or a generator of its own"]
@@ -151,21 +151,6 @@ def _layers(model: nn.Module) -> dict[str, str]:
             kind = type(module).__name__ if is_torchs else ""
             found[name or "the model"] = f"{kind}({says})"
     return found
-
-
-@torch.no_grad()
-def _train_mode_logits(architecture: Architecture, x: Tensor) -> tuple[Tensor, list[str]]:
-    model, g = new_model(architecture), torch.Generator().manual_seed(1)
-    for p in model.parameters():  # heads may start at zero, and tell nothing then
-        if p.is_floating_point():
-            p.add_(torch.randn(p.shape, generator=g), alpha=STIR)
-    seeded_before_each_pass(model, torch.Generator().manual_seed(0))
-    drawing: list[str] = []
-    for name, module in model.named_modules():
-        _watch(name, module, drawing)
-    with alone_with_randomness(0):
-        z: Tensor = model.train()(x)
-    return z.float(), drawing
 
 
 def _watch(name: str, module: nn.Module, drawing: list[str]) -> None:
