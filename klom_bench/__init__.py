@@ -1,23 +1,65 @@
 """KLOM: does an unlearning method really forget? A pytest plugin and the library below it.
 
-Public names are resolved on first use, because every pytest run of an environment imports
-this package and must not pay for NumPy and torch.
+What a test file, a conftest.py or a method needs is imported from here. Public names are resolved
+on first use, because every pytest run of an environment imports this package and must not pay for
+NumPy and torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from klom_bench.ensemble.losses import cross_entropy as cross_entropy
+    from klom_bench.ensemble.losses import kl as kl
+    from klom_bench.ensemble.points import Points as Points
+    from klom_bench.ensemble.training import Recipe as Recipe
+    from klom_bench.ensemble.training import train as train
+    from klom_bench.errors import KlomError as KlomError
+    from klom_bench.methods.descent import Descent as Descent
+    from klom_bench.methods.method import method as method
     from klom_bench.methods.per_model import per_model as per_model
+    from klom_bench.methods.ranges import Choice as Choice
+    from klom_bench.methods.ranges import Range as Range
     from klom_bench.metrics.klom import klom as klom
     from klom_bench.metrics.margins import margins as margins
+    from klom_bench.models.mlp import mlp as mlp
+    from klom_bench.tasks.data import Data as Data
+    from klom_bench.tasks.task import Task as Task
 
-_HOME = {
-    "klom": "klom_bench.metrics.klom",
-    "margins": "klom_bench.metrics.margins",
-    "per_model": "klom_bench.methods.per_model",
+_HOMES = {
+    "ensemble.losses": ("cross_entropy", "kl"),
+    "ensemble.points": ("Points",),
+    "ensemble.training": ("Recipe", "train"),
+    "errors": ("KlomError",),
+    "methods.descent": ("Descent",),
+    "methods.method": ("method",),
+    "methods.per_model": ("per_model",),
+    "methods.ranges": ("Choice", "Range"),
+    "metrics.klom": ("klom",),
+    "metrics.margins": ("margins",),
+    "models.mlp": ("mlp",),
+    "tasks.data": ("Data",),
+    "tasks.task": ("Task",),
 }
-__all__ = ["klom", "margins", "per_model"]
+_HOME = {name: f"klom_bench.{home}" for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "Choice",
+    "Data",
+    "Descent",
+    "KlomError",
+    "Points",
+    "Range",
+    "Recipe",
+    "Task",
+    "cross_entropy",
+    "kl",
+    "klom",
+    "margins",
+    "method",
+    "mlp",
+    "per_model",
+    "train",
+]
 __version__ = "0.1.0"
 
 

@@ -6,7 +6,15 @@ from difflib import get_close_matches
 
 
 class KlomError(Exception):
-    """Something that the user can put right; the message says what to do, no traceback needed."""
+    """Something that the user can put right; the message says what to do, no traceback needed.
+
+    Example:
+        >>> from klom_bench import Descent
+        >>> Descent(max_norm=-1.0)
+        Traceback (most recent call last):
+            ...
+        klom_bench.errors.KlomError: max_norm must be a norm, or 0 for none; got -1.0
+    """
 
 
 class KlomWarning(UserWarning):

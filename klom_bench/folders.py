@@ -1,5 +1,6 @@
 """Where things lie that nobody named, and names with a `~`; imports nothing heavy."""
 
+import os
 from pathlib import Path
 
 from klom_bench.errors import KlomError
@@ -24,3 +25,12 @@ def cache_folder(instead: str) -> Path:
         return user_cache_path("klom-bench")
     except (RuntimeError, KeyError, OSError) as error:
         raise KlomError(f"there is no home folder to keep anything in: {instead}") from error
+
+
+def store_root(named: Path | None, flag: str) -> Path:
+    """Where the store lies: the folder named with this flag, else $KLOM_STORE, else the cache."""
+    if named is not None:
+        return expanded(named, flag)
+    if variable := os.environ.get("KLOM_STORE"):
+        return expanded(variable, "$KLOM_STORE")
+    return cache_folder(f"name a store with {flag} or $KLOM_STORE")

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class ForgetSet:
     train_points: int
     given: np.ndarray
 
-    @property
+    @cached_property
     def retain(self) -> np.ndarray:
         """The other train points, sorted: int64 [train_points - size]."""
         return np.setdiff1d(np.arange(self.train_points), self.indices)
@@ -33,10 +34,6 @@ class ForgetSet:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __bool__(self) -> bool:
-        """True: it is a forget set even where its indices are not known."""
-        return True
-
 
 def sha256_of(indices: np.ndarray) -> str:
     """Hash of indices, the same on every machine."""
@@ -45,6 +42,10 @@ def sha256_of(indices: np.ndarray) -> str:
 
 def checked_forget_set(name: str, indices: Any, train_points: int) -> ForgetSet:
     """A ForgetSet, or ValueError: empty, not integers, repeated, out of range, nothing retained."""
+    if isinstance(indices, ForgetSet):  # checked before
+        if (indices.name, indices.train_points) == (name, train_points):
+            return indices
+        indices = indices.given
     found = np.asarray(indices)
     if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
         raise ValueError(

@@ -7,13 +7,13 @@ import numpy as np
 
 from klom_bench import __version__
 from klom_bench.errors import KlomError
+from klom_bench.files.margins import WHOLE, LooseMargins
 from klom_bench.forget_set import ForgetSet, checked_forget_set
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.far import far_members
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.summary import SPLITS, Summary, plain, summarise
-from klom_bench.store.margin_files import WHOLE, LooseMargins
 
 FEW = 20
 KNOWN = {50_000: "CIFAR-10", 44_200: "Living-17"}
@@ -36,18 +36,11 @@ class Score:
 
     def as_json(self) -> dict[str, Any]:
         """One plain JSON object; null where there is no number."""
-        est = self.estimator
         return {
             "schema": 1,
             "version": __version__,
             "members": {"oracle": self.oracles, "unlearned": self.members},
-            "estimator": {
-                "name": est.name,
-                "direction": est.direction,
-                "bins": est.bins,
-                "eps": est.eps,
-                "clip": est.clip,
-            },
+            "estimator": self.estimator.as_json(),
             "forget_set_sha256": self.forget_set.sha256 if self.forget_set else None,
             "points": self.points,
             "scores": {split: s.as_json() for split, s in self.scores.items()},

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from klom_bench.cell.cell import Cell
     from klom_bench.plugin.fixtures import Conformance, KlomTest
-    from klom_bench.record import Cell
 
 
 def test_klom(klom_cell: "Cell", klom: "KlomTest") -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from klom_bench.harness import measure
+from klom_bench.cell.cell import Cell
+from klom_bench.cell.measure import measure
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.metrics.estimators import ESTIMATORS
-from klom_bench.record import Cell
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 
@@ -26,9 +26,10 @@ def all_of_torch():
 
 
 @pytest.fixture(scope="session")
-def small_store(tmp_path_factory) -> Path:
+def small_store(tmp_path_factory, worker_id) -> Path:
     """A store that all tests share; they ask for few members, so little is ever trained."""
-    return tmp_path_factory.mktemp("store")
+    of_all_workers = tmp_path_factory.getbasetemp().parent if worker_id != "master" else None
+    return (of_all_workers or tmp_path_factory.getbasetemp()) / "small_store"
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def cell():
         return Cell(
             task=task,
             method=method,
-            settings=method.settings(given, {}),
+            hyperparameters=method.values(given, {}),
             forget_set=task.forget_set(forget_set),
             members=members,
             oracles=oracles or members,

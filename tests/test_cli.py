@@ -15,9 +15,9 @@ import torch
 from slow_klom import SLOW
 
 from klom_bench import cli, klom
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 CPU = torch.device("cpu")
 FORGET = DIGITS.forget_set("forget_set_5")
@@ -312,8 +312,9 @@ def test_unsorted_indices_and_arrays_of_forget_points_go_together(run, tmp_path)
         for part, array in train.items():
             np.save(tmp_path / side / f"{part}.npy", array)
     np.save(tmp_path / "f.npy", given)
-    out = run("score", tmp_path / "a", tmp_path / "b", "--forget-indices", tmp_path / "f.npy",
-              "--json")[1]  # fmt: skip
+    out = run(
+        "score", tmp_path / "a", tmp_path / "b", "--forget-indices", tmp_path / "f.npy", "--json"
+    )[1]
     expected = klom(ORACLE, UNLEARNED)[F].mean()
     assert json.loads(out)["scores"]["forget"]["mean"] == pytest.approx(expected, abs=1e-12)
 
@@ -451,8 +452,8 @@ def test_json_of_very_few_models(run, tmp_path, n):
 
 
 def test_train_is_what_pytest_would_train(trained, small_store):
-    Store(small_store).complete(ORACLES, 3, CPU)
-    mine, theirs = (Store(s).margins(ORACLES, 3) for s in (trained, small_store))
+    Store(small_store).complete([(ORACLES, 3)], CPU)
+    mine, theirs = (Store(s).held(ORACLES).margins(3, CPU) for s in (trained, small_store))
     assert np.array_equal(mine, theirs)
 
 
@@ -461,9 +462,19 @@ def test_shards_train_each_pack_once(run, tmp_path):
     for i in range(3):
         before = len(list(tmp_path.rglob("sd_*")))
         code, out, _ = run(
-            "train", "digits", "--forget-set", "5", "--models", "30", "--oracles", "5",
-            "--shard", f"{i}/3", "--store", tmp_path,
-        )  # fmt: skip
+            "train",
+            "digits",
+            "--forget-set",
+            "5",
+            "--models",
+            "30",
+            "--oracles",
+            "5",
+            "--shard",
+            f"{i}/3",
+            "--store",
+            tmp_path,
+        )
         assert code == 0
         trained.append(len(list(tmp_path.rglob("sd_*"))) - before)
     assert trained == [25, 5, 5]  # packs of 25: originals 0-24, 25-29, oracles 0-4
@@ -497,7 +508,7 @@ def test_verify_of_a_sound_store(run, trained):
     found = json.loads(run("verify", "--store", trained, "--json")[1])
     assert found["ok"] is True
     sanity = found["ensembles"][1]["sanity"]
-    a, b = (Store(trained).margins(e, N) for e in (ORIGINALS, ORACLES))
+    a, b = (Store(trained).held(e).margins(N, CPU) for e in (ORIGINALS, ORACLES))
     points = klom(b, a)
     assert sanity["forget"] == pytest.approx(points[FORGET.indices].mean())
     assert sanity["shift"] == pytest.approx(
@@ -530,9 +541,18 @@ def test_verify_finds_what_was_altered(run, store, file, spoil, message):
 
 def published(store, tmp_path, run, layout="card"):
     code, out, _ = run(
-        "export", tmp_path / "out", "digits", "--forget-set", "5", "--models", N,
-        "--layout", layout, "--store", store,
-    )  # fmt: skip
+        "export",
+        tmp_path / "out",
+        "digits",
+        "--forget-set",
+        "5",
+        "--models",
+        N,
+        "--layout",
+        layout,
+        "--store",
+        store,
+    )
     assert code == 0, out
     return tmp_path / "out"
 
@@ -542,15 +562,31 @@ def test_an_export_is_a_store_with_the_same_margins(run, store, tmp_path, layout
     out = published(store, tmp_path, run, layout)
     for ensemble in (ORIGINALS, ORACLES):
         mine, theirs = Store(store), Store(out, "error")
-        assert np.array_equal(mine.margins(ensemble, N), theirs.margins(ensemble, N))
-        for a, b in zip(mine.states(ensemble, N), theirs.states(ensemble, N), strict=True):
+        assert np.array_equal(
+            mine.held(ensemble).margins(N, CPU), theirs.held(ensemble).margins(N, CPU)
+        )
+        for a, b in zip(
+            mine.held(ensemble).states(N), theirs.held(ensemble).states(N), strict=True
+        ):
             assert all(torch.equal(a[key], b[key]) for key in a)
     assert run("verify", "--store", out)[0] == 0
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
-    assert "0 files written" in run(
-        "export", out, "digits", "--forget-set", "5", "--models", N, "--layout", layout,
-        "--store", store,
-    )[1]  # fmt: skip
+    assert (
+        "0 files written"
+        in run(
+            "export",
+            out,
+            "digits",
+            "--forget-set",
+            "5",
+            "--models",
+            N,
+            "--layout",
+            layout,
+            "--store",
+            store,
+        )[1]
+    )
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
 
 
@@ -559,9 +595,10 @@ def test_exports_have_the_published_names_and_shapes(run, store, tmp_path):
     names = {p.relative_to(card).as_posix() for p in card.rglob("*_3*")}
     folder = "oracles/DIGITS/forget_set_5"
     assert {
-        f"{folder}/sd_3____epoch_19.pt", f"{folder}/train_logits_3.pt",
+        f"{folder}/sd_3____epoch_19.pt",
+        f"{folder}/train_logits_3.pt",
         f"{folder}/val_logits_3.pt",
-    } <= names  # fmt: skip
+    } <= names
     state = torch.load(card / folder / "sd_3____epoch_19.pt")
     assert list(state) == ["model.0.weight", "model.0.bias", "model.2.weight", "model.2.bias"]
     assert torch.load(card / folder / "train_logits_3.pt").shape == (1438, 10)
@@ -755,16 +792,19 @@ def test_nothing_is_exported_into_an_ensemble_of_ours(run, store, tmp_path):
     )
     assert code == 1
     assert "belongs to an ensemble that is trained here: export into another folder" in err
-    assert [p for p in sorted(target.rglob("*")) if p.is_file() and "DIGITS" in p.parts
-            and "forget_set_indices" not in p.parts] == [
-        p for p in before if p.is_file()]  # fmt: skip
+    assert [
+        p
+        for p in sorted(target.rglob("*"))
+        if p.is_file() and "DIGITS" in p.parts and "forget_set_indices" not in p.parts
+    ] == [p for p in before if p.is_file()]
 
 
 def test_text_goes_to_terminals_that_know_no_greek(trained):
     done = subprocess.run(
         [sys.executable, "-m", "klom_bench.cli", "list", "--store", str(trained)],
-        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, capture_output=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -818,8 +858,19 @@ def test_the_installed_command_and_a_closed_pipe(trained):
 
 
 def test_ctrl_c_ends_training_with_130_and_the_next_call_goes_on(tmp_path, run):
-    args = [sys.executable, "-m", "klom_bench.cli", "train", "digits", "--forget-set", "5",
-            "--models", "75", "--store", str(tmp_path)]  # fmt: skip
+    args = [
+        sys.executable,
+        "-m",
+        "klom_bench.cli",
+        "train",
+        "digits",
+        "--forget-set",
+        "5",
+        "--models",
+        "75",
+        "--store",
+        str(tmp_path),
+    ]
     process = subprocess.Popen(args, stderr=subprocess.PIPE, text=True, env={**os.environ})
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("sd_*")) and time.monotonic() < deadline:

@@ -3,8 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from klom_bench.cell.gates import (
+    Gate,
+    check_names,
+    checked_limits,
+    checked_table,
+    limits_for,
+    overall,
+)
 from klom_bench.errors import KlomError
-from klom_bench.gates import Gate, check_names, checked_limits, checked_table, limits_for, overall
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.report.failure import failure
 

@@ -9,18 +9,25 @@ import pytest
 import torch
 
 from klom_bench import klom
+from klom_bench.cell.measure import measure
+from klom_bench.cell.record import as_json
+from klom_bench.cell.unlearning import Unlearning
 from klom_bench.errors import KlomError
-from klom_bench.harness import measure
 from klom_bench.methods import BUILT_IN
 from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.report.failure import failure
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 
+CPU = torch.device("cpu")
+
 
 def test_a_record_is_what_its_margins_say(measured, cell, small_store):
     record, store, asked = measured("do_nothing"), Store(small_store), cell("do_nothing")
-    oracle, original = store.margins(asked.oracle_id, 4), store.margins(asked.original_id, 4)
+    oracle, original = (
+        store.held(asked.oracle_id).margins(4, CPU),
+        store.held(asked.original_id).margins(4, CPU),
+    )
     np.testing.assert_allclose(record.points, klom(oracle, original), atol=1e-9)
     forget = DIGITS.forget_set("forget_set_3").indices
     retain = [i for i in range(1438) if i not in set(forget)]
@@ -52,7 +59,7 @@ def test_progress_of_unlearning_adds_up(cell, small_store, given):
 
 def test_unequal_numbers_are_allowed(measured):
     record = measured("do_nothing", members=3, oracles=8)
-    assert record.as_json()["members"] == {"oracle": 8, "unlearned": 3}
+    assert as_json(record)["members"] == {"oracle": 8, "unlearned": 3}
 
 
 def test_retraining_costs_what_retraining_costs(measured):
@@ -71,31 +78,38 @@ def test_members_do_not_depend_on_how_many_there_are(cell, small_store):
     """Unlearned members 0..3 are the same among 4 and among 30, in other packs."""
 
     def unlearned(members):
-        from klom_bench.harness import Run
-
         asked = cell("random_label", members=members)
-        states = Store(small_store).states(asked.original_id, members)
-        run = Run(asked, states, list(range(members)), {})
+        states = Store(small_store).held(asked.original_id).states(members)
+        run = Unlearning(asked, states, range(members), {})
         for _ in run.epochs():
             pass
         return run.logits(run.epoch)
 
-    Store(small_store).complete(cell("ga").original_id, 30, torch.device("cpu"))
+    Store(small_store).complete([(cell("ga").original_id, 30)], torch.device("cpu"))
     assert torch.equal(unlearned(30)[:4], unlearned(4))
 
 
 def test_json_is_plain_and_whole(measured):
     record = measured("ga", lr=0.3)
-    content = json.loads(json.dumps(record.as_json(), allow_nan=False))
+    content = json.loads(json.dumps(as_json(record), allow_nan=False))
     assert content["schema"] == 1
     assert content["hyperparameters"] == {
-        "lr": 0.3, "epochs": 5, "batch_size": 64, "optimizer": "sgd", "schedule": "constant",
-        "max_norm": 0.0, "freeze_batchnorm": False,
-    }  # fmt: skip
+        "lr": 0.3,
+        "epochs": 5,
+        "batch_size": 64,
+        "optimizer": "sgd",
+        "schedule": "constant",
+        "max_norm": 0.0,
+        "freeze_batchnorm": False,
+    }
     assert (content["setting"], content["tuning"], content["earlier"]) == ("", None, [])
     assert content["estimator"] == {
-        "name": "default", "direction": "oracle || unlearned", "bins": 18, "eps": 1e-5, "clip": None,
-    }  # fmt: skip
+        "name": "default",
+        "direction": "oracle || unlearned",
+        "bins": 18,
+        "eps": 1e-5,
+        "clip": None,
+    }
     for key in ("accuracy", "accuracy_do_nothing", "accuracy_oracle", "seconds", "relative_cost"):
         assert content[key] == getattr(record, key)
     assert content["accuracy"] != content["accuracy_oracle"]
@@ -257,7 +271,7 @@ def test_a_minority_of_wrecked_members_shows_in_the_reverse(measured):
 
 def test_the_reverse_is_that_of_the_margins(measured, cell, small_store):
     record, store, asked = measured("do_nothing"), Store(small_store), cell("do_nothing")
-    pair = (store.margins(i, 4) for i in (asked.oracle_id, asked.original_id))
+    pair = (store.held(i).margins(4, CPU) for i in (asked.oracle_id, asked.original_id))
     _, reverse = klom_and_reverse(*pair)
     assert record.reverse["val"].mean == pytest.approx(reverse[1438:].mean())
     assert record.reverse["val"].mean != pytest.approx(record.scores["val"].mean)
@@ -271,7 +285,7 @@ def test_accuracies_are_those_of_the_models(measured, cell, small_store):
         (asked.oracle_id, record.accuracy_oracle),
     ):
         right = []
-        for state in store.states(ensemble, 4):
+        for state in store.held(ensemble).states(4):
             net = DIGITS.architecture()
             net.load_state_dict(state)
             right.append((net(x).argmax(1) == y).numpy())
@@ -283,8 +297,8 @@ def test_another_seed_is_another_ensemble(cell, small_store, measured):
     first, other = cell("ga"), replace(cell("ga"), seed=1)
     store = Store(small_store)
     for asked in (first, other):
-        store.complete(asked.original_id, 4, asked.device)
-    a, b = (store.margins(asked.original_id, 4) for asked in (first, other))
+        store.complete([(asked.original_id, 4)], asked.device)
+    a, b = (store.held(asked.original_id).margins(4, CPU) for asked in (first, other))
     assert store.folder(other.original_id).relative_to(store.root).parts[0] == "seed_1"
     assert not np.isclose(a, b).all(1).any()
 
@@ -322,3 +336,19 @@ def test_an_exception_of_a_method_is_its_own(measured):
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         measured(broken)
+
+
+def test_each_ensemble_is_looked_up_once(cell, small_store):
+    """What is complete is handed on: nothing is read again from the folders of others."""
+
+    class Counting(Store):
+        def held(self, ensemble):
+            seen.append(ensemble.label)
+            return super().held(ensemble)
+
+    seen = []
+    asked, store = cell("ga", members=4), Counting(small_store)
+    measure(asked, store)
+    seen.clear()
+    measure(asked, store)
+    assert sorted(seen) == ["oracles of forget_set_3", "originals of digits"]

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from klom_bench.cell.cell import Cell
+from klom_bench.cell.measure import measure
 from klom_bench.ensemble.training import Recipe
-from klom_bench.harness import measure
 from klom_bench.methods import BUILT_IN
-from klom_bench.methods.method import method_of
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.margins import margins
 from klom_bench.models.resnet9 import resnet9
-from klom_bench.record import Cell
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
+from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.images import normalised
 from klom_bench.tasks.task import Data, Task
 
@@ -42,14 +41,22 @@ TASK = Task(
     folder="MINI",
     architecture=partial(resnet9, classes=3, width=4),
     recipe=Recipe(
-        epochs=3, batch_size=16, lr=0.1, peak_epoch=1, mixed_precision=True, flip=True,
-        translate=2, cutout=8, label_smoothing=0.1, undecayed_norm=True,
+        epochs=3,
+        batch_size=16,
+        lr=0.1,
+        peak_epoch=1,
+        mixed_precision=True,
+        flip=True,
+        translate=2,
+        cutout=8,
+        label_smoothing=0.1,
+        undecayed_norm=True,
     ),
     load=load,
     train_points=66,
     forget_sets={"forget_set_1": lambda: np.arange(9)},
     pack=1,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +65,18 @@ def store(tmp_path_factory):
 
 
 def cell(name, **given):
-    method = method_of(name, BUILT_IN[name])
+    method = BUILT_IN[name]
     return Cell(
-        task=TASK, method=method, settings=method.settings(given, {}),
-        forget_set=TASK.forget_set("forget_set_1"), members=3, oracles=3, seed=0,
-        estimator=ESTIMATORS["default"], device=CPU,
-    )  # fmt: skip
+        task=TASK,
+        method=method,
+        hyperparameters=method.values(given, {}),
+        forget_set=TASK.forget_set("forget_set_1"),
+        members=3,
+        oracles=3,
+        seed=0,
+        estimator=ESTIMATORS["default"],
+        device=CPU,
+    )
 
 
 def timed(unlearn):
@@ -82,7 +95,7 @@ DATAMODELS = {"dm_direct", "dmm"}  # halves of so few points train nothing: refu
 
 @pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in CLASS_WISE | DATAMODELS])
 def test_every_method_runs(store, name):
-    known = method_of(name, BUILT_IN[name]).hyperparameters
+    known = BUILT_IN[name].hyperparameters
     lr = {"lr": 0.01} if "lr" in known else ON_SMALL.get(name, {})
     record = measure(cell(name, **lr), store, timed)
     assert np.isfinite(record.points).all()
@@ -91,11 +104,11 @@ def test_every_method_runs(store, name):
 
 def test_margins_are_those_of_single_models(store):
     """Each state dict in a plain network, fed with float images normalised by hand."""
-    store.complete(EnsembleId(TASK, "original", 0), 3, CPU)
+    store.complete([(EnsembleId(TASK, "original", 0), 3)], CPU)
     ensemble = EnsembleId(TASK, "original", 0)
-    data, found = TASK.data, store.margins(ensemble, 3)
+    data, found = TASK.data, store.held(ensemble).margins(3, CPU)
     m, s = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    for row, state in zip(found, store.states(ensemble, 3), strict=True):
+    for row, state in zip(found, store.held(ensemble).states(3), strict=True):
         net = TASK.architecture().eval()
         net.load_state_dict(state)
         with torch.no_grad():
@@ -107,8 +120,11 @@ def test_packs_of_one_are_as_packs_of_three(store, tmp_path):
     """Up to rounding: three at once are stacked layer by layer."""
     other = Store(tmp_path)
     three = EnsembleId(replace(TASK, pack=3), "original", 0)
-    other.complete(three, 3, CPU)
-    a, b = store.margins(EnsembleId(TASK, "original", 0), 3), other.margins(three, 3)
+    other.complete([(three, 3)], CPU)
+    a, b = (
+        store.held(EnsembleId(TASK, "original", 0)).margins(3, CPU),
+        other.held(three).margins(3, CPU),
+    )
     np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2)
 
 

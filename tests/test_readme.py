@@ -36,9 +36,11 @@ def test_hooks(project):
     conftest = block("pytest_klom_forget_sets") + "\n" + task[task.index("def ") :]
     for task, forget_set in (("digits", "my_set"), ("blobs", "first_ten")):
         result = project(
-            "--klom-method=ga", f"--klom-task={task}", f"--klom-forget-set={forget_set}",
+            "--klom-method=ga",
+            f"--klom-task={task}",
+            f"--klom-forget-set={forget_set}",
             conftest=conftest,
-        )  # fmt: skip
+        )
         result.assert_outcomes(passed=1)
 
 
@@ -56,9 +58,9 @@ def test_gates(project):
 
 def test_names_every_option_and_method():
     from klom_bench.methods import BUILT_IN
-    from klom_bench.plugin.options import _HELP
+    from klom_bench.plugin.options import OPTIONS
 
-    for name in (*_HELP, "plan", "list", "save_baseline"):
+    for name in (*OPTIONS, "plan", "list", "save_baseline"):
         assert f"--klom-{name.replace('_', '-')}" in TEXT
     for name in BUILT_IN:
         assert f"`{name}`" in TEXT

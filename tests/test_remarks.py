@@ -13,11 +13,17 @@ def record(forget=3.0, retain=1.0, val=1.0, nothing=(7.0, 1.2, 1.3), floor=0.69,
         return {s: {"p95": v} for s, v in zip(("forget", "retain", "val"), values, strict=True)}
 
     return {
-        "method": "ga", "verdict": "pass", "scores": p95((forget, retain, val)),
-        "do_nothing": p95(nothing), "floor": p95((floor,) * 3), "nowhere": p95((9.3,) * 3),
+        "method": "ga",
+        "verdict": "pass",
+        "scores": p95((forget, retain, val)),
+        "do_nothing": p95(nothing),
+        "floor": p95((floor,) * 3),
+        "nowhere": p95((9.3,) * 3),
         "perfect": p95((floor + 0.12, floor + 0.03, floor + 0.05)),
-        "members": {"oracle": 100, "unlearned": 100}, "estimator": {"name": "default"}, **more,
-    }  # fmt: skip
+        "members": {"oracle": 100, "unlearned": 100},
+        "estimator": {"name": "default"},
+        **more,
+    }
 
 
 def test_a_test_that_passes_is_within_limits():
@@ -65,8 +71,13 @@ def test_nothing_can_be_told_of_few_models():
 
 def test_a_run(project):
     """Ascent that ruins the models, beside one that does next to nothing."""
-    result = project("--klom-method=ga", "--klom-param=lr=1e-6,5", "--klom-forget-set=5",
-                     "--klom-models=40", "--klom-max=val_p95=11.5")  # fmt: skip
+    result = project(
+        "--klom-method=ga",
+        "--klom-param=lr=1e-6,5",
+        "--klom-forget-set=5",
+        "--klom-models=40",
+        "--klom-max=val_p95=11.5",
+    )
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [

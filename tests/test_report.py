@@ -20,8 +20,9 @@ def made(project, pytester):
 
 
 def test_every_score_is_in_its_place(made, capsys):
-    path = made("--klom-method=ga,oracle_matching", "--klom-param=ga.lr=0.1,0.3",
-                "--klom-forget-set=1,3")  # fmt: skip
+    path = made(
+        "--klom-method=ga,oracle_matching", "--klom-param=ga.lr=0.1,0.3", "--klom-forget-set=1,3"
+    )
     capsys.readouterr()
     assert main(["report", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -30,8 +31,12 @@ def test_every_score_is_in_its_place(made, capsys):
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
     assert table[0] == ["method", "set 1", "set 3", "cost"]
     assert [row[0] for row in table[2:]] == [
-        "floor", "`do_nothing`", "`ga lr=0.1`", "`ga lr=0.3`", "`oracle_matching*`",
-    ]  # fmt: skip
+        "floor",
+        "`do_nothing`",
+        "`ga lr=0.1`",
+        "`ga lr=0.3`",
+        "`oracle_matching*`",
+    ]
     records = [b["extra_info"]["klom"] for b in json.loads(path.read_text())["benchmarks"]]
     for record in records:
         mark = "*" if record["method"] == "oracle_matching" else ""
@@ -41,9 +46,10 @@ def test_every_score_is_in_its_place(made, capsys):
         p95 = [record["scores"][split]["p95"] for split in ("forget", "retain", "val")]
         assert [float(v) for v in cell.split("/")] == [round(v, 1) for v in p95]
         costs = [
-            r["relative_cost"]["examples"] for r in records
+            r["relative_cost"]["examples"]
+            for r in records
             if (r["method"], r["setting"]) == (record["method"], record["setting"])
-        ]  # fmt: skip
+        ]
         assert row[-1] == f"{sum(costs) / 2:.0%}"
 
 
@@ -58,8 +64,12 @@ def test_what_was_not_measured_is_not_there(made, capsys):
 
 
 def test_what_failed_is_told_from_what_does_not_apply(made, capsys):
-    path = made("--klom-method=ssd,unsir,dm_direct", "--klom-forget-set=3,class_9",
-                "--klom-param=ssd.alpha=9.99", "--klom-param=dm_direct.subsets=25")  # fmt: skip
+    path = made(
+        "--klom-method=ssd,unsir,dm_direct",
+        "--klom-forget-set=3,class_9",
+        "--klom-param=ssd.alpha=9.99",
+        "--klom-param=dm_direct.subsets=25",
+    )
     capsys.readouterr()
     assert main(["report", str(path)]) == 0
     lines = {

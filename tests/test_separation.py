@@ -1,6 +1,7 @@
-"""The claim the project rests on, at full size: N = 100, the real task, all ten forget sets.
+"""The claim the project rests on, at full size: N = 100, the real task.
 
-Doing nothing is told from forgetting, and retraining scores what a perfect unlearner scores.
+Doing nothing is told from forgetting, and retraining scores what a perfect unlearner scores; the
+gates of `.ci/run` hold both on more forget sets.
 """
 
 import numpy as np
@@ -11,8 +12,6 @@ from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 
 N = 100
-INFLUENTIAL = {f"forget_set_{k}" for k in range(4, 10)}
-RANDOM = {"forget_set_2", "forget_set_3"}  # of 50 and 100 points
 
 
 def test_half_a_retraining_comes_near_the_floor(measured):
@@ -26,12 +25,11 @@ def test_half_a_retraining_comes_near_the_floor(measured):
             assert record.scores[split].p95 <= 2 * record.floor[split].p95
 
 
-@pytest.mark.parametrize("forget_set", [f"forget_set_{k}" for k in range(1, 11)])
+@pytest.mark.parametrize("forget_set", ["forget_set_2", "forget_set_5", "forget_set_9"])
 def test_the_benchmark_separates(measured, forget_set, small_store):
     record = measured("retrain", forget_set=forget_set, members=N)
     expected = record.floor["forget"]
-    if forget_set in INFLUENTIAL | RANDOM:
-        assert record.do_nothing["forget"].p95 >= 2 * expected.p95
+    assert record.do_nothing["forget"].p95 >= 2 * expected.p95
     for split in ("retain", "val"):
         assert record.scores[split].mean == pytest.approx(expected.mean, rel=0.15)
     # The range of the mean over this many points, wide enough to hold for ten sets on any CPU.

@@ -1,20 +1,20 @@
 """The checks: each yields what is wrong, in words; nothing where all is well."""
 
-import dis
 import inspect
-import math
-from collections.abc import Callable, Iterator, Sequence
-from types import CodeType
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.conformance.claims import names, share, source_of
+from klom_bench.conformance.claims import names, share
+from klom_bench.conformance.hyperparameters import is_read, other_values
+from klom_bench.conformance.small_task import MEMBERS, TRIED
 from klom_bench.conformance.subject import Subject
-from klom_bench.conformance.trial import MEMBERS, TRIED, Gradients, Outcome, rows
-from klom_bench.ensemble.switches import NAMES as SWITCHES
+from klom_bench.conformance.watching import Gradients, Outcome, rows
+from klom_bench.methods.descent import NAMES as SWITCHES
+from klom_bench.methods.method import source_of
 
 ROUNDING = 0.01
 """Below this share of what the method changed, another change of margins counts as rounding."""
@@ -35,16 +35,16 @@ def trains_what_it_says(subject: Subject) -> Iterator[str]:
     Other data, so other gradients: a parameter that ends the same was moved by weight decay, by a
     reset or by nothing.
     """
-    claims, settings, trial = subject.claims, subject.settings, subject.trial
-    said = names(claims.trains, trial.network, settings)
-    allowed, trained = said | names(claims.resets, trial.network, settings), said - trial.idle
-    part = share(claims.trains, settings)
+    claims, values, small = subject.claims, subject.hyperparameters, subject.on_task
+    said = names(claims.trains, small.network, values)
+    allowed, trained = said | names(claims.resets, small.network, values), said - small.idle
+    part = share(claims.trains, values)
     changed = {
-        name: _changed(trial.originals, subject.unlearned, name)
-        for name, _ in trial.network.named_parameters()
+        name: _changed(small.originals, subject.first, name)
+        for name, _ in small.network.named_parameters()
     }
-    everything = [range(trial.forget_count)] * len(MEMBERS)
-    other = trial.run(replaced=everything, other_retain=True)
+    everything = [range(small.forget_count)] * len(MEMBERS)
+    other = small.run(replaced=everything, other_retain=True)
     for name, shares in changed.items():
         still = sum(s == 0 for s in shares)
         if name not in allowed and still < len(shares):
@@ -57,7 +57,7 @@ def trains_what_it_says(subject: Subject) -> Iterator[str]:
         elif (
             name in trained
             and part is None
-            and 0 in _changed(other, subject.unlearned, name)
+            and 0 in _changed(other, subject.first, name)
             and not _gradient_differs(subject, name)
         ):
             yield (
@@ -65,7 +65,7 @@ def trains_what_it_says(subject: Subject) -> Iterator[str]:
                 "or a reset alone?)"
             )
     if part is not None:
-        sizes = np.array([trial.originals.states[0][name].numel() for name in changed])
+        sizes = np.array([small.originals.states[0][name].numel() for name in changed])
         whole = sizes @ np.array(list(changed.values())) / sizes.sum()
         if whole.max() > part + 1 / sizes.sum() or whole.min() == 0:
             yield (
@@ -81,11 +81,11 @@ def _gradient_differs(subject: Subject, name: str) -> bool:
     The first steps of Adam move every weight by the learning rate, by the sign of its gradient
     alone, so that other data may well give the same bits.
     """
-    everything = [range(subject.trial.forget_count)] * len(MEMBERS)
+    everything = [range(subject.on_task.forget_count)] * len(MEMBERS)
     mine: Gradients = {}
     others: Gradients = {}
-    subject.trial.run(gradients=mine)
-    subject.trial.run(gradients=others, replaced=everything, other_retain=True)
+    subject.on_task.run(gradients=mine)
+    subject.on_task.run(gradients=others, replaced=everything, other_retain=True)
     pairs = zip(mine.get(name, ()), others.get(name, ()), strict=False)
     different = [a.ne(b).flatten(1).any(1) for a, b in pairs]
     return bool(different) and bool(torch.stack(different).any(0).all())
@@ -93,23 +93,23 @@ def _gradient_differs(subject: Subject, name: str) -> bool:
 
 def every_forget_point_counts(subject: Subject) -> Iterator[str]:
     """Another point in the place of any forget point gives another model, or none does."""
-    trial = subject.trial
-    alone: list[list[int]] = [[], *([i] for i in trial.tried)]
-    margins = trial.run([0] * len(alone), replaced=alone).margins
+    small = subject.on_task
+    alone: list[list[int]] = [[], *([i] for i in small.tried)]
+    margins = small.run([0] * len(alone), replaced=alone).margins
     traces = np.abs(margins[1:] - margins[0]).max(1) / subject.effect
-    silent = [i for i, trace in zip(trial.tried, traces, strict=True) if not trace > TRACE]
+    silent = [i for i, trace in zip(small.tried, traces, strict=True) if not trace > TRACE]
     if subject.claims.see("forget") and silent:
         yield (
             f"{len(silent)} of {TRIED} forget points that were tried leave no trace (the first is "
-            f"number {silent[0] + 1} of {trial.forget_count}): other points in their place give "
+            f"number {silent[0] + 1} of {small.forget_count}): other points in their place give "
             "the same model. The set is cut, or what is learned from it has no gradient. A method "
             "that is not meant to look at it says so in its docstring: `Sees: retain` (or nothing)"
         )
     if not subject.claims.see("forget") and len(silent) < TRIED:
         yield f"forget points leave a trace, but the docstring says `Sees: {subject.claims.sees}`"
     if not subject.claims.see("retain"):
-        other = trial.run(other_retain=True)
-        if not subject.same(other.margins, subject.unlearned.margins):
+        other = small.run(other_retain=True)
+        if not subject.same(other.margins, subject.first.margins):
             yield (
                 f"retain points leave a trace, but the docstring says `Sees: {subject.claims.sees}`"
             )
@@ -126,17 +126,17 @@ def no_validation_point_is_seen(subject: Subject) -> Iterator[str]:
     seen = subject.seen.inputs & (inputs(data.x_val) - inputs(data.x_train))
     if seen:
         yield f"{len(seen)} validation points were given to a model"
-    other, points = subject.trial.run(other_val=True), subject.trial.small.train_points
-    if not subject.same(other.margins[:, :points], subject.unlearned.margins[:, :points]):
+    other, points = subject.on_task.run(other_val=True), subject.on_task.small.train_points
+    if not subject.same(other.margins[:, :points], subject.first.margins[:, :points]):
         yield "other validation points give another model"
 
 
 def the_same_seed_gives_the_same(subject: Subject) -> Iterator[str]:
     """The second run finds the global random states where the first left them."""
-    again = subject.trial.unlearned.margins
-    if not subject.same(again, subject.unlearned.margins):
+    again = subject.on_task.usual.margins
+    if not subject.same(again, subject.first.margins):
         yield (
-            f"margins differ by up to {np.nanmax(np.abs(again - subject.unlearned.margins)):.2g} "
+            f"margins differ by up to {np.nanmax(np.abs(again - subject.first.margins)):.2g} "
             "between two runs: take randomness from model.generator(i), not from torch, NumPy or "
             "random"
         )
@@ -144,15 +144,15 @@ def the_same_seed_gives_the_same(subject: Subject) -> Iterator[str]:
 
 def the_pack_makes_no_difference(subject: Subject) -> Iterator[str]:
     """Members do not depend on those that are computed with them."""
-    alone = np.concatenate([subject.trial.run([i]).margins for i in MEMBERS])
+    alone = np.concatenate([subject.on_task.run([i]).margins for i in MEMBERS])
     full = (MEMBERS * subject.task.pack)[: max(subject.task.pack, len(MEMBERS))]
-    together = subject.trial.run(full).margins[: len(MEMBERS)]
+    together = subject.on_task.run(full).margins[: len(MEMBERS)]
     difference = float(np.abs(alone - together).mean())
     if not difference <= ROUNDING * subject.effect:
         yield (
             f"margins of members that are computed one by one differ from those of {len(full)} "
             f"together by {difference:.2g} in the mean, {difference / subject.effect:.0%} of what "
-            "the method changes: sum losses over members (klom_bench.ensemble.losses), clip "
+            "the method changes: sum losses over members (klom_bench.cross_entropy), clip "
             "gradients member by member, let each draw from its own generator"
         )
 
@@ -160,21 +160,21 @@ def the_pack_makes_no_difference(subject: Subject) -> Iterator[str]:
 def batchnorm_is_treated_as_said(subject: Subject) -> Iterator[str]:
     """`BatchNorm: frozen` leaves the running statistics alone, `updated` does not."""
     said = subject.claims.batchnorm
-    if subject.settings.get("freeze_batchnorm") is True:  # asked for, rather than said
+    if subject.hyperparameters.get("freeze_batchnorm") is True:  # asked for, rather than said
         said = "frozen"
     if not said:
         return
-    for trial in subject.trials:
+    for small in subject.runs:
         statistics = [
-            n for n in trial.network.state_dict() if n.endswith(("running_mean", "running_var"))
+            n for n in small.network.state_dict() if n.endswith(("running_mean", "running_var"))
         ]
         if not statistics:
             continue
-        moved = [n for n in statistics if any(_changed(trial.originals, trial.unlearned, n))]
+        moved = [n for n in statistics if any(_changed(small.originals, small.usual, n))]
         if said == "frozen" and moved:
             yield (
                 f"BatchNorm statistics should be frozen, but {', '.join(moved)} changed on "
-                f"{'a stand-in network' if trial is subject.probe else 'the network'}: "
+                f"{'a stand-in network' if small is subject.probe else 'the network'}: "
                 "call model.eval() before training"
             )
         if said == "updated" and len(moved) < len(statistics):
@@ -185,17 +185,17 @@ def resets_are_whole(subject: Subject) -> Iterator[str]:
     """What is reset does not depend on what was there before."""
     claim = subject.claims.resets
     general = claim == "all" or claim.startswith("last ")  # the probe's names are its own
-    for trial in subject.trials if general else [subject.trial]:
-        reset = names(claim, trial.network, subject.settings)
+    for small in subject.runs if general else [subject.on_task]:
+        reset = names(claim, small.network, subject.hyperparameters)
         if not reset:
             return
         if claim == "all":
-            reset |= set(trial.network.state_dict())
+            reset |= set(small.network.state_dict())
         others = [
             {n: v + 0.5 if n in reset and v.is_floating_point() else v for n, v in state.items()}
-            for state in trial.originals.states
+            for state in small.originals.states
         ]
-        if not subject.same(trial.run(originals=others).margins, trial.unlearned.margins):
+        if not subject.same(small.run(originals=others).margins, small.usual.margins):
             yield (
                 f"`Resets: {claim}`, but what comes out depends on what these "
                 f"parameters were ({', '.join(sorted(reset))}): is there a layer without "
@@ -208,13 +208,13 @@ def every_hyperparameter_is_used(subject: Subject) -> Iterator[str]:
     function = source_of(subject.method.function)
     code = getattr(function, "__code__", None) or type(function).__call__.__code__
     own = inspect.signature(function).parameters
-    for name, value in subject.settings.items():
+    for name, value in subject.hyperparameters.items():
         if name in SWITCHES and name not in own:
             continue  # not the method's doing
-        others = _others(value, subject.method.choices.get(name, ()))
+        others = other_values(value, subject.method.choices.get(name, ()))
         used = any(_makes_a_difference(subject, name, other) for other in others)
         if not isinstance(value, int | float | tuple) or isinstance(value, bool):
-            used = used or _is_read(code, name)
+            used = used or is_read(code, name)
         if not used:
             tried = ", ".join(f"{other!r:.20}" for other in others[:3])
             more = f" ({tried}{', ...' if len(others) > 3 else ''} tried)" if tried else ""
@@ -238,15 +238,16 @@ CHECKS: tuple[Callable[[Subject], Iterator[str]], ...] = (
 
 def complaints(subject: Subject) -> dict[str, list[str]]:
     """What is wrong, by check; empty where the method does what it says."""
-    if subject.method.changes_nothing:
+    if subject.method.traits.changes_nothing:
         wrong = [] if subject.effect < 1e-9 else ["it says `changes_nothing`, and changes margins"]
         return {"it_changes_nothing": wrong} if wrong else {}
-    if not np.isfinite(subject.unlearned.margins).all():
+    if not np.isfinite(subject.first.margins).all():
         return {
             "it_stays_finite": [
-                f"margins are not finite after {subject.unlearned.epochs} epochs on "
-                f"{subject.trial.small.train_points} points with {dict(subject.settings)}: nothing "
-                "can be told of it; try a lower learning rate"
+                f"margins are not finite after {subject.first.epochs} epochs on "
+                f"{subject.on_task.small.train_points} points with "
+                f"{dict(subject.hyperparameters)}: "
+                "nothing can be told of it; try a lower learning rate"
             ]
         }
     if not subject.changed:
@@ -282,40 +283,14 @@ def _changed(before: Outcome, after: Outcome, name: str) -> list[float]:
     return [float(one[name].ne(two[name]).float().mean()) for one, two in pairs]
 
 
-def _others(value: Any, choices: Sequence[Any] = ()) -> list[Any]:
-    """Other values of a hyperparameter; none for one whose values cannot be guessed."""
-    if choices:
-        return [other for other in choices if other != value]
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, int):
-        smaller = [value // 2**k for k in range(1, 12)]  # batch sizes matter below the set's size
-        return [v for v in dict.fromkeys([value + 1, 2 * value, *smaller, 1]) if v != value]
-    if isinstance(value, float):
-        if not value or not math.isfinite(value):
-            return [0.5, 1e-3]
-        return [value * f for f in (2, 0.5, 10, 0.1, 1000, 1e-3, 1e-9)]
-    if isinstance(value, tuple):
-        return [value[1:], value[:-1], ()]
-    return []
-
-
 def _makes_a_difference(subject: Subject, name: str, value: Any) -> bool:
     """On the task's architecture, or on that with BatchNorm."""
-    settings = {**subject.settings, name: value}
-    for trial in subject.trials:
+    values = {**subject.hyperparameters, name: value}
+    for small in subject.runs:
         try:
-            other = trial.run(settings=settings)
+            other = small.run(hyperparameters=values)
         except Exception:
             return True  # the value was read, and refused
-        if not subject.same(other.margins, trial.unlearned.margins):
+        if not subject.same(other.margins, small.usual.margins):
             return True
     return False
-
-
-def _is_read(code: CodeType, name: str) -> bool:
-    """Whether code loads a variable; instructions of Python 3.13 may load two."""
-    loads = (i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD"))
-    return any(
-        name == found or (isinstance(found, tuple) and name in found) for found in loads
-    ) or any(_is_read(inner, name) for inner in code.co_consts if isinstance(inner, CodeType))

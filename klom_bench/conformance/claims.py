@@ -11,7 +11,6 @@
 """
 
 import ast
-import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from typing import Any
 from torch import nn
 
 from klom_bench.errors import KlomError, unknown
+from klom_bench.methods.method import source_of
 
 _LINE = re.compile(
     r"^\s*(Trains|Resets|Sees|BatchNorm|Tried with):\s*(.*?)\.?\s*$", re.MULTILINE | re.IGNORECASE
@@ -45,13 +45,6 @@ class Claims:
     def see(self, points: str) -> bool:
         """Whether forget or retain points make a difference."""
         return points in self.sees.split()
-
-
-def source_of(function: Any) -> Any:
-    """The function that was written: without functools.partial and decorators."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.unwrap(function)
 
 
 def claims_of(function: Any) -> Claims:

@@ -11,24 +11,26 @@ from torch import nn
 
 from klom_bench.conformance.claims import Claims, claims_of, tried_with
 from klom_bench.conformance.probe import probe
-from klom_bench.conformance.trial import MEMBERS, Outcome, Trial, Watch
+from klom_bench.conformance.small_run import SmallRun
+from klom_bench.conformance.small_task import MEMBERS
+from klom_bench.conformance.watching import Outcome, Watch
 from klom_bench.methods.method import Method
 from klom_bench.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A method, its settings (with what it is to be tried with), and the task it is meant for."""
+    """A method, its hyperparameters (with what it is to be tried with), the task it is for."""
 
     method: Method
-    settings: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
     task: Task
     device: torch.device
 
     def __post_init__(self) -> None:
         wanted = tried_with(self.claims.tried_with)
-        settings = self.method.settings({**self.settings, **wanted}, {})
-        object.__setattr__(self, "settings", settings)
+        values = self.method.values({**self.hyperparameters, **wanted}, {})
+        object.__setattr__(self, "hyperparameters", values)
 
     @cached_property
     def claims(self) -> Claims:
@@ -36,49 +38,49 @@ class Subject:
         return claims_of(self.method.function)
 
     @cached_property
-    def trial(self) -> Trial:
+    def on_task(self) -> SmallRun:
         """On the task's own architecture."""
-        return self._trial(self.task.architecture)
+        return self._small_run(self.task.architecture)
 
     @cached_property
-    def probe(self) -> Trial | None:
+    def probe(self) -> SmallRun | None:
         """On a network with BatchNorm and a layer that cannot reset itself.
 
         None where the method cannot run there: it may be made for the task's architecture.
         """
         two = int(self.task.data.y().max()) == 1
-        trial = replace(self._trial(probe(self.task)), third_class=two)
+        small = replace(self._small_run(probe(self.task)), third_class=two)
         try:
-            _ = trial.unlearned
+            _ = small.usual
         except Exception:
             return None
-        return trial
+        return small
 
     @property
-    def trials(self) -> list[Trial]:
+    def runs(self) -> list[SmallRun]:
         """Both, as far as the method runs there."""
-        return [trial for trial in (self.trial, self.probe) if trial]
+        return [run for run in (self.on_task, self.probe) if run]
 
-    def _trial(self, architecture: Callable[[], nn.Module]) -> Trial:
-        return Trial(self.task, self.method, self.settings, self.device, architecture)
+    def _small_run(self, architecture: Callable[[], nn.Module]) -> SmallRun:
+        return SmallRun(self.task, self.method, self.hyperparameters, self.device, architecture)
 
     @cached_property
     def _first(self) -> tuple[Outcome, Watch, list[str]]:
-        inputs = self.trial.small.data.x_val
+        inputs = self.on_task.small.data.x_val
         watch, before = Watch(inputs.shape[1:]), self._shared()
-        outcome = self.trial.run(watch=watch)
+        outcome = self.on_task.run(watch=watch)
         changed = [n for n, t in self._shared().items() if not torch.equal(t, before[n])]
         return outcome, watch, changed
 
     @property
-    def unlearned(self) -> Outcome:
+    def first(self) -> Outcome:
         """The first run; others are compared with it."""
         return self._first[0]
 
     @property
     def changed(self) -> bool:
         """Whether that run changed any parameter, or yielded outputs of its own."""
-        before, after = self.trial.originals.states, self.unlearned.states
+        before, after = self.on_task.originals.states, self.first.states
         same = all(torch.equal(a[n], b[n]) for a, b in zip(before, after, strict=True) for n in a)
         return not same or self.effect > 1e-6
 
@@ -94,13 +96,13 @@ class Subject:
 
     def _shared(self) -> dict[str, torch.Tensor]:
         """Copies of everything that outlives a run, by name."""
-        trial = self.trial
+        on_task = self.on_task
         found = {
             f"{name} of original {i}": tensor.clone()
-            for i, state in zip(MEMBERS, trial.originals.states, strict=True)
+            for i, state in zip(MEMBERS, on_task.originals.states, strict=True)
             for name, tensor in state.items()
         }
-        small, whole = trial.small.data_on(self.device), self.task.data
+        small, whole = on_task.small.data_on(self.device), self.task.data
         for data, of in ((small, "the small task"), (whole, self.task.name)):
             for name in ("x_train", "y_train", "x_val", "y_val"):
                 found[f"{name} of {of}"] = getattr(data, name).clone()
@@ -109,7 +111,7 @@ class Subject:
     @cached_property
     def effect(self) -> float:
         """By how much the method changes margins, in the mean: the scale of all comparisons."""
-        change = np.abs(self.unlearned.margins - self.trial.originals.margins).mean()
+        change = np.abs(self.first.margins - self.on_task.originals.margins).mean()
         return max(float(change), 1e-12)
 
     def same(self, a: np.ndarray, b: np.ndarray) -> bool:

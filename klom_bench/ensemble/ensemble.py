@@ -5,16 +5,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.dropout import active, draw_seed, own_streams, start_pass, use_own_streams
 from klom_bench.ensemble.stacked import LARGE, forward, one_by_one
-
-if TYPE_CHECKING:
-    from klom_bench.ensemble.switches import Switches
 
 Architecture = Callable[[], nn.Module]
 State = Mapping[str, Tensor]
@@ -47,7 +44,7 @@ class Ensemble(nn.Module):
 
     Parameters and buffers have the names that one model gives them, with a leading member
     dimension. torch's optimizers work on it unchanged, since they are elementwise; a loss must be
-    the mean over B *summed* over M (`klom_bench.ensemble.losses`), so that members never mix.
+    the mean over B *summed* over M (`klom_bench.cross_entropy`), so that members never mix.
     `generator(i)` is the random stream of the i-th member held here, `members` their numbers.
     """
 
@@ -87,8 +84,6 @@ class Ensemble(nn.Module):
         self._drops = bool(use_own_streams(self.network, len(states)))
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
         self._apply_network = one_by_one if parameters >= LARGE else forward
-        self.switches: Switches | None = None
-        self.heeded: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.members)

@@ -9,11 +9,25 @@ from klom_bench.ensemble.ensemble import Prepare, as_they_are
 
 
 class Points:
-    """Labelled points x [n, ...], y [n], seen by M members.
+    """Labelled points as M members see them: a method's `forget` and `retain`.
 
-    `indices` [n] or [M, n] (each member its own points) choose from x and y. `seen` counts the
-    examples that one member has been given so far; costs are reckoned with it. `prepare` makes of
-    a batch of x what models see.
+    `seen` counts the examples that one member has been given so far; costs are reckoned with it.
+
+    Args:
+        x: inputs [n, ...] of all train points.
+        y: int64 labels [n].
+        indices: int64 [k], or [M, k] where each member has points of its own.
+        generators: a random stream a member, from which its order is drawn.
+        prepare: makes of a batch of x what models see.
+
+    Example:
+        >>> import torch
+        >>> from klom_bench import Points
+        >>> x, y = torch.arange(10.0).view(10, 1), torch.arange(10) % 2
+        >>> streams = [torch.Generator().manual_seed(i) for i in range(3)]
+        >>> some = Points(x, y, torch.arange(6), streams)
+        >>> [tuple(batch.shape) for batch, _ in some.batches(4)], some.seen
+        ([(3, 4, 1), (3, 2, 1)], 6)
     """
 
     def __init__(

@@ -67,5 +67,5 @@ def side_by_side(work: Callable[[Check], T], count: int, device: torch.device) -
             stop.set()
         failed = [f for f in futures if f in done and f.exception() is not None]
         if failed:
-            raise failed[0].exception() or AssertionError
+            failed[0].result()  # raises
     return [future.result() for future in futures]

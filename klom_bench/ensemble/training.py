@@ -17,14 +17,21 @@ from klom_bench.ensemble.points import Points
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum; the last, ragged batch of an epoch is dropped.
+    """How models are trained: SGD with momentum; the last, ragged batch of an epoch is dropped.
 
-    peak_epoch: the learning rate rises from 0 to `lr` at this epoch and falls to 0 at the end,
-    linearly, step by step; 0: it is constant.
-    undecayed_norm: no weight decay for norm layers.
-    mixed_precision: bfloat16 where there is a GPU.
-    flip, translate, cutout: augmentation of images: mirrored or not; moved by up to so many pixels;
-    a square of so many pixels blanked.
+    Args:
+        epochs, batch_size, lr, momentum, weight_decay, label_smoothing: as in torch.
+        peak_epoch: the learning rate rises from 0 to `lr` at this epoch and falls to 0 at the end,
+            linearly, step by step; 0: it is constant.
+        undecayed_norm: no weight decay for norm layers.
+        mixed_precision: bfloat16 where there is a GPU.
+        flip, translate, cutout: augmentation of images: mirrored or not; moved by up to so many
+            pixels; a square of so many pixels blanked.
+
+    Example:
+        >>> from klom_bench import Recipe
+        >>> Recipe(epochs=5, batch_size=32, lr=0.1).as_json()
+        {'epochs': 5, 'batch_size': 32, 'lr': 0.1, 'momentum': 0.9, 'weight_decay': 0.0005}
     """
 
     epochs: int
@@ -53,7 +60,22 @@ class Recipe:
 
 
 def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
-    """Train all members by the recipe; yields after every epoch."""
+    """Train all members by the recipe.
+
+    Args:
+        model: an `Ensemble`, changed in place.
+        points: what its members see.
+        recipe: how.
+
+    Yields:
+        Nothing, after every epoch; a method that trains afresh passes it on with `yield from`.
+
+    Example:
+        >>> from klom_bench import train
+        >>> def retrain(model, forget, retain, *, task):
+        ...     model.load_states(model.fresh_states())
+        ...     yield from train(model, retain, task.recipe)
+    """
     # The fused kernel would make a member depend on how it is packed (measured).
     optimizer = torch.optim.SGD(
         decay_groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=False

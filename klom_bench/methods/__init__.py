@@ -3,8 +3,8 @@
 from klom_bench.methods.ascent import ga, gda, neggrad_plus
 from klom_bench.methods.baselines import do_nothing, retrain
 from klom_bench.methods.boundary import boundary_shrink
-from klom_bench.methods.descent import finetune, noisy_descent
 from klom_bench.methods.distillation import bad_teacher, scrub
+from klom_bench.methods.finetuning import finetune, noisy_descent
 from klom_bench.methods.freezing import cf_k, eu_k
 from klom_bench.methods.importance import fisher, lfssd, ssd
 from klom_bench.methods.influence import influence
@@ -15,8 +15,8 @@ from klom_bench.methods.relabelling import random_label, salun
 from klom_bench.methods.sparsity import l1_sparse
 
 BUILT_IN = {
-    function.__name__: function
-    for function in (
+    method.name: method
+    for method in (
         do_nothing,
         retrain,
         finetune,

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import Range
 
 
-@gradient_method()
+@method()
 def ga(
     model: Ensemble,
     forget: Points,
@@ -17,14 +19,15 @@ def ga(
     lr: float = 1e-2,
     epochs: int = 5,
     batch_size: int = 64,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Gradient ascent on the forget set: max L_F (Golatkar 2020; Thudi 2022).
 
     Defaults: plain SGD, batch 64, lr and epochs from the middle of the published grid
     lr {1e-5 ... 5e-2} x epochs {1, 3, 5, 7, 10} (data-unlearning-bench).
     """
-    optimizer = optimizer_for(model, lr)
-    for _ in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr)
+    for _ in descent.epochs(optimizer, epochs):
         for x, y in forget.batches(batch_size):
             optimizer.zero_grad()
             (-cross_entropy(model(x), y)).backward()
@@ -32,7 +35,7 @@ def ga(
         yield
 
 
-@gradient_method()
+@method(tune={"ascent_epochs": Range(1, 5, whole=True)})
 def gda(
     model: Ensemble,
     forget: Points,
@@ -43,6 +46,7 @@ def gda(
     ascent_epochs: int = 3,
     forget_batch_size: int = 64,
     batch_size: int = 64,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Ascent, then descent: each epoch max L_F (the first k epochs only), then min L_R.
 
@@ -50,8 +54,8 @@ def gda(
     batch from the published grid lr {5e-3, 1e-3, 5e-4, 5e-5}, epochs {5, 7, 10}, k {3, 5}, forget
     batch {32, 64}; plain SGD.
     """
-    optimizer = optimizer_for(model, lr)
-    for epoch in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr)
+    for epoch in descent.epochs(optimizer, epochs):
         if epoch < ascent_epochs:
             for x, y in forget.batches(forget_batch_size):
                 optimizer.zero_grad()
@@ -64,7 +68,7 @@ def gda(
         yield
 
 
-@gradient_method()
+@method(tune={"alpha": Range(0.5, 0.999, log=False)})
 def neggrad_plus(
     model: Ensemble,
     forget: Points,
@@ -76,14 +80,15 @@ def neggrad_plus(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """NegGrad+: min α L_R - (1 - α) L_F, forget batches cycled (Kurmanji 2023, arXiv 2302.09880).
 
-    Defaults: α .95, lr .01, momentum .9, no weight decay, 10 epochs (METHODS notes).
+    Defaults: α .95, lr .01, momentum .9, no weight decay, 10 epochs, as in its code.
     """
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
+    optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
     forget_batches = forget.cycle(batch_size)
-    for _ in scheduled(model, optimizer, epochs):
+    for _ in descent.epochs(optimizer, epochs):
         for (x_r, y_r), (x_f, y_f) in zip(retain.batches(batch_size), forget_batches, strict=False):
             loss_r, loss_f = cross_entropy(model(x_r), y_r), cross_entropy(model(x_f), y_f)
             optimizer.zero_grad()

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import train
+from klom_bench.methods.method import method
 from klom_bench.tasks.task import Task
 
 
+@method(changes_nothing=True)
 def do_nothing(model: Ensemble, forget: Points, retain: Points) -> Iterator[None]:
     """The original, unchanged: what a failure to forget scores."""
     yield
 
 
-do_nothing.changes_nothing = True  # type: ignore[attr-defined]
-
-
+@method()
 def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> Iterator[None]:
     """Train afresh on R by the task's recipe: an independent second set of oracles.
 

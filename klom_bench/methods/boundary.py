@@ -8,10 +8,12 @@ from torch import Tensor
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import Range
 
 
-@gradient_method()
+@method(tune={"bound": Range(0.01, 2.0)})
 def boundary_shrink(
     model: Ensemble,
     forget: Points,
@@ -23,6 +25,7 @@ def boundary_shrink(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Boundary shrink: cross-entropy on F with the nearest wrong class as the label.
 
@@ -32,8 +35,8 @@ def boundary_shrink(
     Sees: forget.
     """
     f0 = model.clone().eval().requires_grad_(False)
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
-    for _ in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
+    for _ in descent.epochs(optimizer, epochs):
         for x, y in forget.batches(batch_size):
             optimizer.zero_grad()
             cross_entropy(model(x), nearest_wrong(f0, x, y, bound)).backward()

@@ -1,66 +1,119 @@
-"""Methods that only descend on the retain set, and hope that F is forgotten on the way."""
+"""What all methods that follow gradients have in common, and how to switch it."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
-from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.losses import cross_entropy
-from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import clip_gradients, gradient_method, optimizer_for, scheduled
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from klom_bench.ensemble.per_member import per_member
+from klom_bench.errors import KlomError
+
+Factor = Callable[[int, int], float]
+SCHEDULES: dict[str, Factor] = {
+    "constant": lambda t, epochs: 1.0,
+    "linear": lambda t, epochs: 1 - t / epochs,
+    "cosine": lambda t, epochs: (1 + math.cos(math.pi * t / epochs)) / 2,
+}
+"""By how much the learning rate is multiplied in epoch t = 0, 1, ... of so many."""
 
 
-@gradient_method()
-def finetune(
-    model: Ensemble,
-    forget: Points,
-    retain: Points,
-    *,
-    lr: float = 0.01,
-    epochs: int = 10,
-    batch_size: int = 256,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-) -> Iterator[None]:
-    """Fine-tuning: min L_R (Warnecke 2021; Golatkar 2020).
+@dataclass(frozen=True)
+class Descent:
+    """How a method follows gradients.
 
-    Defaults: as in most public comparisons (METHODS notes: lr .01, 10 epochs, batch 256, momentum
-    .9, weight decay 5e-4).
-    Sees: retain.
+    A method that takes `descent: Descent = Descent()`, keyword-only, has each field as a
+    hyperparameter; its defaults are those of that Descent.
+
+    Args:
+        optimizer: the kind; `adam` passes over momentum.
+        schedule: how the learning rate falls over the epochs (`SCHEDULES`); None: the method has
+            no such hyperparameter.
+        max_norm: each member's gradient is scaled down to this norm before a step; 0: as it is.
+        freeze_batchnorm: norm layers use and keep the original's running statistics.
+
+    Raises:
+        KlomError: max_norm is negative.
+
+    Example:
+        >>> from klom_bench import Descent, cross_entropy
+        >>> def ascend(model, forget, retain, *, lr=0.1, epochs=3, descent=Descent(max_norm=1.0)):
+        ...     optimizer = descent.optimizer_for(model, lr)
+        ...     for _ in descent.epochs(optimizer, epochs):
+        ...         for x, y in forget.batches(64):
+        ...             optimizer.zero_grad()
+        ...             (-cross_entropy(model(x), y)).backward()
+        ...             optimizer.step()
+        ...         yield
     """
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
-    for _ in scheduled(model, optimizer, epochs):
-        for x, y in retain.batches(batch_size):
-            optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
-            optimizer.step()
-        yield
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    schedule: Literal["constant", "linear", "cosine"] | None = "constant"
+    max_norm: float = 0.0
+    freeze_batchnorm: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.max_norm >= 0:
+            raise KlomError(f"max_norm must be a norm, or 0 for none; got {self.max_norm}")
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Its fields, as far as they can be set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def optimizer_for(
+        self, model: nn.Module, lr: float, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> torch.optim.Optimizer:
+        """SGD as asked for, or what stands in for it."""
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "adam":
+            optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+            )
+        if self.max_norm:
+            optimizer.register_step_pre_hook(lambda *_: clip_gradients(model, self.max_norm))
+        return optimizer
+
+    def epochs(self, optimizer: torch.optim.Optimizer, epochs: int) -> Iterator[int]:
+        """Epochs 0, 1, ..., with the learning rate of each as the schedule has it."""
+        share = SCHEDULES[self.schedule or "constant"]
+        for t in range(epochs):
+            yield t
+            for group in optimizer.param_groups:
+                group["lr"] *= share(t + 1, epochs) / share(t, epochs) if t + 1 < epochs else 1.0
+
+    @contextmanager
+    def norms_as_asked(self, model: nn.Module) -> Iterator[None]:
+        """Norm layers in eval mode in every pass, if they are to be frozen."""
+        hook = model.register_forward_pre_hook(_freeze) if self.freeze_batchnorm else None
+        try:
+            yield
+        finally:
+            if hook:
+                hook.remove()
 
 
-@gradient_method()
-def noisy_descent(
-    model: Ensemble,
-    forget: Points,
-    retain: Points,
-    *,
-    lr: float = 1e-3,
-    epochs: int = 5,
-    batch_size: int = 256,
-    clip: float = 1.0,
-    sigma: float = 0.01,
-) -> Iterator[None]:
-    """Noisy descent on R: θ ← θ - η (clip(g, C) + σ ε), clipped per model (Chien 2024; Neel 2021).
+NAMES = tuple(field.name for field in fields(Descent))
+CHOICES = {"optimizer": ("sgd", "adam"), "schedule": tuple(SCHEDULES)}
 
-    The noise is added to the gradient, as in the public code. Defaults: C 1, σ .01, lr 1e-3,
-    5 epochs, batch 256 (the public code).
-    Sees: retain.
-    """
-    optimizer = optimizer_for(model, lr)
-    for _ in scheduled(model, optimizer, epochs):
-        for x, y in retain.batches(batch_size):
-            optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
-            clip_gradients(model, clip)
-            for p in model.parameters():
-                if p.grad is not None:
-                    p.grad += sigma * model.noise_like(p)
-            optimizer.step()
-        yield
+
+def _freeze(model: nn.Module, _: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, _NormBase):
+            module.eval()
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, max_norm: float) -> None:
+    """Scale each member's gradient down to this norm where it is longer."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+    scale = (max_norm / norms).clamp(max=1.0)
+    for g in gradients:
+        g.mul_(per_member(scale, g))

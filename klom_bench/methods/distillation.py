@@ -7,10 +7,13 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy, kl
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import ADAM, SHARE, Range
 
 
-@gradient_method()
+# With m = 1 the first forget batch has no gradient, since f is f0 still.
+@method(tune={"alpha": Range(0.01, 10.0), "max_epochs": Range(2, 5, whole=True)})
 def scrub(
     model: Ensemble,
     forget: Points,
@@ -27,6 +30,7 @@ def scrub(
     weight_decay: float = 5e-4,
     decay_epochs: tuple[int, ...] = (3, 5, 9),
     decay: float = 0.1,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """SCRUB: first m epochs max KL(f0 || f) on F; every epoch min γ L_R + α KL(f0 || f) on R.
 
@@ -35,9 +39,9 @@ def scrub(
     momentum .9, weight decay 5e-4, lr x .1 after epochs 3, 5 and 9.
     """
     teacher = model.clone().eval().requires_grad_(False)
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
+    optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(decay_epochs), decay)
-    for epoch in scheduled(model, optimizer, epochs):
+    for epoch in descent.epochs(optimizer, epochs):
         if epoch < max_epochs:
             for x, _ in forget.batches(batch_size):
                 optimizer.zero_grad()
@@ -53,7 +57,7 @@ def scrub(
         yield
 
 
-@gradient_method(optimizer="adam")
+@method(tune={"lr": ADAM, "share": SHARE})
 def bad_teacher(
     model: Ensemble,
     forget: Points,
@@ -64,6 +68,7 @@ def bad_teacher(
     lr: float = 1e-4,
     epochs: int = 1,
     batch_size: int = 256,
+    descent: Descent = Descent(optimizer="adam"),
 ) -> Iterator[None]:
     """Two teachers: min KL(f0 || f) on a part of R, KL(g || f) on F, g a random network.
 
@@ -79,8 +84,8 @@ def bad_teacher(
     is_forget = torch.zeros(len(forget.x), dtype=torch.bool)
     is_forget[forget.indices.flatten()] = True
     both = together(forget, retain, some, is_forget)
-    optimizer = optimizer_for(model, lr)
-    for _ in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr)
+    for _ in descent.epochs(optimizer, epochs):
         for x, forgotten in both.batches(batch_size):
             target = torch.where(forgotten.unsqueeze(-1), random(x), competent(x))
             optimizer.zero_grad()

@@ -7,9 +7,11 @@ from torch import nn
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method
 from klom_bench.errors import KlomError
-from klom_bench.methods.descent import finetune
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.finetuning import finetune
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import Range
 
 
 def last_blocks(network: nn.Module, k: int) -> list[str]:
@@ -20,7 +22,7 @@ def last_blocks(network: nn.Module, k: int) -> list[str]:
     return blocks[-k:]
 
 
-@gradient_method()
+@method(tune={"k": Range(1, 2, whole=True)})
 def cf_k(
     model: Ensemble,
     forget: Points,
@@ -32,6 +34,7 @@ def cf_k(
     batch_size: int = 256,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Catastrophic forgetting of the last k blocks: min L_R over these, all others frozen.
 
@@ -46,12 +49,21 @@ def cf_k(
         if name not in last:
             block.eval().requires_grad_(False)
     yield from finetune(  # SGD passes over what has no gradient
-        model, forget, retain, lr=lr, epochs=epochs, batch_size=batch_size,
-        momentum=momentum, weight_decay=weight_decay,
-    )  # fmt: skip
+        model,
+        forget,
+        retain,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        descent=descent,
+    )
 
 
-@gradient_method()
+@method(
+    tune={"k": Range(1, 2, whole=True), "lr": Range(0.01, 0.3), "epochs": Range(5, 10, whole=True)}
+)
 def eu_k(
     model: Ensemble,
     forget: Points,
@@ -63,6 +75,7 @@ def eu_k(
     batch_size: int = 256,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Exact unlearning of the last k blocks: these anew, then min L_R over them.
 
@@ -81,6 +94,14 @@ def eu_k(
             if name.partition(".")[0] in last:
                 value.copy_(torch.stack([state[name] for state in fresh]))
     yield from cf_k(
-        model, forget, retain, k=k, lr=lr, epochs=epochs, batch_size=batch_size,
-        momentum=momentum, weight_decay=weight_decay,
-    )  # fmt: skip
+        model,
+        forget,
+        retain,
+        k=k,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        descent=descent,
+    )

@@ -9,10 +9,11 @@ from torch import Tensor
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.per_example import Size, Slopes, mean_over_examples
 from klom_bench.ensemble.points import Points
-from klom_bench.methods.method import may_spare_members
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import Range
 
 
-@may_spare_members
+@method(spares_members=True, tune={"alpha": Range(0.5, 100.0), "lam": Range(0.1, 1.0)})
 def ssd(
     model: Ensemble, forget: Points, retain: Points, *, alpha: float = 10.0, lam: float = 1.0
 ) -> Iterator[None]:
@@ -28,7 +29,7 @@ def ssd(
     yield
 
 
-@may_spare_members
+@method(spares_members=True, tune={"alpha": Range(0.5, 100.0), "lam": Range(0.1, 1.0)})
 def lfssd(
     model: Ensemble, forget: Points, retain: Points, *, alpha: float = 10.0, lam: float = 1.0
 ) -> Iterator[None]:
@@ -69,6 +70,7 @@ def dampen(model: Ensemble, i_f: list[Tensor], i_d: list[Tensor], alpha: float, 
         p.copy_(torch.where(f > alpha * d, p * (lam * d / f).clamp(max=1.0), p))
 
 
+@method(tune={"alpha": Range(1e-9, 0.1)})
 def fisher(
     model: Ensemble,
     forget: Points,

@@ -10,13 +10,22 @@ from klom_bench.ensemble.gradient import gradient
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
-from klom_bench.methods.method import may_spare_members
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import Choice, Range
 
 Vector = Sequence[Tensor]
 """One vector a member, in the parameters' shapes [M, ...]."""
 
 
-@may_spare_members
+@method(
+    spares_members=True,
+    tune={
+        "alpha": Range(0.3, 3.0),
+        "damping": Range(1e-4, 0.1),
+        "iterations": Range(3, 9, whole=True),
+        "batch_size": Choice((512,)),
+    },
+)
 def influence(
     model: Ensemble,
     forget: Points,

@@ -9,10 +9,11 @@ from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.gradient import gradient
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method
 from klom_bench.errors import KlomError
-from klom_bench.methods.descent import finetune
-from klom_bench.methods.method import applies_to
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.finetuning import finetune
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import SHARE, Range
 
 
 def kernels(model: Ensemble) -> dict[str, nn.Parameter]:
@@ -27,8 +28,7 @@ def kernels(model: Ensemble) -> dict[str, nn.Parameter]:
     return found
 
 
-@applies_to(conv=True)
-@gradient_method(schedule="cosine")
+@method(conv=True)
 def ct(
     model: Ensemble,
     forget: Points,
@@ -39,6 +39,7 @@ def ct(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(schedule="cosine"),
 ) -> Iterator[None]:
     """Convolution transpose: swap height and width of every conv kernel, then min L_R.
 
@@ -55,13 +56,19 @@ def ct(
                 )
             kernel.copy_(kernel.mT.clone())
     yield from finetune(
-        model, forget, retain, lr=lr, epochs=epochs, batch_size=batch_size,
-        momentum=momentum, weight_decay=weight_decay,
-    )  # fmt: skip
+        model,
+        forget,
+        retain,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        descent=descent,
+    )
 
 
-@applies_to(conv=True)
-@gradient_method()
+@method(conv=True, tune={"share": SHARE, "slow": Range(0.01, 1.0)})
 def msg(
     model: Ensemble,
     forget: Points,
@@ -74,6 +81,7 @@ def msg(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """MSG: draw anew conv weights with the smallest |∇(L_R - L_F)|, then min L_R.
 
@@ -94,9 +102,16 @@ def msg(
         rate = torch.where(mask, 1.0, slow)
         hooks.append(kernel.register_hook(lambda g, rate=rate: g * rate))
     yield from finetune(
-        model, forget, retain, lr=lr, epochs=epochs, batch_size=batch_size,
-        momentum=momentum, weight_decay=weight_decay,
-    )  # fmt: skip
+        model,
+        forget,
+        retain,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        descent=descent,
+    )
     for hook in hooks:
         hook.remove()
 

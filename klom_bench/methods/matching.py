@@ -8,12 +8,14 @@ from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.descent import Descent
 from klom_bench.methods.distillation import together
+from klom_bench.methods.method import method
 from klom_bench.methods.needs import SUBSETS, Datamodels, Oracles
+from klom_bench.methods.ranges import ADAM, Range
 
 
-@gradient_method(optimizer="adam")
+@method(tune={"lr": ADAM, "ratio": Range(1.0, 30.0)})
 def oracle_matching(
     model: Ensemble,
     forget: Points,
@@ -26,6 +28,7 @@ def oracle_matching(
     epochs: int = 10,
     batch_size: int = 512,
     decay: float = 0.95,
+    descent: Descent = Descent(optimizer="adam"),
 ) -> Iterator[None]:
     """Oracle matching (OM), an upper bound: min ‖f(x) - g(x)‖² on F and R', g an oracle.
 
@@ -36,9 +39,10 @@ def oracle_matching(
     |R'| = 5 |F|, 10 epochs, lr x .95, from the ranges of the public codes.
     """
     given = oracles.logits if target == "member" else oracles.mean.expand_as(oracles.logits)
-    yield from match(model, forget, retain, given, ratio, 1, lr, epochs, batch_size, decay)
+    yield from match(model, forget, retain, given, ratio, 1, lr, epochs, batch_size, decay, descent)
 
 
+@method(tune={"ridge": Range(1e-3, 1.0)})
 def dm_direct(
     model: Ensemble,
     forget: Points,
@@ -60,7 +64,14 @@ def dm_direct(
     yield datamodels.subtracted(model, change)
 
 
-@gradient_method(optimizer="adam")
+@method(
+    tune={
+        "lr": ADAM,
+        "ridge": Range(1e-3, 1.0),
+        "ratio": Range(1.0, 30.0),
+        "repeats": Range(1, 10, whole=True),
+    }
+)
 def dmm(
     model: Ensemble,
     forget: Points,
@@ -75,6 +86,7 @@ def dmm(
     epochs: int = 4,
     batch_size: int = 512,
     decay: float = 1.0,
+    descent: Descent = Descent(optimizer="adam"),
 ) -> Iterator[None]:
     """Datamodel matching (DMM): as `oracle_matching`, against what `dm_direct` predicts.
 
@@ -88,7 +100,9 @@ def dmm(
     with evaluating(model):
         f0 = logits(model, forget.x, len(model), forget.prepare)
     g = f0 - change.to(f0)
-    yield from match(model, forget, retain, g, ratio, repeats, lr, epochs, batch_size, decay)
+    yield from match(
+        model, forget, retain, g, ratio, repeats, lr, epochs, batch_size, decay, descent
+    )
 
 
 def removal(datamodels: Datamodels, forget: Points, subsets: int, ridge: float) -> Tensor:
@@ -109,13 +123,14 @@ def match(
     epochs: int,
     batch_size: int,
     decay: float,
+    descent: Descent,
 ) -> Iterator[None]:
     """min ‖f(x) - g(x)‖² on F (`repeats` times) and R', g [M, train points, classes]."""
     some = min(round(ratio * len(forget)), len(retain))
     g = g.to(forget.x.device)
     member = torch.arange(len(model), device=g.device).unsqueeze(1)
-    optimizer = optimizer_for(model, lr)
-    for _ in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr)
+    for _ in descent.epochs(optimizer, epochs):
         both = together(forget, retain, some, torch.arange(len(forget.x)), repeats)
         for x, point in both.batches(batch_size):
             optimizer.zero_grad()

@@ -1,63 +1,81 @@
-"""A method as the harness sees it: a function, its hyperparameters and what else it needs."""
+"""A method as the harness sees it: a function, its hyperparameters, its traits, what it needs."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, get_args, get_origin
 
 from klom_bench.errors import KlomError, unknown
+from klom_bench.methods.descent import CHOICES, NAMES, Descent
+from klom_bench.methods.ranges import Ranges
 
 NEEDS = ("task", "oracles", "datamodels")
-"""Keyword-only parameters that the harness fills in; all others are hyperparameters."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+"""Keyword-only parameters that the harness fills in; others, but `descent`, are hyperparameters."""
 
 
-def applies_to(*, conv: bool = False, class_wise: bool = False) -> Callable[[Function], Function]:
-    """Say of a method that it needs conv layers, or forget sets that are a whole class.
+@dataclass(frozen=True)
+class Traits:
+    """What a method says of itself beside its signature.
 
-    Tests of other tasks or sets are skipped with the reason.
+    Args:
+        conv: it needs conv layers. Tests of other tasks are skipped with the reason.
+        class_wise: it unlearns forget sets that are a whole class only. Others are skipped.
+        spares_members: it may leave some members as they are, though never all.
+        changes_nothing: it is a control, which leaves all as they are.
+        tune: where `klom tune` looks for its hyperparameters.
     """
 
-    def mark(function: Function) -> Function:
-        vars(function).update(needs_conv=conv, class_wise_only=class_wise)
-        return function
-
-    return mark
-
-
-def may_spare_members(function: Function) -> Function:
-    """Say of a method that it may leave some members as they are, though never all."""
-    vars(function)["may_spare_members"] = True
-    return function
+    conv: bool = False
+    class_wise: bool = False
+    spares_members: bool = False
+    changes_nothing: bool = False
+    tune: Ranges = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Method:
-    """hyperparameters: name -> default; inspect.Parameter.empty where a value must be given.
+    """An unlearning method; called like the function that it was made of.
 
-    choices: name -> values, where the annotation is a Literal. needs: of NEEDS. needs_conv,
-    class_wise_only: see `applies_to`; spares_members: `may_spare_members`.
+    hyperparameters: name -> default; inspect.Parameter.empty where a value must be given.
+    choices: name -> values, where there are only so many. needs: of NEEDS.
     """
 
     name: str
-    function: Callable[..., Iterator[Any]]
+    function: Callable[..., Any]
     hyperparameters: Mapping[str, Any]
     choices: Mapping[str, tuple[Any, ...]]
     needs: tuple[str, ...]
-    changes_nothing: bool
-    needs_conv: bool
-    class_wise_only: bool
-    spares_members: bool
+    descends: bool
+    traits: Traits = Traits()
+
+    def __post_init__(self) -> None:
+        vars(self).update(__wrapped__=self.function, __doc__=self.function.__doc__)
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(self, model: Any, forget: Any, retain: Any, **given: Any) -> Any:
+        """What the function gives, with the defaults of this method; `descent` or its fields."""
+        empty = inspect.Parameter.empty
+        values = {n: v for n, v in self.hyperparameters.items() if v is not empty} | given
+        if not self.descends:
+            return self.function(model, forget, retain, **values)
+        fields = {name: values.pop(name) for name in NAMES if name in values}
+        descent = values.setdefault("descent", Descent(**{"schedule": None, **fields}))
+        steps = self.function(model, forget, retain, **values)
+        if not isinstance(steps, Iterator):
+            return steps  # a function that is no generator: the harness says so
+        return _with_norms(descent, model, steps)
 
     @property
     def sees_oracles(self) -> bool:
         """Whether its scores are an upper bound: nobody has oracles where unlearning is needed."""
         return "oracles" in self.needs
 
-    def settings(
-        self, given: Mapping[str, Any], task_defaults: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def values(self, given: Mapping[str, Any], task_defaults: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters: the method's defaults, the task's over them, given ones over both.
 
         KlomError for one that the method does not have, lacks a value, or is of the wrong type.
@@ -80,7 +98,7 @@ class Method:
             raise KlomError(f"{self.name}: {unknown(name, str(value), self.choices[name])}")
         if default is None or default is inspect.Parameter.empty:
             return value
-        if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
+        if isinstance(default, float) and type(value) is int and abs(value) < 2**53:  # exactly
             return float(value)
         if isinstance(default, tuple) and isinstance(value, list):
             return tuple(value)  # as JSON has it
@@ -92,32 +110,147 @@ class Method:
         return value
 
 
-def method_of(name: str, function: Any) -> Method:
+def _with_norms(descent: Descent, model: Any, steps: Iterator[Any]) -> Iterator[Any]:
+    with descent.norms_as_asked(model):
+        yield from steps
+
+
+def method(
+    *,
+    conv: bool = False,
+    class_wise: bool = False,
+    spares_members: bool = False,
+    changes_nothing: bool = False,
+    tune: Ranges | None = None,
+) -> Callable[[Callable[..., Any]], Method]:
+    """Make a method of a generator function, and say of it what `Traits` has.
+
+    A function without traits is a method as it is; a fixture may return either.
+
+    Args:
+        conv, class_wise, spares_members, changes_nothing, tune: see `Traits`.
+
+    Returns:
+        A decorator that gives a `Method`, which is called like the function.
+
+    Raises:
+        KlomError: the function cannot be called as a method.
+
+    Example:
+        >>> from klom_bench import method
+        >>> @method(changes_nothing=True)
+        ... def control(model, forget, retain, *, epochs=1):
+        ...     for _ in range(epochs):
+        ...         yield
+        >>> control.hyperparameters
+        {'epochs': 1}
+    """
+    traits = Traits(conv, class_wise, spares_members, changes_nothing, tune or {})
+
+    def decorate(function: Callable[..., Any]) -> Method:
+        made = method_of(function.__name__, function)
+        for name in traits.tune:
+            if name not in made.hyperparameters:
+                known = made.hyperparameters
+                raise KlomError(f"{made.name}: tune: {unknown('hyperparameter', name, known)}")
+        return replace(made, traits=traits)
+
+    return decorate
+
+
+def method_of(name: str, given: Any) -> Method:
     """The method that a fixture gave; KlomError where it cannot be called as one."""
     shape = f"def {name}(model, forget, retain, *, lr=0.01, ...)"
-    if not callable(function):
+    if isinstance(given, Method):
+        return given if given.name == name else replace(given, name=name)
+    if isinstance(given, partial) and isinstance(given.func, Method) and not given.args:
+        return _with_defaults(replace(given.func, name=name), given.keywords)
+    if not callable(given):
         raise KlomError(
-            f"the fixture {name!r} gave {function!r}, not an unlearning function: "
+            f"the fixture {name!r} gave {given!r}, not an unlearning function: "
             f"return one of the form {shape}"
         )
-    parameters = inspect.signature(function).parameters.values()
+    parameters = inspect.signature(given).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     if len(positional) != 3 or len(positional) + len(keywords) != len(parameters):
         raise KlomError(
-            f"the method {name!r} has the parameters {inspect.signature(function)}; it needs three "
+            f"the method {name!r} has the parameters {inspect.signature(given)}; it needs three "
             f"positional ones, hyperparameters by keyword only, and no *args or **kwargs: {shape}"
         )
+    needs = tuple(n for n in keywords if n in NEEDS)
+    descent = keywords.pop("descent").default if "descent" in keywords else None
+    if descent is not None and not isinstance(descent, Descent):
+        raise KlomError(
+            f"the method {name!r} takes `descent`, which must have a default: "
+            "descent: Descent = Descent()"
+        )
+    own = {n: p for n, p in keywords.items() if n not in NEEDS}
+    if descent and (twice := {*own} & {*NAMES}):
+        raise KlomError(
+            f"the method {name!r} takes `descent`, which has {', '.join(sorted(twice))}: leave "
+            "these out"
+        )
+    choices = {
+        n: get_args(p.annotation) for n, p in own.items() if get_origin(p.annotation) is Literal
+    }
     return Method(
         name=name,
-        function=function,
-        hyperparameters={p.name: p.default for p in keywords if p.name not in NEEDS},
-        choices={
-            p.name: get_args(p.annotation) for p in keywords if get_origin(p.annotation) is Literal
-        },
-        needs=tuple(p.name for p in keywords if p.name in NEEDS),
-        changes_nothing=bool(getattr(function, "changes_nothing", False)),
-        needs_conv=bool(getattr(function, "needs_conv", False)),
-        class_wise_only=bool(getattr(function, "class_wise_only", False)),
-        spares_members=bool(getattr(function, "may_spare_members", False)),
+        function=given,
+        hyperparameters={n: p.default for n, p in own.items()}
+        | (descent.hyperparameters if descent else {}),
+        choices=choices | (CHOICES if descent else {}),
+        needs=needs,
+        descends=descent is not None,
+        traits=_traits(given),
     )
+
+
+def source_of(function: Any) -> Any:
+    """The function that was written: without partial and decorators."""
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.unwrap(function)
+
+
+def _with_defaults(method: Method, given: Mapping[str, Any]) -> Method:
+    """The method with other defaults; what the harness fills in is not for others to give."""
+    values = {n: v for n, v in given.items() if n not in NEEDS}
+    if isinstance(descent := values.pop("descent", None), Descent):
+        values = {**descent.hyperparameters, **values}
+    for name in values:
+        if name not in method.hyperparameters:
+            raise KlomError(
+                f"{method.name}: {unknown('hyperparameter', name, method.hyperparameters)}"
+            )
+    return replace(method, hyperparameters={**method.hyperparameters, **values})
+
+
+def _traits(function: Any) -> Traits:
+    """Those of the method that a function wraps, or those that older code wrote on the function."""
+    while function is not None:
+        if isinstance(function, Method):
+            return function.traits
+        marked = getattr(function, "klom_traits", Traits())
+        if getattr(function, "changes_nothing", False):
+            return replace(marked, changes_nothing=True)
+        if marked != Traits():
+            return marked
+        is_partial = isinstance(function, partial)
+        function = function.func if is_partial else getattr(function, "__wrapped__", None)
+    return Traits()
+
+
+def applies_to(*, conv: bool = False, class_wise: bool = False) -> Callable[[Any], Any]:
+    """Deprecated: `klom_bench.method(conv=..., class_wise=...)` takes its place."""
+    warnings.warn(
+        "applies_to is deprecated: say @klom_bench.method(conv=..., class_wise=...)",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+
+    def mark(function: Any) -> Any:
+        vars(function)["klom_traits"] = Traits(conv=conv, class_wise=class_wise)
+        return function
+
+    return mark

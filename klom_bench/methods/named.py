@@ -15,7 +15,7 @@ def method_named(text: str) -> Method:
     if not colon:
         if text not in BUILT_IN:
             raise KlomError(f"{unknown('method', text, BUILT_IN)}, or FILE.py:FUNCTION")
-        return method_of(text, BUILT_IN[text])
+        return BUILT_IN[text]
     file = Path(path)
     if not file.is_file():
         raise KlomError(f"{text}: there is no file {path}")

@@ -7,12 +7,20 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for
-from klom_bench.methods.method import applies_to
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import ADAM, Range
 
 
-@applies_to(class_wise=True)
-@gradient_method(without=("schedule",), optimizer="adam")
+@method(
+    class_wise=True,
+    tune={
+        "impair_lr": ADAM,
+        "repair_lr": ADAM,
+        "penalty": Range(0.01, 1.0),
+        "noise_lr": Range(0.01, 1.0),
+    },
+)
 def unsir(
     model: Ensemble,
     forget: Points,
@@ -25,6 +33,7 @@ def unsir(
     repair_lr: float = 0.01,
     noise_size: int = 256,
     batch_size: int = 256,
+    descent: Descent = Descent(optimizer="adam", schedule=None),
 ) -> Iterator[None]:
     """UNSIR: learn noise N that maximises the loss of class c, impair on N and R, repair on R.
 
@@ -48,7 +57,7 @@ def unsir(
         (penalty * size - cross_entropy(f0(noise), c)).backward()
         teacher.step()
     for lr, with_noise in ((impair_lr, True), (repair_lr, False)):
-        optimizer = optimizer_for(model, lr)
+        optimizer = descent.optimizer_for(model, lr)
         for x, y in retain.batches(batch_size):
             if with_noise:
                 b = y.shape[1]

@@ -32,10 +32,29 @@ class OneMembersPoints:
 def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
     """Make a method of a function for one model: function(model, forget, retain, *, ...).
 
-    `model` is a plain module of the task's architecture, in train mode; it is changed in place. Its
-    dropout layers draw from the member's own stream.
-    A plain function counts as one epoch; a generator function may yield after every epoch. All
-    members run the same number of epochs. Slower than a method written for the ensemble.
+    Slower than a method written for the ensemble.
+
+    Args:
+        function: `model` is a plain module of the task's architecture, in train mode, changed in
+            place; its dropout layers draw from the member's own stream. `forget` and `retain` give
+            batches x [B, ...], y [B]. A plain function counts as one epoch; a generator function
+            may yield after every epoch, all members equally often.
+
+    Returns:
+        A method, with the function's keyword arguments as hyperparameters.
+
+    Raises:
+        KlomError: when it runs, if members get different numbers of epochs, or the function returns
+            a model instead of changing the one that it was given.
+
+    Example:
+        >>> import torch
+        >>> from klom_bench import per_model
+        >>> @per_model
+        ... def halve(model, forget, retain, *, by=0.5):
+        ...     with torch.no_grad():
+        ...         for p in model.parameters():
+        ...             p.mul_(by)
     """
 
     @functools.wraps(function)

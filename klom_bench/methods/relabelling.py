@@ -10,7 +10,9 @@ from klom_bench.ensemble.gradient import gradient
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import SHARE
 
 
 def wrong(y: Tensor, classes: int, model: Ensemble) -> Tensor:
@@ -19,7 +21,7 @@ def wrong(y: Tensor, classes: int, model: Ensemble) -> Tensor:
     return (y + torch.stack(shift).to(y.device)) % classes
 
 
-@gradient_method()
+@method()
 def random_label(
     model: Ensemble,
     forget: Points,
@@ -30,6 +32,7 @@ def random_label(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Random labels on F, true labels on R (amnesiac; Golatkar 2020, Graves 2021).
 
@@ -37,8 +40,8 @@ def random_label(
     Defaults: lr and epochs from the published ranges lr 1e-4 ... 1e-2, 3 to 10 epochs; momentum
     and weight decay as in training.
     """
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
-    for _ in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
+    for _ in descent.epochs(optimizer, epochs):
         for x, y in forget.batches(batch_size):
             z = model(x)
             optimizer.zero_grad()
@@ -51,7 +54,7 @@ def random_label(
         yield
 
 
-@gradient_method()
+@method(tune={"share": SHARE})
 def salun(
     model: Ensemble,
     forget: Points,
@@ -63,6 +66,7 @@ def salun(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Saliency unlearning: random labels, but only the weights with the largest |∇L_F| may move.
 
@@ -74,7 +78,7 @@ def salun(
     """
     before = [p.detach().clone() for p in model.parameters()]
     masks = salient(model, forget, share, batch_size)
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
+    optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
 
     def step(loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -84,7 +88,7 @@ def salun(
             for p, p0, mask in zip(model.parameters(), before, masks, strict=True):
                 p.copy_(torch.where(mask, p, p0))
 
-    for _ in scheduled(model, optimizer, epochs):
+    for _ in descent.epochs(optimizer, epochs):
         for x, y in forget.batches(batch_size):
             z = model(x)
             step(cross_entropy(z, wrong(y, z.shape[-1], model)))

@@ -7,10 +7,12 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.switches import gradient_method, optimizer_for, scheduled
+from klom_bench.methods.descent import Descent
+from klom_bench.methods.method import method
+from klom_bench.methods.ranges import Range
 
 
-@gradient_method()
+@method(tune={"gamma": Range(1e-6, 1e-2)})
 def l1_sparse(
     model: Ensemble,
     forget: Points,
@@ -22,16 +24,17 @@ def l1_sparse(
     batch_size: int = 256,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    descent: Descent = Descent(),
 ) -> Iterator[None]:
     """Fine-tuning that prunes: min L_R + γ_t |θ|_1, γ_t falling linearly from γ to 0.
 
     γ_t = γ (1 - t / epochs) in epoch t = 0, 1, ...
-    Source: Jia 2023 (arXiv 2304.04934). Defaults: γ 5e-4 as in public code (not checked against
-    the paper), the rest as `finetune`.
+    Source: Jia 2023 (arXiv 2304.04934). Defaults: γ 5e-4 as in public code, the rest as
+    `finetune`.
     Sees: retain.
     """
-    optimizer = optimizer_for(model, lr, momentum, weight_decay)
-    for t in scheduled(model, optimizer, epochs):
+    optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
+    for t in descent.epochs(optimizer, epochs):
         gamma_t = gamma * (1 - t / epochs)
         for x, y in retain.batches(batch_size):
             norm = torch.stack([p.abs().sum() for p in model.parameters()]).sum()

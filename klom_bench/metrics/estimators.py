@@ -1,9 +1,19 @@
 """The settings of the KLOM estimator, and the published ones by name."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from klom_bench.errors import unknown
+
+
+class EstimatorJson(TypedDict):
+    """An estimator in records."""
+
+    name: str
+    direction: str
+    bins: int
+    eps: float
+    clip: float | None
 
 
 @dataclass(frozen=True)
@@ -16,8 +26,8 @@ class Estimator:
       either side, so that a stray unlearned member cannot stretch the bins. `joint`: the range of
       both samples; samples equal to its end are dropped, as in all published codes.
     clip: margins are cut to [-clip, clip] first; `clip_q` says whether q's are, too.
-    eps: q is at least this, `where p > 0` or in `every bin` (there counting an empty bin below
-      the range, as the 2024 code does).
+    eps, least_q: q is at least eps, `where p > 0` or in `every bin` (there counting an empty bin
+      below the range, as the 2024 code does).
     renormalise: p and q are scaled to sum to 1 after the floor.
     Sources: RoyRin/data-unlearning-bench, easydub/EasyDUB-code and the code of arXiv 2410.23232;
     `default`: measured (see README, "How to read the table").
@@ -30,8 +40,18 @@ class Estimator:
     clip: float | None
     clip_q: bool
     eps: float
-    floor: Literal["where p > 0", "every bin"]
+    least_q: Literal["where p > 0", "every bin"]
     renormalise: bool
+
+    def as_json(self) -> EstimatorJson:
+        """What identifies it in records."""
+        return {
+            "name": self.name,
+            "direction": self.direction,
+            "bins": self.bins,
+            "eps": self.eps,
+            "clip": self.clip,
+        }
 
 
 ESTIMATORS = {

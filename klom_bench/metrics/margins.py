@@ -10,11 +10,24 @@ from klom_bench.metrics.arrays import arange, cast, namespace, refuse_odd
 def margins(logits: Any, labels: Any) -> Any:
     """Log-odds of the true class: m = z_y - logsumexp(z_j for j != y).
 
-    logits: [..., points, classes], NumPy array or torch tensor of any device; half precision is
-    computed in float32, whole numbers in float64. labels: integers [points]. Returns
-    [..., points] of the same kind, in the precision of the logits (at least float32).
-    Raises ValueError where shapes do not fit, labels are no integers or out of range, there is one
-    class only, or arrays are masked or complex.
+    Args:
+        logits: [..., points, classes], a NumPy array or a torch tensor of any device; half
+            precision is computed in float32, whole numbers in float64.
+        labels: integers [points].
+
+    Returns:
+        [..., points] of the same kind, in the precision of the logits (at least float32).
+
+    Raises:
+        ValueError: shapes do not fit, labels are no integers or out of range, there is one class
+            only, or arrays are masked or complex.
+
+    Example:
+        >>> import numpy as np
+        >>> from klom_bench import margins
+        >>> margins(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1]))
+        array([2., 0.])
+
     Source: KLOM papers (arXiv 2410.23232, 2602.16400).
     """
     xp = namespace(logits, labels)

@@ -4,30 +4,18 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from klom_bench.plugin import distribution, hookspec
+from klom_bench.plugin import collection, distribution, hookspec
+from klom_bench.plugin.collection import is_klom
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
-from klom_bench.plugin.keys import (
-    CONFORMS,
-    DESELECTED,
-    ENDED,
-    PROBLEM,
-    RECORD,
-    SETTINGS,
-    TERMINAL,
-    UNFIT,
-)
+from klom_bench.plugin.keys import DESELECTED, ENDED, OUTCOME, PROBLEM, RUN, TERMINAL
 from klom_bench.plugin.options import add_options, read_options
-
-if TYPE_CHECKING:
-    from klom_bench.plugin.settings import Settings
-
-KLOM_FIXTURES = {"klom_cell", "klom_conformance"}
+from klom_bench.plugin.timing import refuse_what_cannot_be_timed, refuse_without_benchmark
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,21 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
                 flag = f"--klom-{name.replace('_', '-')}"
                 raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")
         return
-    _refuse_what_cannot_be_timed(config)
+    refuse_what_cannot_be_timed(config)
     from klom_bench.errors import KlomError
     from klom_bench.interrupt import as_interrupt
     from klom_bench.plugin import bridge
     from klom_bench.plugin.fixtures import built_in_methods
     from klom_bench.plugin.github import GitHub
     from klom_bench.plugin.progress import WorkersProgress, open_terminal
-    from klom_bench.plugin.settings import resolve
-    from klom_bench.plugin.summary import Summary
+    from klom_bench.plugin.run import resolve
+    from klom_bench.plugin.terminal_report import TerminalReport
 
     try:
-        settings = resolve(options, config)
+        run = resolve(options, config)
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[SETTINGS] = settings
+    config.stash[RUN] = run
     register = config.pluginmanager.register
     register(built_in_methods(), "klom-methods")
     if hasattr(config, "workerinput"):
@@ -77,32 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(until_the_end.close)
         config.stash[ENDED] = until_the_end.enter_context(as_interrupt())
         config.stash[TERMINAL] = open_terminal()
-        summary = Summary(settings, config)
-        register(summary, "klom-summary")
+        terminal_report = TerminalReport(run, config)
+        register(terminal_report, "klom-report")
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            register(GitHub(summary), "klom-github")
-        register(bridge.Saving(settings), "klom-saving")
+            register(GitHub(terminal_report), "klom-github")
+        register(bridge.Saving(run), "klom-saving")
         if distribution.workers(config):
             register(bridge.Controller(config), "klom-bridge")
             if config.stash[TERMINAL]:
                 register(WorkersProgress(config), "klom-progress")
-
-
-def _refuse_what_cannot_be_timed(config: pytest.Config) -> None:
-    """Before anything is measured, rather than lose it at the end."""
-    if not config.pluginmanager.has_plugin("benchmark"):
-        raise pytest.UsageError(
-            "--klom-method records with pytest-benchmark, which -p no:benchmark switches off: "
-            "leave that out (--benchmark-disable runs the tests without recording times)"
-        )
-    if config.getoption("benchmark_cprofile"):
-        raise pytest.UsageError(
-            "--benchmark-cprofile runs everything a second time, and what is unlearned already "
-            "cannot be unlearned again: leave it out with --klom-method"
-        )
-    target = config.getoption("benchmark_json")
-    if target and not (config.invocation_params.dir / target).parent.is_dir():
-        raise pytest.UsageError(f"--benchmark-json={target}: the folder is not there")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -116,7 +87,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.getoption("klom_list"):
         return None
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.settings import tasks_of
+    from klom_bench.plugin.run import tasks_of
     from klom_bench.report.listing import listing
 
     try:
@@ -128,34 +99,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Once all plugins are configured: is pytest-benchmark still there?"""
-    config = session.config
-    if SETTINGS in config.stash and not config.pluginmanager.has_plugin("pytest-benchmark"):
-        raise pytest.UsageError(
-            "--klom-method records with pytest-benchmark, which another plugin has switched off, "
-            "as --codspeed and CODSPEED_ENV do: it would run what is timed more than once, and "
-            "what is unlearned already cannot be unlearned again. Leave that out with --klom-method"
-        )
+    """Is there what records?"""
+    if RUN in session.config.stash:
+        refuse_without_benchmark(session.config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a forget set and method, one conformance test a method."""
-    if not KLOM_FIXTURES & set(metafunc.fixturenames):
-        return
-    settings = metafunc.config.stash.get(SETTINGS, None)
-    # Plain strings, so that pytest-benchmark can save and group by them.
-    parameters: dict[str, list[str]] = (
-        {"klom_task": ["no"], "klom_forget_set": ["klom"], "klom_method": ["method"]}
-        if settings is None
-        else {
-            "klom_task": [settings.task.name],
-            "klom_forget_set": [forget_set.name for forget_set in settings.forget_sets],
-            "klom_method": list(settings.variants),
-        }
-    )
-    for name, values in parameters.items():
-        if name in metafunc.fixturenames:
-            metafunc.parametrize(name, values)
+    collection.parametrize(metafunc)
 
 
 @pytest.hookimpl(trylast=True)
@@ -163,19 +114,15 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """With --klom-method only KLOM tests run; without it, all others."""
-    settings = config.stash.get(SETTINGS, None)
+    run = config.stash.get(RUN, None)
     chosen: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
     for item in items:
-        is_klom = bool(KLOM_FIXTURES & set(getattr(item, "fixturenames", ())))
-        (chosen if is_klom == bool(settings) else dropped).append(item)
+        (chosen if is_klom(item) == bool(run) else dropped).append(item)
     if dropped:
         items[:] = chosen
         config.hook.pytest_deselected(items=dropped)
-    if settings is None:
-        return
-    problem = _problem(session, settings, chosen)
-    if problem is None:
+    if run is None or (problem := collection.problem_of(session, run, chosen)) is None:
         return
     config.stash[PROBLEM] = problem
     if not hasattr(config, "workerinput"):  # in a worker a UsageError would be an INTERNALERROR
@@ -185,41 +132,8 @@ def pytest_collection_modifyitems(
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """How many KLOM tests others have taken away, before what is left is looked at."""
     for item in items:
-        if SETTINGS in item.config.stash and KLOM_FIXTURES & set(getattr(item, "fixturenames", ())):
+        if RUN in item.config.stash and is_klom(item):
             item.config.stash[DESELECTED] = item.config.stash.get(DESELECTED, 0) + 1
-
-
-def _problem(session: pytest.Session, settings: "Settings", items: list[pytest.Item]) -> str | None:
-    """What is known only now: no KLOM test, a method that is no fixture, limits of nothing."""
-    from klom_bench.errors import KlomError
-    from klom_bench.plugin.collected import (
-        check_baseline,
-        check_benchmark,
-        check_fit,
-        check_methods,
-    )
-
-    if not items:
-        if session.testsfailed:
-            return None  # the collection errors are the story
-        if count := session.config.stash.get(DESELECTED, 0):
-            return (
-                f"--klom-method was given, and all {count} KLOM tests were deselected: by -k, -m, "
-                "--deselect or another plugin"
-            )
-        return (
-            "--klom-method was given, but no KLOM test was collected: put\n"
-            "    from klom_bench.suite import test_klom\n"
-            "into a test file, and name that file or its folder"
-        )
-    try:
-        check_methods(session, settings, items)
-        check_baseline(settings, items)
-        check_fit(settings, items)
-        check_benchmark(items)
-    except KlomError as error:
-        return str(error)
-    return None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -231,8 +145,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     from klom_bench.plugin.plan import plan
 
     try:
-        settings = session.config.stash[SETTINGS]
-        text = plan(settings, [item.nodeid for item in session.items])
+        run = session.config.stash[RUN]
+        text = plan(run, [item.nodeid for item in session.items])
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
     session.config.get_terminal_writer().write(text)
@@ -241,30 +155,26 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Put the record on the report: it travels from xdist's workers, too."""
+    """Put what a test leaves behind on its report, which travels from xdist's workers, too."""
     report = yield
     # The teardown report comes once a test, whereas every subtest makes a call report.
-    if report.when == "teardown" and RECORD in item.stash:
-        report.klom = item.stash[RECORD]
-    if report.when == "teardown" and CONFORMS in item.stash:
-        report.klom_conforms = item.stash[CONFORMS]
-    if report.when == "teardown" and UNFIT in item.stash:
-        report.klom_unfit = item.stash[UNFIT]
+    if report.when == "teardown" and OUTCOME in item.stash:
+        report.klom = item.stash[OUTCOME]
     return report
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """One line: what is measured, on what."""
-    settings = config.stash.get(SETTINGS, None)
-    if settings is None:
+    run = config.stash.get(RUN, None)
+    if run is None:
         return None
-    options, count = settings.options, distribution.workers(config)
+    options, count = run.options, distribution.workers(config)
     share = distribution.sharing(count, options.device) if count else ""
-    many = len(settings.variants) > 6
-    names = f"{len(settings.variants)} methods" if many else ", ".join(settings.variants)
+    many = len(run.variants) > 6
+    names = f"{len(run.variants)} methods" if many else ", ".join(run.variants)
     return (
-        f"klom: {names} on {settings.task.name} "
-        f"({len(settings.forget_sets)} forget sets), {options.models} models against "
-        f"{options.oracles} oracles, seed {options.seed}, estimator {settings.estimator.name}, "
-        f"{settings.device}{share}, store {settings.store.root}"
+        f"klom: {names} on {run.task.name} "
+        f"({len(run.forget_sets)} forget sets), {options.models} models against "
+        f"{options.oracles} oracles, seed {options.seed}, estimator {run.estimator.name}, "
+        f"{run.device}{share}, store {run.store.root}"
     )

@@ -21,10 +21,9 @@ from pytest_benchmark.stats import Metadata
 from pytest_benchmark.utils import safe_dumps
 
 from klom_bench.plugin.distribution import workers
-from klom_bench.plugin.keys import BENCHMARK_ONLY, ENDED
-from klom_bench.plugin.settings import Settings
+from klom_bench.plugin.keys import BENCHMARK_ONLY, ENDED, OUTCOME, Outcome, outcome_of
+from klom_bench.plugin.run import Run
 
-ATTRIBUTE = "klom_benchmark"  # of a test report: a JSON string, which xdist can always send
 SAVING = ("json", "save", "autosave", "compare", "compare_fail")
 
 
@@ -47,7 +46,8 @@ class Worker:
         # The teardown report comes once a test, whereas every subtest makes a call report.
         measured = getattr(getattr(item, "funcargs", {}).get("benchmark"), "stats", None)
         if call.when == "teardown" and measured:
-            setattr(report, ATTRIBUTE, _text(measured))
+            report.klom = item.stash.setdefault(OUTCOME, Outcome())
+            report.klom["benchmark"] = _text(measured)
         return report
 
 
@@ -86,8 +86,8 @@ class Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Receive a measurement."""
-        if text := getattr(report, ATTRIBUTE, None):
-            benchmark = _measurement(text)
+        if "benchmark" in (outcome := outcome_of(report)):
+            benchmark = _measurement(outcome["benchmark"])
             benchmark.extra_info["worker"] = getattr(report, "worker_id", None)
             _session(self._config).benchmarks.append(benchmark)
 
@@ -102,12 +102,13 @@ class Controller:
 class Saving:
     """What pytest-benchmark saves and says of a run, serial or not."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._device = settings.device
+    def __init__(self, run: Run) -> None:
+        self._device = run.device
+        self._session: pytest.Session | None = None
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Whose exit status tells of a regression."""
-        self._run = session
+        self._session = session
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(
@@ -129,7 +130,8 @@ class Saving:
         try:
             yield
         except PerformanceRegression:
-            self._run.exitstatus = pytest.ExitCode.TESTS_FAILED
+            if self._session:
+                self._session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _machine(device: torch.device, workers: int) -> dict[str, Any]:

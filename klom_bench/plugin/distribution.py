@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from klom_bench.plugin.keys import SETTINGS
+from klom_bench.plugin.keys import RUN
 from klom_bench.plugin.options import read_options
 
 LAST_BROKEN_XDIST = (3, 8, 0)
@@ -48,16 +48,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
     """Fix GPU and threads of each worker before it starts; a replacement has the same spec."""
-    settings = config.stash.get(SETTINGS, None)
-    if settings is None:
+    run = config.stash.get(RUN, None)
+    if run is None:
         return
     import torch
 
-    placed = environments(len(specs), gpus(settings.options.device), torch.get_num_threads())
+    placed = environments(len(specs), gpus(run.options.device), torch.get_num_threads())
     for spec, environment in zip(specs, placed, strict=True):
         if not spec.popen:  # another machine has GPUs of its own
             continue
-        if ":" in settings.options.device:  # numbered as this process sees them
+        if ":" in run.options.device:  # numbered as this process sees them
             environment.pop("CUDA_VISIBLE_DEVICES", None)
         for name, value in environment.items():
             spec.env.setdefault(name, value)

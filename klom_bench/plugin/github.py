@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from klom_bench.plugin.summary import Summary
+from klom_bench.plugin.terminal_report import TerminalReport
 from klom_bench.report.github import annotation, job_summary
 
 LONGEST = 4000
@@ -14,8 +14,8 @@ LONGEST = 4000
 class GitHub:
     """Collects what failed; at the end writes $GITHUB_STEP_SUMMARY and prints annotations."""
 
-    def __init__(self, summary: Summary) -> None:
-        self._summary = summary
+    def __init__(self, terminal_report: TerminalReport) -> None:
+        self._report = terminal_report
         self._failures: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -42,7 +42,7 @@ class GitHub:
         target = os.environ.get("GITHUB_STEP_SUMMARY")
         if not target:
             return
-        page = job_summary(self._summary.rows(), self._summary.told(), self._failures)
+        page = job_summary(self._report.rows(), self._report.lines(), self._failures)
         try:
             with Path(target).open("a", encoding="utf-8") as file:
                 file.write(page)

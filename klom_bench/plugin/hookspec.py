@@ -16,9 +16,7 @@ def pytest_klom_tasks(config: pytest.Config) -> "Iterable[Task]":  # type: ignor
 
     def pytest_klom_tasks(config):
         import torch
-        from klom_bench.ensemble.training import Recipe
-        from klom_bench.models.mlp import mlp
-        from klom_bench.tasks import Data, Task
+        from klom_bench import Data, Recipe, Task, mlp
 
         def load():  # inputs [n, ...] and int64 labels [n]
             x, y = torch.randn(300, 20, generator=torch.Generator()), torch.arange(300) % 3

@@ -1,19 +1,37 @@
 """Where the plugin keeps what belongs to a run and to a test."""
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, TypedDict
 
 import pytest
 
 if TYPE_CHECKING:
+    from klom_bench.cell.record_json import RecordJson, UnfitJson
     from klom_bench.interrupt import Ended
-    from klom_bench.plugin.settings import Settings
+    from klom_bench.plugin.run import Run
 
-SETTINGS: "pytest.StashKey[Settings]" = pytest.StashKey()
+
+class Outcome(TypedDict, total=False):
+    """What a test leaves behind, as far as it came: `klom` of its report, plain values for xdist.
+
+    record: of a KLOM test; conforms: of a conformance test; unfit: why the method does not apply;
+    benchmark: what pytest-benchmark measured in a worker, as JSON text.
+    """
+
+    record: "RecordJson"
+    conforms: bool
+    unfit: "UnfitJson"
+    benchmark: str
+
+
+RUN: "pytest.StashKey[Run]" = pytest.StashKey()
 ENDED: "pytest.StashKey[Ended]" = pytest.StashKey()
 DESELECTED: pytest.StashKey[int] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
-CONFORMS: pytest.StashKey[bool] = pytest.StashKey()
-RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-UNFIT: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()
 TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()
+
+
+def outcome_of(report: pytest.TestReport) -> Outcome:
+    """What the test of a report left behind."""
+    return getattr(report, "klom", None) or Outcome()

@@ -1,7 +1,5 @@
 """The options of the command line and their ini values, parsed once; imports nothing heavy."""
 
-import ast
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,45 +10,98 @@ import pytest
 
 from klom_bench.errors import KlomError, visible
 from klom_bench.folders import expanded
+from klom_bench.plugin.values import epochs_in, limit_in, param_in, regression_in
 from klom_bench.plugin.variants import Param
 
-_HELP = {
-    "method": "unlearning method: a built-in one (see --klom-list), all of these (all), or a "
-    "fixture of your own that returns a method; repeatable, or several with commas. Then only KLOM "
-    "tests run",
-    "param": "hyperparameter of the selected methods, or of one: lr=1e-3, ga.lr=1e-3; several "
-    "values, lr=1e-4,1e-3, make a test each; repeatable, then all combinations",
-    "tuned": "a file of `klom tune`: its choice takes the place of a method's defaults; repeatable",
-    "epochs": "score after these epochs of one run, as 1,3,5,10; gates hold for the last",
-    "task": "task to run (default: digits)",
-    "forget_set": "forget sets by name, number or range: forget_set_3, 3, 1-3, or 1-3,7; "
-    "repeatable (default: all of the task)",
-    "models": "N, the originals that are unlearned (default: 100)",
-    "oracles": "oracles to compare with; more of them lower the noise floor (default: as models)",
-    "device": "auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)",
-    "seed": "seed of all members; another seed is another set of ensembles (default: 0)",
-    "store": "folder of ensembles (default: $KLOM_STORE, else your cache folder)",
-    "estimator": "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete",
-    "missing": "what to do about ensembles that are not in the store: train, download or error "
-    "(default: train; error for published tasks)",
-    "stale": "what to do about ensembles in the store whose data, model or recipe changed since: "
-    "error, or retrain (they are moved aside, not deleted; default: error)",
-    "max": "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with forget, "
-    "retain, val and mean, p50, p95, p99; repeatable; wins over [tool.klom.gates]",
-    "baseline": "scores of an earlier run to compare with: a file of --klom-save-baseline, or of "
-    "--benchmark-json",
-    "max_regression": "gate: fail where a score rises above the baseline's by more than this, as "
-    "forget_p95=10%% or forget_p95=0.2 (nats); repeatable",
+
+@dataclass(frozen=True)
+class Option:
+    """--klom-NAME and the ini value klom_NAME.
+
+    kind: `list` is repeatable; `pairs`, too, and those of the ini value and of the command line add
+    up.
+    """
+
+    help: str
+    kind: Literal["text", "number", "list", "pairs"] = "text"
+    metavar: str = ""
+
+
+OPTIONS = {
+    "method": Option(
+        "unlearning method: a built-in one (see --klom-list), all of these (all), or a "
+        "fixture of your own that returns a method; repeatable, or several with commas. "
+        "Then only KLOM tests run",
+        kind="list",
+    ),
+    "param": Option(
+        "hyperparameter of the selected methods, or of one: lr=1e-3, ga.lr=1e-3; "
+        "several values, lr=1e-4,1e-3, make a test each; repeatable, then all "
+        "combinations",
+        kind="pairs",
+        metavar="[METHOD.]NAME=VALUE",
+    ),
+    "tuned": Option(
+        "a file of `klom tune`: its choice takes the place of a method's defaults; repeatable",
+        kind="list",
+    ),
+    "epochs": Option("score after these epochs of one run, as 1,3,5,10; gates hold for the last"),
+    "task": Option("task to run (default: digits)"),
+    "forget_set": Option(
+        "forget sets by name, number or range: forget_set_3, 3, 1-3, or 1-3,7; "
+        "repeatable (default: all of the task)",
+        kind="list",
+    ),
+    "models": Option(
+        "N, the originals that are unlearned (default: 100)",
+        kind="number",
+    ),
+    "oracles": Option(
+        "oracles to compare with; more of them lower the noise floor (default: as models)",
+        kind="number",
+    ),
+    "device": Option("auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)"),
+    "seed": Option(
+        "seed of all members; another seed is another set of ensembles (default: 0)",
+        kind="number",
+    ),
+    "store": Option("folder of ensembles (default: $KLOM_STORE, else your cache folder)"),
+    "estimator": Option(
+        "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete"
+    ),
+    "missing": Option(
+        "what to do about ensembles that are not in the store: train, download or error "
+        "(default: train; error for published tasks)",
+    ),
+    "stale": Option(
+        "what to do about ensembles in the store whose data, model or recipe changed "
+        "since: error, or retrain (they are moved aside, not deleted; default: error)",
+    ),
+    "max": Option(
+        "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with "
+        "forget, retain, val and mean, p50, p95, p99; repeatable; wins over "
+        "[tool.klom.gates]",
+        kind="pairs",
+        metavar="METRIC=LIMIT",
+    ),
+    "baseline": Option(
+        "scores of an earlier run to compare with: a file of --klom-save-baseline, or "
+        "of --benchmark-json",
+    ),
+    "max_regression": Option(
+        "gate: fail where a score rises above the baseline's by more than this, as "
+        "forget_p95=10%% or forget_p95=0.2 (nats); repeatable",
+        kind="pairs",
+        metavar="METRIC=RISE",
+    ),
 }
-_LISTS = ("method", "param", "tuned", "forget_set", "max", "max_regression")
-_INTEGERS = ("models", "oracles", "seed")
 
 
 @dataclass(frozen=True)
 class Options:
     """What was asked for, before it is known whether it exists.
 
-    store: None stands for the user's cache folder. missing: None for what is usual with the task.
+    store: None where none was named. missing: None for what is usual with the task.
     tuned_here: the files are of the command line, not of an ini file.
     """
 
@@ -78,23 +129,18 @@ class Options:
 def add_options(parser: pytest.Parser) -> None:
     """Register --klom-* and klom_*."""
     group = parser.getgroup("klom", "KLOM unlearning benchmark")
-    for name, text in _HELP.items():
-        flag = f"--klom-{name.replace('_', '-')}"
-        if name in _LISTS:
-            pairs = {
-                "param": "[METHOD.]NAME=VALUE",
-                "max": "METRIC=LIMIT",
-                "max_regression": "METRIC=RISE",
-            }
-            metavar = pairs.get(name, name.upper())
-            group.addoption(flag, action="append", default=None, metavar=metavar, help=text)
-            ini_text = text.replace("%%", "%")
-            parser.addini(f"klom_{name}", ini_text, type="args", default=[])
+    for name, option in OPTIONS.items():
+        flag, metavar = f"--klom-{name.replace('_', '-')}", option.metavar or name.upper()
+        ini, text = f"klom_{name}", option.help.replace("%%", "%")
+        if option.kind in ("list", "pairs"):
+            group.addoption(flag, action="append", default=None, metavar=metavar, help=option.help)
+            parser.addini(ini, text, type="args", default=[])
+        elif option.kind == "number":
+            group.addoption(flag, type=int, default=None, metavar=metavar, help=option.help)
+            parser.addini(ini, text, type="int", default=None)
         else:
-            kind = int if name in _INTEGERS else str
-            group.addoption(flag, type=kind, default=None, metavar=name.upper(), help=text)
-            ini: Literal["int", "string"] = "int" if name in _INTEGERS else "string"
-            parser.addini(f"klom_{name}", text, type=ini, default=None)
+            group.addoption(flag, default=None, metavar=metavar, help=option.help)
+            parser.addini(ini, text, type="string", default=None)
     group.addoption(
         "--klom-save-baseline",
         default=None,
@@ -156,24 +202,24 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(f"--klom-stale must be error or retrain, got {stale!r}")
     return Options(
         methods=methods,
-        params=tuple(_param(text) for text in pairs("param")),
+        params=tuple(param_in(text) for text in pairs("param")),
         tuned=tuple(_tuned(config)),
         tuned_here=config.getoption("klom_tuned") is not None,
-        epochs=_epochs(value("epochs", "")),
+        epochs=epochs_in(value("epochs", "")),
         task=value("task", "digits"),
         forget_sets=tuple(many("forget_set")),
         models=models,
         oracles=oracles,
         device=value("device", "auto"),
         seed=seed,
-        store=_store(config, bool(methods)),
+        store=_store(config),
         estimator=value("estimator", "default"),
         missing=missing,
         stale=stale,
-        limits=tuple(_limit(text) for text in pairs("max")),
+        limits=tuple(limit_in(text) for text in pairs("max")),
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),
-        regressions=tuple(_regression(text) for text in pairs("max_regression")),
+        regressions=tuple(regression_in(text) for text in pairs("max_regression")),
     )
 
 
@@ -203,67 +249,6 @@ def _tuned(config: pytest.Config) -> list[Path]:
     return [_path(config.rootpath, path, "ini value klom_tuned") for path in files]
 
 
-def _epochs(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in str(text).split(",") if part.strip()]
-    if any(not part.isdecimal() or int(part) < 1 for part in parts):
-        raise pytest.UsageError(f"--klom-epochs must be numbers from 1 on, as 1,3,5; got {text!r}")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def _param(text: str) -> Param:
-    path, equals, value = text.partition("=")
-    method, _, name = path.rpartition(".")
-    if not equals or not name.isidentifier() or not value:
-        raise pytest.UsageError(f"--klom-param must be [METHOD.]NAME=VALUE, got {text!r}")
-    values = _values(value)
-    if "" in [v for v in values if isinstance(v, str)]:
-        raise pytest.UsageError(f"--klom-param: a value is empty in {text!r}")
-    return (method or None), name, values
-
-
-def _values(text: str) -> tuple[Any, ...]:
-    """One value, or several with commas between them; (3, 5) is one."""
-    try:
-        body = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return _different(_literal(part.strip()) for part in text.split(","))
-    if not (isinstance(body, ast.Tuple) and body.elts):
-        return (_literal(text),)
-    if body.elts[0].col_offset > body.col_offset:  # in parentheses
-        return (_literal(text),)
-    parts = (ast.get_source_segment(text.strip(), part) or "" for part in body.elts)
-    return _different(_literal(part) for part in parts)
-
-
-def _different(values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple({repr(value): value for value in values}.values())
-
-
-def _literal(value: str) -> Any:
-    """A Python literal (1e-3, 5, True, (3, 5, 9)), else the text itself."""
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return value
-
-
-def _limit(text: str) -> tuple[str, Any]:
-    metric, equals, value = text.partition("=")
-    if not equals:
-        raise pytest.UsageError(f"--klom-max must be METRIC=LIMIT, as forget_p95=2.0, got {text!r}")
-    return metric.strip(), _literal(value.strip())
-
-
-def _regression(text: str) -> tuple[str, str]:
-    metric, equals, rise = text.partition("=")
-    if not equals:
-        raise pytest.UsageError(
-            f"--klom-max-regression must be METRIC=RISE, as forget_p95=10% or forget_p95=0.2, "
-            f"got {text!r}"
-        )
-    return metric.strip(), rise.strip()
-
-
 def _file(config: pytest.Config, name: str) -> Path | None:
     """A file: of the command line, seen from where pytest was started, or an ini value."""
     given, flag = config.getoption(f"klom_{name}"), f"--klom-{name.replace('_', '-')}"
@@ -275,16 +260,11 @@ def _file(config: pytest.Config, name: str) -> Path | None:
     return _path(config.rootpath, ini, f"ini value klom_{name}") if ini else None
 
 
-def _store(config: pytest.Config, needed: bool) -> Path | None:
-    """The folder that was named; $KLOM_STORE is looked at only where one is needed."""
-    given = config.getoption("klom_store")
-    if given == "" or config.getini("klom_store") == "":
+def _store(config: pytest.Config) -> Path | None:
+    """The folder that was named."""
+    given, ini = config.getoption("klom_store"), config.getini("klom_store")
+    if "" in (given, ini):
         raise pytest.UsageError("--klom-store is empty: name a folder")
     if given is not None:
         return _path(config.invocation_params.dir, given, "--klom-store")
-    ini = config.getini("klom_store")
-    if ini is not None:
-        return _path(config.rootpath, ini, "ini value klom_store")
-    if needed and (variable := os.environ.get("KLOM_STORE")):
-        return _path(Path.cwd(), variable, "$KLOM_STORE")
-    return None
+    return None if ini is None else _path(config.rootpath, ini, "ini value klom_store")

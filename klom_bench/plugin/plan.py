@@ -11,74 +11,73 @@ from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.ensemble.training import train
 from klom_bench.methods import BUILT_IN
-from klom_bench.methods.method import method_of
-from klom_bench.plugin.ids import is_of
-from klom_bench.plugin.settings import Settings
-from klom_bench.report.table import aligned
-from klom_bench.store.layout import EnsembleId
-from klom_bench.store.members import new_members
+from klom_bench.plugin.collection import is_of
+from klom_bench.plugin.run import Run
+from klom_bench.report.columns import aligned
+from klom_bench.store.training import new_members
+from klom_bench.tasks.ensemble_id import EnsembleId
 
-TRIAL_STEPS = 5
+STEPS = 5
 
 
-def plan(settings: Settings, tests: Sequence[str]) -> str:
+def plan(run: Run, tests: Sequence[str]) -> str:
     """What is in the store, what would be trained, and for about how long."""
-    options, task = settings.options, settings.task
+    options, task = run.options, run.task
     ensembles = [(EnsembleId(task, "original", options.seed), options.models)] + [
         (EnsembleId(task, "oracle", options.seed, forget_set), options.oracles)
-        for forget_set in settings.forget_sets
+        for forget_set in run.forget_sets.values()
         if not tests or any(is_of(test, [forget_set.name]) for test in tests)
     ]
-    if count := _subsets(settings):
+    if count := _subsets(run):
         ensembles.append((EnsembleId(task, "subset", options.seed), count))
     rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
     stale = []
     for ensemble, wanted in ensembles:
-        if why := settings.store.stale_if(ensemble, settings.device):
+        if why := run.store.stale_if(ensemble, run.device):
             stale.append(f"stale, so it would be moved aside: {why}")
             lacking += wanted
             rows.append((ensemble.label, str(wanted), "0", str(wanted)))
             continue
-        held = settings.store.held(ensemble)
+        held = run.store.held(ensemble)
         missing = held.lacks(wanted)
         lacking += missing
         if not isnan(held.seconds):
             known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
-    lines = ["", *aligned(rows, left=1), *stale, f"store: {settings.store.root}"]
+    lines = ["", *aligned(rows, left=1), *stale, f"store: {run.store.root}"]
     if not lacking:
         lines.append("nothing to train")
-    elif settings.store.missing == "error":
+    elif run.store.missing == "error":
         lines.append(f"{lacking} members are missing: the tests would fail (--klom-missing=error)")
-    elif settings.store.missing == "download":
+    elif run.store.missing == "download":
         lines.append(f"{lacking} members to download (--klom-missing=download)")
     else:
-        seconds = sum(known) / len(known) if known else trial(settings)
-        source = "from those in the store" if known else f"from {TRIAL_STEPS} steps on this machine"
-        total = lacking * seconds / thread_count(settings.device)
+        seconds = sum(known) / len(known) if known else seconds_a_member(run)
+        source = "from those in the store" if known else f"from {STEPS} steps on this machine"
+        total = lacking * seconds / thread_count(run.device)
         lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
     lines.append("nothing was run")
     return "\n".join(lines) + "\n"
 
 
-def _subsets(settings: Settings) -> int:
+def _subsets(run: Run) -> int:
     """Models on random halves that built-in methods ask for; 0 where none does."""
     counts = [0]
-    for variant in settings.variants.values():
+    for variant in run.variants.values():
         if variant.method in BUILT_IN:
-            method = method_of(variant.method, BUILT_IN[variant.method])
+            method = BUILT_IN[variant.method]
             if "datamodels" in method.needs:
-                counts.append(settings.hyperparameters(method, variant)["subsets"])
+                counts.append(run.hyperparameters(method, variant)["subsets"])
     return max(counts)
 
 
-def trial(settings: Settings) -> float:
+def seconds_a_member(run: Run) -> float:
     """Seconds of training a member, from a few steps of one pack that are thrown away."""
-    task, device = settings.task, settings.device
-    members = list(range(min(task.pack, settings.options.models)))
-    size = min(TRIAL_STEPS * task.recipe.batch_size, task.train_points)
+    task, device = run.task, run.device
+    members = list(range(min(task.pack, run.options.models)))
+    size = min(STEPS * task.recipe.batch_size, task.train_points)
     data, short = task.data_on(device), replace(task.recipe, epochs=1)
-    model = new_members(EnsembleId(task, "original", settings.options.seed), members).to(device)
+    model = new_members(EnsembleId(task, "original", run.options.seed), members).to(device)
     points = data.points(np.arange(size), model.generators)
 
     def epoch(check: Callable[[], None]) -> float:

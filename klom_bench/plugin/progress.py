@@ -73,7 +73,7 @@ class WorkersProgress:
         while not self._ended.wait(2 * REFRESH_SECONDS):
             with self._writing:
                 if show := _beside(self._config):
-                    show("; ".join(self._told()))
+                    show("; ".join(self._lines()))
         self._erase()
 
     def _erase(self) -> None:
@@ -94,7 +94,7 @@ class WorkersProgress:
             self._erase()
             return (yield)
 
-    def _told(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[str]:
         for path in sorted(self._folder.iterdir()):
             try:
                 if text := path.read_text(encoding="utf-8"):

@@ -1,17 +1,15 @@
 """A run beside its baseline, in a few lines."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from klom_bench.baseline import Baseline, few, name_of, score, test_of
-from klom_bench.gates import METRICS
+from klom_bench.cell.baseline import Baseline, few
+from klom_bench.cell.gates import METRICS
+from klom_bench.cell.record_json import RecordJson, name_of, score_of, test_of
 
 USUAL = ("forget_p95", "retain_p95", "val_p95")
 
 
-def changes(
-    baseline: Baseline, records: Sequence[Mapping[str, Any]], gated: Collection[str]
-) -> list[str]:
+def changes(baseline: Baseline, records: Sequence[RecordJson], gated: Collection[str]) -> list[str]:
     """How many tests both have, the largest rise of each score, and what only one of them has."""
     shared = [r for r in records if test_of(r) in baseline.tests]
     lines = [f"baseline {baseline.path}: {len(shared)} of {len(records)} tests measured are in it"]
@@ -19,8 +17,8 @@ def changes(
         pairs = [
             (now - before, before, now, name_of(r))
             for r in shared
-            if (before := score(baseline.tests[test_of(r)], metric)) is not None
-            and (now := score(r, metric)) is not None
+            if (before := score_of(baseline.tests[test_of(r)], metric)) is not None
+            and (now := score_of(r, metric)) is not None
         ]
         if pairs:
             rise, before, now, test = max(pairs)
@@ -44,7 +42,7 @@ def changes(
     return lines
 
 
-def _beyond_reach(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _beyond_reach(records: Sequence[RecordJson]) -> list[str]:
     """Gates that cannot fail: the limit is more than models score that are nowhere near."""
     beyond: dict[str, list[str]] = {}
     for record in records:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from klom_bench.cell.gates import Earlier, Gate
+from klom_bench.cell.record import Record
 from klom_bench.conformance.checks import MODEL
-from klom_bench.gates import Earlier, Gate
 from klom_bench.metrics.floor import floor
-from klom_bench.record import Record
 
 
 def failure(record: Record) -> str | None:

@@ -1,8 +1,8 @@
 """What GitHub Actions shows: a job summary in Markdown, and annotations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from klom_bench.cell.record_json import Row
 from klom_bench.report.markdown import plain
 from klom_bench.report.table import cells, headline
 
@@ -13,16 +13,16 @@ COLUMNS = (
 
 
 def job_summary(
-    records: Sequence[Mapping[str, Any]], told: Sequence[str], failures: Mapping[str, str]
+    rows: Sequence[Row], lines_below: Sequence[str], failures: Mapping[str, str]
 ) -> str:
     """A page: the table, what the run says of itself, and what failed, by test."""
     lines = ["## KLOM", ""]
-    if any("unfit" not in record for record in records):
-        lines += [plain(headline(records)), ""]
-        rows = [COLUMNS, ["---"] * len(COLUMNS), *cells(records)]
-        lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
+    if measured := [row for row in rows if "unfit" not in row]:
+        lines += [plain(headline(measured[0])), ""]
+        table = [COLUMNS, ["---"] * len(COLUMNS), *cells(rows)]
+        lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in table]
         lines.append("")
-    lines += [f"{plain(line)}  " for line in told]
+    lines += [f"{plain(line)}  " for line in lines_below]
     for test, message in failures.items():
         lines += ["", f"<details><summary>{plain(test)}</summary>", ""]
         lines += ["    " + line for line in message.splitlines()]

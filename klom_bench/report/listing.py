@@ -2,15 +2,13 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from klom_bench.ensemble.switches import Switches
+from klom_bench.cell.record_json import plain_value
 from klom_bench.methods import BUILT_IN
-from klom_bench.methods.method import method_of
-from klom_bench.record import plain_setting
-from klom_bench.report.table import aligned
+from klom_bench.methods.descent import Descent
+from klom_bench.report.columns import aligned
 from klom_bench.store.survey import Holding
 from klom_bench.tasks.task import Task
 
@@ -28,10 +26,9 @@ def listing(tasks: Mapping[str, Task]) -> str:
         for name in task.forget_sets:
             lines.append(f"    {name}: {task.size(name)} points")
     lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
-    for name, function in BUILT_IN.items():
-        method = method_of(name, function)
-        lines.append(f"  {name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
-        usual = asdict(Switches())
+    usual = Descent().hyperparameters
+    for name, method in BUILT_IN.items():
+        lines.append(f"  {name}: {(inspect.getdoc(method.function) or '').splitlines()[0]}")
         for key, value in method.hyperparameters.items():
             if key in usual and value == usual[key]:
                 continue
@@ -42,7 +39,7 @@ def listing(tasks: Mapping[str, Task]) -> str:
             ]
             lines.append(f"    {key} = {value}" + (f" ({', '.join(own)})" if own else ""))
     lines.append("  all methods that follow gradients:")
-    lines += [f"    {key} = {value}" for key, value in asdict(Switches()).items()]
+    lines += [f"    {key} = {value}" for key, value in usual.items()]
     lines.append("A fixture of your own that returns a method is one, too, under its own name.")
     return "\n".join(lines) + "\n"
 
@@ -97,11 +94,8 @@ def as_json(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) 
             for task in tasks.values()
         },
         "methods": {
-            name: {
-                key: plain_setting(value)
-                for key, value in method_of(name, function).hyperparameters.items()
-            }
-            for name, function in BUILT_IN.items()
+            name: {key: plain_value(value) for key, value in method.hyperparameters.items()}
+            for name, method in BUILT_IN.items()
         },
         "store": str(root),
         "ensembles": [holding.as_json() for holding in holdings],

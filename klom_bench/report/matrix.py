@@ -4,21 +4,39 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal, final
 
+from klom_bench.cell.record_json import Numbers, OfMethod, OfTest, Splits
 from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.markdown import code, plain
-from klom_bench.report.table import headline, named
+from klom_bench.report.table import Setup, headline, named
 
-Json = Mapping[str, Any]
 MOST = 1e6
 """No score and no cost comes near."""
 
 
-def records_in(paths: Iterable[Path]) -> list[Json]:
+@final
+class Shown(OfMethod, Setup):
+    """What is shown of a record."""
+
+    seed: int
+    relative_cost: Numbers
+    scores: Splits
+    floor: Splits
+    do_nothing: Splits
+
+
+@final
+class Failed(OfTest):
+    """In place of a record, where a test failed before it was scored."""
+
+    failed: Literal[True]
+
+
+def records_in(paths: Iterable[Path]) -> list[Shown | Failed]:
     """The KLOM records of benchmark JSONs; KlomError for files that have none, or damaged ones."""
-    found: list[Json] = []
+    found: list[Shown | Failed] = []
     for path in paths:
         try:
             mine = [_of(benchmark) for benchmark in json.loads(path.read_bytes())["benchmarks"]]
@@ -34,7 +52,7 @@ def records_in(paths: Iterable[Path]) -> list[Json]:
     return found
 
 
-def _of(benchmark: Any) -> Json | None:
+def _of(benchmark: Any) -> Shown | Failed | None:
     """The record of one test, what stands for it where it failed, or None."""
     if "klom" in benchmark["extra_info"]:
         return _checked(benchmark["extra_info"]["klom"])
@@ -42,30 +60,53 @@ def _of(benchmark: Any) -> Json | None:
     return _failed(params) if params and "klom_method" in params else None
 
 
-def _failed(params: Json) -> Json:
-    """In place of the record of a test that failed before it was scored."""
+def _failed(params: Any) -> Failed:
     method, _, setting = _text(params["klom_method"]).partition(":")
-    names = {"forget_set": _text(params["klom_forget_set"]), "method": method, "setting": setting}
-    return {"task": _text(params["klom_task"]), **names, "failed": True}
-
-
-def _checked(record: Any) -> Json:
-    """The parts of a record that are shown, or an exception that says what is wrong with it."""
-    setting = record.get("setting")
     return {
-        **{name: _text(record[name]) for name in ("task", "forget_set", "method", "device")},
+        "task": _text(params["klom_task"]),
+        "forget_set": _text(params["klom_forget_set"]),
+        "method": method,
+        "setting": setting,
+        "failed": True,
+    }
+
+
+def _checked(record: Any) -> Shown:
+    """The parts of a record that are shown, or an exception that says what is wrong with it."""
+    setting, estimator, rests_on = (
+        record.get("setting"),
+        record["estimator"],
+        record.get("rests_on"),
+    )
+    return {
+        "task": _text(record["task"]),
+        "forget_set": _text(record["forget_set"]),
+        "method": _text(record["method"]),
         "setting": _text(setting) if setting else "",
-        "members": {name: _whole(record["members"][name]) for name in ("oracle", "unlearned")},
-        "estimator": {name: _text(record["estimator"][name]) for name in ("name", "direction")},
+        "device": _text(record["device"]),
+        "members": {
+            "oracle": _whole(record["members"]["oracle"]),
+            "unlearned": _whole(record["members"]["unlearned"]),
+        },
+        "estimator": {
+            "name": _text(estimator["name"]),
+            "direction": _text(estimator["direction"]),
+            "bins": _whole(estimator["bins"]),
+            "eps": _number(estimator["eps"]) or 0.0,
+            "clip": _number(estimator["clip"]),
+        },
         "seed": _whole(record["seed"]),
         "sees_oracles": bool(record.get("sees_oracles")),
-        "rests_on": bool(record.get("rests_on")),
+        "rests_on": _whole(rests_on) if rests_on else None,
         "relative_cost": {"examples": _number(record["relative_cost"]["examples"])},
-        **{
-            name: {split: {"p95": _number(record[name][split]["p95"])} for split in SPLITS}
-            for name in ("scores", "floor", "do_nothing")
-        },
+        "scores": _p95s(record["scores"]),
+        "floor": _p95s(record["floor"]),
+        "do_nothing": _p95s(record["do_nothing"]),
     }
+
+
+def _p95s(scores: Any) -> Splits:
+    return {split: {"p95": _number(scores[split]["p95"])} for split in SPLITS}
 
 
 def _text(value: Any) -> str:
@@ -89,19 +130,16 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
-def matrix(every: Sequence[Json]) -> str:
+def matrix(every: Sequence[Shown | Failed]) -> str:
     """P95 of forget / retain / val, a row a method and setting, a column a forget set; the cost.
 
     KlomError where records cannot stand in one table.
     """
     records = [record for record in every if "failed" not in record]
     failures = {(r["method"], r["setting"], r["forget_set"]) for r in every if "failed" in r}
-    for key in ("task", "members", "estimator", "seed"):
-        different = {json.dumps(record[key], sort_keys=True) for record in records}
-        if len(different) > 1:
-            raise KlomError(f"the records differ in {key}: {', '.join(sorted(different))}")
+    _refuse_to_mix(records)
     sets = list(dict.fromkeys(record["forget_set"] for record in records))
-    rows: dict[str, dict[str, Json]] = {}
+    rows: dict[str, dict[str, Shown]] = {}
     for record in records:
         row = rows.setdefault(named(record), {})
         if record["forget_set"] in row:
@@ -130,16 +168,28 @@ def matrix(every: Sequence[Json]) -> str:
     }
     marks = [f"`{m}`: {text}." for m, text in legend.items() if any(f"{m}" in n for n in rows)]
     return (
-        "\n".join([plain(headline(records)), "", *lines, *([""] if marks else []), *marks]) + "\n"
+        "\n".join([plain(headline(records[0])), "", *lines, *([""] if marks else []), *marks])
+        + "\n"
     )
 
 
-def _test(row: Mapping[str, Json]) -> tuple[str, str]:
+def _refuse_to_mix(records: Sequence[Shown]) -> None:
+    settings = [
+        {"task": r["task"], "members": r["members"], "estimator": r["estimator"], "seed": r["seed"]}
+        for r in records
+    ]
+    for key in settings[0]:
+        different = {json.dumps(of[key], sort_keys=True) for of in settings}
+        if len(different) > 1:
+            raise KlomError(f"the records differ in {key}: {', '.join(sorted(different))}")
+
+
+def _test(row: Mapping[str, Shown]) -> tuple[str, str]:
     record = next(iter(row.values()))
     return record["method"], record["setting"]
 
 
-def _p95(scores: Json) -> str:
+def _p95(scores: Splits) -> str:
     values = (scores[split]["p95"] for split in SPLITS)
     return " / ".join("n/a" if v is None else f"{v:.1f}" for v in values)
 

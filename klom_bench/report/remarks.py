@@ -1,12 +1,12 @@
 """What a row of the table says beside its numbers, gates or not."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
+from klom_bench.cell.record_json import RecordJson
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.floor import SIZES, floor
 
-Json = Mapping[str, Any]
 VERDICTS = {"pass": "within limits", "none": "no gate"}
 """A test that passes has kept the limits set for it, and need not have forgotten anything."""
 NEAR, FAR = 0.75, 0.25
@@ -14,13 +14,13 @@ NEAR, FAR = 0.75, 0.25
 nothing can be told, below the second much can."""
 
 
-def outcome(record: Json) -> str:
+def outcome(record: RecordJson) -> str:
     """The last column: the verdict, and what the scores say whatever the limits are."""
     verdict = str(record["verdict"])
     return "; ".join([VERDICTS.get(verdict, verdict), *remarks(record)])
 
 
-def remarks(record: Json) -> list[str]:
+def remarks(record: RecordJson) -> list[str]:
     """How a test did beside doing nothing, by the P95 that the table shows."""
     if says_nothing(record):
         return ["nothing can be told"]
@@ -32,40 +32,40 @@ def remarks(record: Json) -> list[str]:
     return found
 
 
-def forgets_nothing(record: Json) -> bool:
+def forgets_nothing(record: RecordJson) -> bool:
     """Whether its score on the forget set, as shown, is no lower than that of doing nothing."""
-    mine, nothing = (record[of]["forget"]["p95"] for of in ("scores", "do_nothing"))
-    if None in (mine, nothing) or record["method"] == "do_nothing":
+    mine, nothing = (of["forget"]["p95"] for of in (record["scores"], record["do_nothing"]))
+    if mine is None or nothing is None or record["method"] == "do_nothing":
         return False
-    return bool(round(mine, 2) >= round(nothing, 2))
+    return round(mine, 2) >= round(nothing, 2)
 
 
-def breaks(record: Json) -> list[str]:
+def breaks(record: RecordJson) -> list[str]:
     """The splits that score worse than doing nothing, by more than the floor varies."""
     worse = []
     for split in ("retain", "val"):
-        perfect = record.get("perfect", {}).get(split, {}).get("p95")
-        of = ("scores", "do_nothing", "floor")
-        mine, nothing, usual = (record[name][split]["p95"] for name in of)
-        if None not in (mine, nothing, usual, perfect) and mine - nothing > perfect - usual:
+        of = (record["scores"], record["do_nothing"], record["floor"], record["perfect"])
+        numbers = (splits[split]["p95"] for splits in of)
+        mine, nothing, usual, perfect = (math.nan if n is None else n for n in numbers)
+        if mine - nothing > perfect - usual:  # no, where one is nan
             worse.append(split)
     return worse
 
 
-def says_nothing(record: Json) -> bool:
+def says_nothing(record: RecordJson) -> bool:
     """Whether a perfect unlearner scores nearly as much as models that are nowhere near."""
-    usual, most = (record[of]["forget"]["p95"] for of in ("floor", "nowhere"))
-    return None not in (usual, most) and bool(usual >= NEAR * most)
+    usual, most = (of["forget"]["p95"] for of in (record["floor"], record["nowhere"]))
+    return usual is not None and most is not None and usual >= NEAR * most
 
 
-def in_all(records: Sequence[Json]) -> list[str]:
+def in_all(records: Sequence[RecordJson]) -> list[str]:
     """The same of a whole run, below its table."""
     lines = []
     silent = [r for r in records if says_nothing(r)]
     if silent:
         first = silent[0]
-        members, usual = first["members"], first["floor"]["forget"]["p95"]
-        most = first["nowhere"]["forget"]["p95"]
+        members = first["members"]
+        usual, most = (of["forget"]["p95"] or 0.0 for of in (first["floor"], first["nowhere"]))
         estimator = ESTIMATORS.get(first["estimator"]["name"])
         enough = estimator and next(
             (n for n in SIZES if floor(estimator, n, n).p95 <= FAR * most), None

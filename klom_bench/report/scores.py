@@ -1,7 +1,7 @@
 """The text of `klom score`."""
 
 from klom_bench.metrics.summary import STATISTICS, Summary
-from klom_bench.report.table import aligned
+from klom_bench.report.columns import aligned
 from klom_bench.score import Score
 
 

@@ -1,23 +1,41 @@
 """The summary table, from records in their JSON form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import TypedDict
 
+from klom_bench.cell.record_json import (
+    Counts,
+    EpochJson,
+    Numbers,
+    OfMethod,
+    RecordJson,
+    Row,
+    Splits,
+)
 from klom_bench.errors import visible
+from klom_bench.metrics.estimators import EstimatorJson
 from klom_bench.metrics.summary import SPLITS
+from klom_bench.report.columns import aligned
 from klom_bench.report.remarks import outcome
 
-Json = Mapping[str, Any]
 HEAD = (
     ("forget set", "", "KLOM P95", "", "", "accuracy", "", "", "unlearn", "cost", ""),
     ("", "", "forget", "retain", "val", "forget", "retain", "val", "s", "of retrain", "verdict"),
 )
 
 
-def headline(records: Sequence[Json]) -> str:
-    """N, the task, the estimator and the device: what every number rests on."""
-    first = next(record for record in records if "unfit" not in record)
+class Setup(TypedDict):
+    """What every number of a run rests on."""
+
+    task: str
+    members: Counts
+    estimator: EstimatorJson
+    device: str
+
+
+def headline(first: Setup) -> str:
+    """N, the task, the estimator and the device."""
     members, estimator = first["members"], first["estimator"]
     return visible(
         f"{members['unlearned']} unlearned against {members['oracle']} oracles of {first['task']}, "
@@ -25,15 +43,15 @@ def headline(records: Sequence[Json]) -> str:
     )
 
 
-def table(records: Sequence[Json]) -> list[str]:
+def table(rows: Sequence[Row]) -> list[str]:
     """Lines: for every forget set the oracles, doing nothing, then a row a test."""
-    return aligned([*HEAD, *cells(records)], left=2)
+    return aligned([*HEAD, *cells(rows)], left=2)
 
 
-def cells(records: Sequence[Json]) -> list[tuple[str, ...]]:
+def cells(tests: Sequence[Row]) -> list[tuple[str, ...]]:
     """The rows of the table without its head; n/a where a method does not apply."""
     rows: list[tuple[str, ...]] = []
-    for (_, forget_set), group in groupby(records, lambda r: (r["task"], r["forget_set"])):
+    for (_, forget_set), group in groupby(tests, lambda r: (r["task"], r["forget_set"])):
         together = list(group)
         measured = [r for r in together if "unfit" not in r]
         heading = [forget_set]
@@ -44,33 +62,33 @@ def cells(records: Sequence[Json]) -> list[tuple[str, ...]]:
             rows.append(_row("", "do nothing", nothing, first["accuracy_do_nothing"]))
             heading = []
         for r in together:
-            shown = r["method"] != "do_nothing" or len(together) == 1
             if "unfit" in r:
                 name = heading.pop() if heading else ""
                 rows.append((name, named(r), *["n/a"] * (len(HEAD[0]) - 2)))
-            elif shown or r["verdict"] != "none":
-                rows += [_scored(r, {**r, **early}, "") for early in r.get("earlier", ())]
+            elif r["method"] != "do_nothing" or len(together) == 1 or r["verdict"] != "none":
+                rows += [_scored(r, early, "") for early in r["earlier"]]
                 rows.append(_scored(r, r, outcome(r)))
     return rows
 
 
-def named(record: Json) -> str:
+def named(record: OfMethod) -> str:
     """The method with what is swept of it; * where it sees the oracles, + where it rests on more
     models than those that it unlearns."""
-    setting = record.get("setting") or ""
-    marks = "*" * bool(record.get("sees_oracles")) + "+" * bool(record.get("rests_on"))
-    return f"{record['method']}{marks} {setting}".strip()
+    marks = "*" * record["sees_oracles"] + "+" * bool(record["rests_on"])
+    return f"{record['method']}{marks} {record['setting']}".strip()
 
 
-def _scored(test: Json, r: Json, verdict: str) -> tuple[str, ...]:
+def _scored(test: RecordJson, r: RecordJson | EpochJson, verdict: str) -> tuple[str, ...]:
     """A row of scores: of a test, or of an earlier epoch of it."""
-    epoch = f" epoch {r['epoch']}" if test.get("earlier") else ""
+    epoch = f" epoch {r['epoch']}" if test["earlier"] else ""
     seconds, cost = r["seconds"]["unlearn"], r["relative_cost"]["examples"]
     rest = (_number(seconds, ".2f"), _number(cost, ".1%"), verdict)
     return _row("", named(test) + epoch, r["scores"], r["accuracy"], *rest)
 
 
-def _row(forget_set: str, who: str, scores: Json, accuracy: Json, *rest: str) -> tuple[str, ...]:
+def _row(
+    forget_set: str, who: str, scores: Splits, accuracy: Numbers, *rest: str
+) -> tuple[str, ...]:
     values = [_number(scores[split]["p95"], ".2f") for split in SPLITS]
     right = [_number(accuracy[split], ".3f") for split in SPLITS]
     return (forget_set, who, *values, *right, *rest, *[""] * (3 - len(rest)))
@@ -78,17 +96,3 @@ def _row(forget_set: str, who: str, scores: Json, accuracy: Json, *rest: str) ->
 
 def _number(value: float | None, form: str) -> str:
     return "n/a" if value is None else format(value, form)
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Columns of equal width, the first `left` and the last to the left, numbers to the right."""
-    rows = [[visible(text) for text in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            text.ljust(width) if i < left or i == last else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

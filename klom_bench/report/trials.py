@@ -7,7 +7,7 @@ import numpy as np
 
 from klom_bench.methods import BUILT_IN
 from klom_bench.metrics.summary import SPLITS
-from klom_bench.tuning.tune import Trial, Tuning
+from klom_bench.tuning.trials import Trial, Tuning
 
 
 def trial_line(number: int, trial: Trial, tuned: Iterable[str]) -> str:

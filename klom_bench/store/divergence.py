@@ -15,9 +15,9 @@ import numpy as np
 
 from klom_bench.errors import KlomError
 from klom_bench.metrics.far import FAR, WIDE
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Member
-from klom_bench.store.members import Evaluated
+from klom_bench.store.training import Evaluated
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 LUCK = 0.02
 
@@ -30,7 +30,7 @@ def refuse_diverged(
     accuracies = [member.accuracy["retain"] for member in every]
     finite = [member.margin_size for member in every if np.isfinite(member.margin_size)]
     usual, usual_size = median_low(accuracies), median_low(finite or [0.0])
-    chance = 1 / (int(ensemble.task.data.y().max()) + 1)
+    chance = 1 / ensemble.task.data.classes
     learned = usual > (1 + chance) / 2
     weak = []
     for one in evaluated:

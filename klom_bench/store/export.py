@@ -11,13 +11,13 @@ import torch
 from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
+from klom_bench.files.atomic import array_bytes, state_bytes, write_whole
 from klom_bench.forget_set import ForgetSet
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce, Tick, silent
-from klom_bench.store.files import array_bytes, state_bytes, write_whole
-from klom_bench.store.forget_sets import index_files
-from klom_bench.store.layout import EnsembleId
-from klom_bench.store.store import Store, packs
+from klom_bench.published.forget_sets import index_files
+from klom_bench.store.store import Store
+from klom_bench.tasks.ensemble_id import EnsembleId, packs
 
 Layout = Literal["card", "easydub"]
 
@@ -37,7 +37,8 @@ def export(
     the state dicts. Files that are there already with the same content are left; KlomError where
     the content is another, or members are missing.
     """
-    forget_sets = [e.forget_set for e, _ in wanted if e.forget_set]
+    forget_sets = [e.forget_set for e, _ in wanted if e.forget_set is not None]
+    found = []
     for ensemble, count in wanted:
         store.settle(ensemble, device)
         held = store.held(ensemble)
@@ -45,6 +46,7 @@ def export(
             raise KlomError(
                 f"{held.lacks(count)} of {count} {ensemble.label} are not in the store {store.root}"
             )
+        found.append((held, count))
     written = 0
     for task in {e.task.name: e.task for e, _ in wanted}.values():
         for forget_set in forget_sets:
@@ -52,8 +54,8 @@ def export(
             written += _put(target / path, array_bytes(forget_set.indices))
     total = sum(count for _, count in wanted)
     with announce(f"exporting to {target}", total) as tick:
-        for ensemble, count in wanted:
-            states = store.states(ensemble, count)
+        for held, count in found:
+            ensemble, states = held.ensemble, held.states(count)
             one = partial(_pack, target, layout, ensemble, states, forget_sets, device, tick)
             written += sum(each(packs(range(count), ensemble.task.pack), one, device))
     return written
@@ -103,7 +105,7 @@ def _files(
             if ensemble.forget_set
             else f"full_models/{task.folder}"
         )
-        yield f"{folder}/{ensemble.checkpoint(member)}", prefixed
+        yield f"{folder}/{ensemble.checkpoint_file(member)}", prefixed
         for part, rows in (("train", slice(n)), ("val", slice(n, None))):
             tensor = logits[rows].clone()
             yield f"{folder}/{part}_logits_{member}.pt", state_bytes(tensor)

@@ -6,16 +6,15 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from klom_bench.errors import KlomError
+from klom_bench.files.atomic import write
 from klom_bench.forget_set import sha256_of
-from klom_bench.store.files import write
-from klom_bench.store.layout import EnsembleId
+from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
 from klom_bench.tasks.signature import difference
 
 SCHEMA = 1
-PARTS: tuple[Literal["train", "val"], ...] = ("train", "val")
 
 
 class Stale(KlomError):
@@ -53,7 +52,7 @@ class Manifest:
     members: Mapping[int, Member]
     trained: Mapping[int, Weights] = field(default_factory=dict)
 
-    def missing(self, members: range) -> list[int]:
+    def lacking(self, members: range) -> list[int]:
         """Those of these members that are not there."""
         return [i for i in members if i not in self.members]
 
@@ -104,7 +103,10 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
         manifest = _parsed(json.loads(path.read_bytes()))
         different = differences(manifest.identity, ensemble)
         for i, member in manifest.members.items() if not different else ():
-            wanted = {ensemble.checkpoint(i), *(ensemble.margins(i, part) for part in PARTS)}
+            wanted = {
+                ensemble.checkpoint_file(i),
+                *(ensemble.margins_file(i, part) for part in PARTS),
+            }
             if not wanted <= {*member.files}:
                 raise ValueError(f"member {i} lacks a file")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,17 +1,17 @@
 """Ensembles that were trained here: every file with its checksum in the manifest."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from klom_bench.files import atomic
 from klom_bench.progress import Announce, silent
-from klom_bench.store import files
-from klom_bench.store.layout import EnsembleId
-from klom_bench.store.manifest import PARTS, Manifest
+from klom_bench.store.manifest import Manifest
+from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class OwnEnsemble:
 
     folder: Path
     ensemble: EnsembleId
-    manifest: Manifest
+    manifest: Manifest = field(compare=False)
+    published: bool = field(default=False, init=False)
 
     @property
     def members(self) -> list[int]:
@@ -29,7 +30,7 @@ class OwnEnsemble:
 
     def lacks(self, count: int) -> int:
         """How many of members 0..count-1 are missing."""
-        return len(self.manifest.missing(range(count)))
+        return len(self.manifest.lacking(range(count)))
 
     def states(self, count: int) -> list[dict[str, Any]]:
         """The state dicts of members 0..count-1."""
@@ -37,31 +38,31 @@ class OwnEnsemble:
 
     def states_of(self, members: Iterable[int]) -> list[dict[str, Any]]:
         """The state dicts of members with these numbers."""
-        return [files.state_from(c) for c in self._read(members, self.ensemble.checkpoint)]
+        return [atomic.state_from(c) for c in self._read(members, self.ensemble.checkpoint_file)]
 
     def margins(
         self, count: int, device: torch.device | None = None, announce: Announce = silent
     ) -> np.ndarray:
-        """float32 [members, points], train points first."""
+        """float32 [members, points], train points first; all are there, nothing is computed."""
         return self.margins_of(range(count))
 
     def margins_of(self, members: Sequence[int]) -> np.ndarray:
         """The same of members with these numbers."""
 
         def part(name: Literal["train", "val"]) -> np.ndarray:
-            contents = self._read(members, lambda i: self.ensemble.margins(i, name))
-            return np.stack([files.array_from(content) for content in contents])
+            contents = self._read(members, lambda i: self.ensemble.margins_file(i, name))
+            return np.stack([atomic.array_from(content) for content in contents])
 
         return np.concatenate([part(name) for name in PARTS], axis=1)
 
     def _read(self, members: Iterable[int], name: Callable[[int], str]) -> Iterator[bytes]:
         for i in members:
             sums = self.manifest.members[i].files
-            yield files.read(self.folder / name(i), sums[name(i)])
+            yield atomic.read(self.folder / name(i), sums[name(i)])
 
     def checkpoints(self, count: int) -> list[Path]:
         """Files of the state dicts of members 0..count-1."""
-        return [self.folder / self.ensemble.checkpoint(i) for i in range(count)]
+        return [self.folder / self.ensemble.checkpoint_file(i) for i in range(count)]
 
     def answers(self, count: int) -> None:
         """Right or wrong at every point: not kept."""

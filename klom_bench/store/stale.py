@@ -10,10 +10,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from klom_bench.errors import KlomError, warn
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Stale, identity, load, save
 from klom_bench.store.own import OwnEnsemble
-from klom_bench.store.spots import (
+from klom_bench.tasks.ensemble_id import EnsembleId
+from klom_bench.tasks.spots import (
     EXACT,
     ROUGH,
     all_points,
@@ -34,7 +34,7 @@ def refuse_changed(held: OwnEnsemble, device: torch.device) -> None:
     Nothing can be told where no weights are left, or the model says something else each time.
     """
     task, manifest = held.ensemble.task, held.manifest
-    weights = {i: held.folder / held.ensemble.checkpoint(i) for i in held.members}
+    weights = {i: held.folder / held.ensemble.checkpoint_file(i) for i in held.members}
     first = next((i for i, path in weights.items() if path.exists()), None)
     if first is None or not task.signature.repeats_in_eval:
         return

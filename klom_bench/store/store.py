@@ -1,90 +1,51 @@
 """The store: ensembles trained once and found again, and those that others have published."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NoReturn
 
-import numpy as np
 import torch
 from filelock import Timeout
 
 from klom_bench.ensemble.threads import Check, side_by_side, thread_count
 from klom_bench.errors import KlomError, warn
+from klom_bench.files import atomic
 from klom_bench.progress import Announce, Tick, silent
-from klom_bench.store import files
+from klom_bench.published.ensemble import PublishedEnsemble
+from klom_bench.published.find import find
+from klom_bench.store.advice import (
+    Wanted,
+    download_command,
+    how_to_get,
+    not_repeatable,
+    what_to_do,
+)
 from klom_bench.store.divergence import refuse_diverged
-from klom_bench.store.layout import EnsembleId
+from klom_bench.store.held import Held
 from klom_bench.store.manifest import (
-    PARTS,
     Manifest,
-    Member,
     Stale,
-    Weights,
-    how_to_remove,
     identity,
     load,
     save,
 )
-from klom_bench.store.members import Evaluated, Trained, evaluate_pack, train_pack
 from klom_bench.store.own import OwnEnsemble
-from klom_bench.store.published import PublishedEnsemble, look
 from klom_bench.store.stale import bring_up_to_date, lock, move_aside, why_stale
+from klom_bench.store.training import evaluate_pack, train_pack
+from klom_bench.store.writing import change_manifest, read_state, write_margins, write_weights
 from klom_bench.tasks.checks import checked_model
+from klom_bench.tasks.ensemble_id import EnsembleId, packs
 from klom_bench.tasks.task import Task
 
-CPU = torch.device("cpu")
 POLL_SECONDS = 0.1
 Missing = Literal["train", "download", "error"]
 WhenStale = Literal["error", "retrain"]
 
 
-def packs(members: Iterable[int], size: int) -> list[list[int]]:
-    """Member numbers grouped by fixed ranges: 0..size-1, size..2 size-1, and so on."""
-    found: dict[int, list[int]] = {}
-    for i in sorted(members):
-        found.setdefault(i // size, []).append(i)
-    return list(found.values())
-
-
-Wanted = Sequence[tuple[EnsembleId, int]]
-
-
-def download_command(wanted: Wanted) -> str:
-    """The command that gets ensembles of one task."""
-    task = wanted[0][0].task.name
-    sets = ",".join(e.forget_set.name for e, _ in wanted if e.forget_set)
-    which = f" --forget-set {sets}" if sets else ""
-    return f"klom download {task}{which} --models {max(n for _, n in wanted)}"
-
-
-def how_to_get(wanted: Wanted) -> str:
-    """What to do about members that are missing, as a clause."""
-    first = wanted[0][0]
-    if first.task.published and not first.seed and not first.is_half:
-        return (
-            f"`{download_command(wanted)}` gets the published ones, "
-            "--klom-missing=train trains them (long without a GPU), or name the store that holds "
-            "them with --klom-store"
-        )
-    return "run once with --klom-missing=train, or name the store that holds them with --klom-store"
-
-
-def what_to_do(ensemble: EnsembleId, folder: Path) -> str:
-    """About a stale ensemble."""
-    return (
-        f"It is left as it is: --klom-stale=retrain moves it aside and trains anew, "
-        f"{how_to_remove(ensemble, folder)}; or choose another --klom-store (or --klom-seed)"
-    )
-
-
-def not_repeatable(task: Task) -> str:
-    """What is to be said of a model that draws random numbers from no member's stream."""
-    return (
-        f"the scores of task {task.name} will not repeat: {'; '.join(task.signature.unseeded)} "
-        "(torch's dropout layers draw from the members' streams here, other draws do not)"
-    )
+Packs = Sequence[tuple[EnsembleId, list[int]]]
+"""Members of an ensemble that are trained together."""
 
 
 @dataclass(frozen=True)
@@ -106,33 +67,24 @@ class Store:
         """What is there of an ensemble; no members where nothing is."""
         return load(self.folder(ensemble), ensemble) or Manifest({}, {})
 
-    def held(self, ensemble: EnsembleId) -> OwnEnsemble | PublishedEnsemble:
+    def held(self, ensemble: EnsembleId) -> Held:
         """What is there of an ensemble: of ours, else of a published one, else no members.
 
         KlomError for a folder that holds neither, or an ensemble of ours that is another one.
         """
-        found = look(self.root, ensemble)
+        found = find(self.root, ensemble)
         return found or OwnEnsemble(self.folder(ensemble), ensemble, self.manifest(ensemble))
 
     def complete(
-        self,
-        ensemble: EnsembleId,
-        members: int,
-        device: torch.device,
-        announce: Announce = silent,
-    ) -> Manifest:
-        """Train members 0..members-1 as far as they are missing; returns the manifest."""
-        self.complete_all([(ensemble, members)], device, announce)
-        return self.manifest(ensemble)
-
-    def complete_all(
         self,
         wanted: Wanted,
         device: torch.device,
         announce: Announce = silent,
         shard: tuple[int, int] = (0, 1),
-    ) -> None:
+    ) -> list[Held]:
         """Have the first members of these ensembles here: trained or downloaded, as `missing` says.
+
+        Returns the ensembles, in this order.
 
         shard (i, n): of all packs only every n-th, from the i-th on.
 
@@ -144,36 +96,51 @@ class Store:
             self.settle(ensemble, device)
         if self.missing == "download":
             self._download(wanted, announce)
-        lacking = self._lacking(wanted, shard)
-        ensembles = list({id(e): e for e, _ in lacking}.values())
+        held = [self.held(ensemble) for ensemble, _ in wanted]
+        lacking = self._lacking(wanted, held, shard)
+        ensembles = list(dict.fromkeys(ensemble for ensemble, _ in lacking))
         if lacking and self.missing != "train":
-            first = ensembles[0]
-            members = next(n for e, n in wanted if e is first)
-            count = sum(len(pack) for e, pack in lacking if e is first)
-            raise KlomError(
-                f"{count} of {members} {first.label} are not in the store {self.root}: "
-                f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
-            )
+            self._refuse_missing(wanted, lacking)
         for task in {e.task: None for e in ensembles}:
             checked_model(task, device)
         self._say_what_will_not_repeat(ensemble.task for ensemble, _ in wanted)
         if not lacking:
-            return
+            return held
         for ensemble in ensembles:
             self._take_folder(ensemble)
+        self._train(wanted, lacking, shard, device, announce)
+        return [self.held(ensemble) for ensemble, _ in wanted]
 
+    def _refuse_missing(self, wanted: Wanted, lacking: Packs) -> NoReturn:
+        first = lacking[0][0]
+        members = next(n for e, n in wanted if e == first)
+        count = sum(len(pack) for e, pack in lacking if e == first)
+        raise KlomError(
+            f"{count} of {members} {first.label} are not in the store {self.root}: "
+            f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
+        )
+
+    def _train(
+        self,
+        wanted: Wanted,
+        lacking: Packs,
+        shard: tuple[int, int],
+        device: torch.device,
+        announce: Announce,
+    ) -> None:
+        """Train packs until none is left, beside others who do the same."""
         notes: list[str] = []
 
         def work(check: Check) -> None:
-            while free := self._lacking(wanted, shard):
+            while free := self._lacking(wanted, [self.held(e) for e, _ in wanted], shard):
                 mine = [self._claim(e, pack, device, check, tick, notes) for e, pack in free]
                 if not any(mine):  # others hold all that is left
                     check()
                     time.sleep(POLL_SECONDS)
 
-        labels = [e.label for e in ensembles]
+        labels = list(dict.fromkeys(e.label for e, _ in lacking))
         several = "originals and oracles"
-        if any(e.is_half for e in ensembles):
+        if any(e.is_half for e, _ in lacking):
             several = "originals, oracles and models on random halves"
         label = f"training {labels[0] if len(labels) == 1 else several}"
         with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
@@ -183,21 +150,18 @@ class Store:
 
     def _download(self, wanted: Wanted, announce: Announce) -> None:
         """Fetch what is published of those that are short of members."""
-        from klom_bench.store.hub import Hub
+        from klom_bench.published.hub import Hub
 
         for ensemble, members in wanted:
             published = ensemble.task.published and not ensemble.is_half
             if published and self.held(ensemble).lacks(members):
                 Hub.default().fetch(self.root, ensemble, members, announce)
 
-    def _lacking(
-        self, wanted: Wanted, shard: tuple[int, int]
-    ) -> list[tuple[EnsembleId, list[int]]]:
+    def _lacking(self, wanted: Wanted, helds: Sequence[Held], shard: tuple[int, int]) -> Packs:
         """The packs that are not whole; KlomError for a published ensemble that is too small."""
         found = []
         number = 0
-        for ensemble, members in wanted:
-            held = self.held(ensemble)
+        for (ensemble, members), held in zip(wanted, helds, strict=True):
             if isinstance(held, PublishedEnsemble) and held.lacks(members):
                 rest = f"`{download_command(wanted)}` gets the rest, "
                 raise KlomError(
@@ -211,7 +175,7 @@ class Store:
                 mine = number % shard[1] == shard[0]
                 number += 1
                 missing = [i for i in pack if i not in there]
-                if mine and missing and isinstance(held, OwnEnsemble):
+                if mine and missing and not held.published:
                     found.append((ensemble, missing))
         return found
 
@@ -220,7 +184,7 @@ class Store:
         folder = self.folder(ensemble)
         try:
             with lock(folder, "manifest"):
-                files.remove_leftovers(folder)
+                atomic.remove_leftovers(folder)
                 if load(folder, ensemble) is None:
                     save(folder, Manifest(identity(ensemble), {}))
         except OSError as error:
@@ -298,89 +262,19 @@ class Store:
 
         Returns what there is to say of them.
         """
+        folder = self.folder(ensemble)
         weights = {i: w for i, w in there.trained.items() if i in todo}
-        states = {i: self._state(ensemble, i, w) for i, w in weights.items()}
+        states = {i: read_state(folder, ensemble, i, w) for i, w in weights.items()}
         tick(len(states))
         if new := [i for i in todo if i not in states]:
             trained = train_pack(ensemble, new, device, check, tick)
-            weights |= self._write_weights(ensemble, trained)
+            weights |= write_weights(folder, ensemble, trained)
             states |= {t.member: t.state for t in trained}
         evaluated = evaluate_pack(ensemble, {i: states[i] for i in todo}, device)
         try:
             weak = refuse_diverged(ensemble, evaluated, there.members)
         except KlomError:
-            self._change(ensemble, without=todo)
+            change_manifest(folder, ensemble, without=todo)
             raise
-        self._write_margins(ensemble, evaluated, weights)
+        write_margins(folder, ensemble, evaluated, weights)
         return weak
-
-    def _state(self, ensemble: EnsembleId, member: int, weights: Weights) -> dict[str, Any]:
-        path = self.folder(ensemble) / ensemble.checkpoint(member)
-        return files.state_from(files.read(path, weights.file))
-
-    def _write_weights(self, ensemble: EnsembleId, trained: list[Trained]) -> dict[int, Weights]:
-        folder, new = self.folder(ensemble), {}
-        for t in trained:
-            path = folder / ensemble.checkpoint(t.member)
-            new[t.member] = Weights(
-                files.write(path, files.state_bytes(t.state)), t.seconds, t.made_with
-            )
-        self._change(ensemble, trained=new)
-        return new
-
-    def _write_margins(
-        self,
-        ensemble: EnsembleId,
-        evaluated: list[Evaluated],
-        weights: Mapping[int, Weights],
-    ) -> None:
-        folder, new = self.folder(ensemble), {}
-        for e in evaluated:
-            mine = weights[e.member]
-            sums = {ensemble.checkpoint(e.member): mine.file}
-            for part, margins in zip(PARTS, (e.train_margins, e.val_margins), strict=True):
-                name = ensemble.margins(e.member, part)
-                sums[name] = files.write(folder / name, files.array_bytes(margins))
-            new[e.member] = Member(sums, e.accuracy, e.margin_size, mine.seconds, mine.made_with)
-        self._change(ensemble, members=new, without=list(new))
-
-    def _change(
-        self,
-        ensemble: EnsembleId,
-        trained: Mapping[int, Weights] | None = None,
-        members: Mapping[int, Member] | None = None,
-        without: Sequence[int] = (),
-    ) -> None:
-        """Add to the manifest; `without`: members that are no longer merely trained."""
-        folder = self.folder(ensemble)
-        with lock(folder, "manifest"):
-            now = self.manifest(ensemble)
-            left = {i: w for i, w in {**now.trained, **(trained or {})}.items() if i not in without}
-            save(
-                folder,
-                Manifest(identity(ensemble), {**now.members, **(members or {})}, left),
-            )
-
-    def states(self, ensemble: EnsembleId, members: int) -> list[dict[str, Any]]:
-        """The state dicts of the first members."""
-        return self.held(ensemble).states(members)
-
-    def margins(
-        self,
-        ensemble: EnsembleId,
-        members: int,
-        device: torch.device = CPU,
-        announce: Announce = silent,
-    ) -> np.ndarray:
-        """float32 [members, points], train points first."""
-        return self.held(ensemble).margins(members, device, announce)
-
-    def checkpoint_stats(self, ensemble: EnsembleId, members: int) -> list[tuple[int, int, int]]:
-        """What changes when a checkpoint is written to: (inode, size, time of change) a member."""
-        try:
-            stats = [path.stat() for path in self.held(ensemble).checkpoints(members)]
-        except OSError as error:
-            raise KlomError(
-                f"{error.filename} is gone: was the store removed while the run was going on?"
-            ) from error
-        return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]

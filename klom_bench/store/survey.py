@@ -11,9 +11,9 @@ import numpy as np
 
 from klom_bench.errors import KlomError, visible
 from klom_bench.forget_set import ForgetSet
-from klom_bench.store.layout import EnsembleId
-from klom_bench.store.published import look
+from klom_bench.published.find import find
 from klom_bench.store.stale import ASIDE
+from klom_bench.tasks.ensemble_id import EnsembleId, Role
 from klom_bench.tasks.task import Task
 
 TRAINED, MOVED, DAMAGED = "trained here", "moved aside, stale", "damaged manifest.json"
@@ -87,19 +87,20 @@ def _published(root: Path, task: Task) -> Iterator[Holding]:
             if folder.is_dir() and folder.name != "only_margins":
                 names.add(folder.name)
     for forget_set in [None, *(_of_this_size(task, name) for name in names)]:
-        ensemble = EnsembleId(task, "oracle" if forget_set else "original", 0, forget_set)
+        role: Role = "original" if forget_set is None else "oracle"
+        ensemble = EnsembleId(task, role, 0, forget_set)
         try:
-            found = look(root, ensemble)
+            found = find(root, ensemble)
             if found is None:
                 continue
             made = "published"
             if not found.members:
                 made += ", no checkpoints" if found.scored else ", not whole"
             members, where = len(found.scored), found.folder.relative_to(root).as_posix()
-            size = sum(found.pieces.sizes.values())
+            size = sum(found.family.sizes.values())
         except KlomError as error:
             made, members, where, size = f"unreadable: {error}", 0, "", 0
-        named = forget_set.name if forget_set else None
+        named = None if forget_set is None else forget_set.name
         yield Holding(task.name, ensemble.role, named, 0, members, size, made, where)
 
 

@@ -9,23 +9,23 @@ import numpy as np
 import torch
 
 from klom_bench.errors import KlomError
+from klom_bench.files import atomic
 from klom_bench.forget_set import ForgetSet
+from klom_bench.metrics.sanity import Sanity, judged, sanity
 from klom_bench.progress import Announce, Tick, silent
-from klom_bench.store import files
-from klom_bench.store.forget_sets import stored
-from klom_bench.store.layout import EnsembleId
+from klom_bench.published.ensemble import PublishedEnsemble
+from klom_bench.published.forget_sets import stored
 from klom_bench.store.own import OwnEnsemble
-from klom_bench.store.published import PublishedEnsemble
-from klom_bench.store.sanity import Sanity, judged, sanity
-from klom_bench.store.spots import ROUGH, off_by
 from klom_bench.store.stale import refuse_changed
 from klom_bench.store.store import Store
 from klom_bench.store.survey import MOVED, TRAINED, Holding, survey
+from klom_bench.tasks.ensemble_id import EnsembleId
+from klom_bench.tasks.spots import ROUGH, off_by
 from klom_bench.tasks.task import Task
 
 
 @dataclass
-class Checked:
+class Verified:
     """What was found out about one ensemble: problems make `klom verify` fail, notes do not."""
 
     holding: Holding
@@ -49,22 +49,22 @@ def verify(
     device: torch.device,
     announce: Announce = silent,
     more: Mapping[str, Task] | None = None,
-) -> list[Checked]:
+) -> list[Verified]:
     """Read everything, and hold oracles against the originals of the same seed.
 
     more: the tasks with forget sets that a store may hold beside their own.
     """
     there = (h for h in survey(root, tasks) if h.made != MOVED)
-    found = [Checked(holding) for holding in there]
+    found = [Verified(holding) for holding in there]
     known = {name: stored(task, root) for name, task in (more or tasks).items()}
     originals: dict[tuple[str, int], np.ndarray] = {}
-    for checked in found:  # originals come first
-        holding = checked.holding
+    for verified in found:  # originals come first
+        holding = verified.holding
         try:
             if holding.made.startswith(("damaged", "unreadable")):
                 raise KlomError(holding.made)
             ensemble = _ensemble(holding, known)
-            margins = _read(checked, ensemble, root, device, announce)
+            margins = _read(verified, ensemble, root, device, announce)
             if margins is None:
                 continue
             if ensemble.is_half:
@@ -72,60 +72,60 @@ def verify(
             if ensemble.forget_set is None:
                 originals[holding.task, holding.seed] = margins
             elif (others := originals.get((holding.task, holding.seed))) is None:
-                checked.notes.append("there are no originals to hold them against")
+                verified.notes.append("there are no originals to hold them against")
             else:
-                _hold_against(checked, others, margins, ensemble.task, ensemble.forget_set)
+                _hold_against(verified, others, margins, ensemble.task, ensemble.forget_set)
         except KlomError as error:
-            checked.problems.append(str(error))
+            verified.problems.append(str(error))
     return found
 
 
 def _read(
-    checked: Checked, ensemble: EnsembleId, root: Path, device: torch.device, announce: Announce
+    verified: Verified, ensemble: EnsembleId, root: Path, device: torch.device, announce: Announce
 ) -> np.ndarray | None:
     """Every file of an ensemble; returns margins, or None where they are of no use."""
-    holding, held = checked.holding, Store(root, "error").held(ensemble)
+    holding, held = verified.holding, Store(root, "error").held(ensemble)
     with announce(f"reading {holding.folder}", len(held.members)) as tick:
         if isinstance(held, OwnEnsemble):
-            _read_own(held, checked, root, tick)
-            if held.members and not checked.problems:
+            _read_own(held, verified, root, tick)
+            if held.members and not verified.problems:
                 refuse_changed(held, device)
-        else:
-            _read_published(held, checked, tick)
-    if not holding.members or checked.problems:
+        elif isinstance(held, PublishedEnsemble):
+            _read_published(held, verified, tick)
+    if not holding.members or verified.problems:
         return None
     if isinstance(held, PublishedEnsemble):
         margins = held.margins_of(held.scored, device, announce)
-        _compare_with_checkpoint(held, margins, checked, device)
+        _compare_with_checkpoint(held, margins, verified, device)
     elif held.lacks(len(held.members)):
-        checked.notes.append("members are missing in between: a run will train them")
+        verified.notes.append("members are missing in between: a run will train them")
         return None
     else:
-        margins = held.margins(len(held.members))
+        margins = held.margins(len(held.members), device)
     if twice := _repeated(margins):
-        checked.problems.append(f"members {twice[0]} and {twice[1]} are one and the same")
+        verified.problems.append(f"members {twice[0]} and {twice[1]} are one and the same")
     return margins
 
 
 def _hold_against(
-    checked: Checked,
+    verified: Verified,
     originals: np.ndarray,
     oracles: np.ndarray,
     task: Task,
     forget_set: ForgetSet,
 ) -> None:
     """Whether oracles are what they should be, by the margins of the originals."""
-    checked.sanity = sanity(originals, oracles, forget_set)
-    if checked.holding.made == TRAINED and task.is_class(forget_set):
+    verified.sanity = sanity(originals, oracles, forget_set)
+    if verified.holding.made == TRAINED and task.is_class(forget_set):
         # Val points of a class that was never seen go with nothing.
-        checked.sanity = replace(checked.sanity, alignment=float("nan"))
-    problems, notes = judged(checked.sanity, len(oracles), len(originals))
-    if checked.holding.made == TRAINED:
+        verified.sanity = replace(verified.sanity, alignment=float("nan"))
+    problems, notes = judged(verified.sanity, len(oracles), len(originals))
+    if verified.holding.made == TRAINED:
         problems, notes = [], problems + notes  # the manifest says what they are
-    checked.problems += problems
-    checked.notes += notes
+    verified.problems += problems
+    verified.notes += notes
     if not _repeated(oracles) and _repeated(np.concatenate([originals, oracles])):
-        checked.problems.append("some of them are originals, margin for margin")
+        verified.problems.append("some of them are originals, margin for margin")
 
 
 def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
@@ -154,54 +154,54 @@ def _repeated(margins: np.ndarray) -> tuple[int, int] | None:
 
 
 def _compare_with_checkpoint(
-    held: PublishedEnsemble, margins: np.ndarray, checked: Checked, device: torch.device
+    held: PublishedEnsemble, margins: np.ndarray, verified: Verified, device: torch.device
 ) -> None:
     """One member's margins against those of its checkpoint: other models, data or scaling show."""
-    if not held.members or held.members[0] not in held.pieces.members("checkpoint"):
+    if not held.members or held.members[0] not in held.family.members("checkpoint"):
         return
     found = margins[held.scored.index(held.members[0])]
     try:
         points, expected = held.spot_check(held.members[0], device)
     except KlomError as error:
-        checked.notes.append(f"margins were not compared with a checkpoint: {error}")
+        verified.notes.append(f"margins were not compared with a checkpoint: {error}")
         return
     off = off_by(found[points], expected)
     if off > ROUGH:
-        checked.problems.append(
+        verified.problems.append(
             f"the margins of member {held.members[0]} are not those of its checkpoint (off by "
             f"{off:.0%} in the mean): files of other models, other data, or another normalisation"
         )
 
 
-def _read_own(held: OwnEnsemble, checked: Checked, root: Path, tick: Tick) -> None:
+def _read_own(held: OwnEnsemble, verified: Verified, root: Path, tick: Tick) -> None:
     """Every file of the manifest, by its checksum; KlomError where it is that of another folder."""
-    if held.folder != root / checked.holding.folder:
+    if held.folder != root / verified.holding.folder:
         raise KlomError(
-            f"{checked.holding.folder} says that it is {held.folder.relative_to(root).as_posix()}: "
-            "it was copied or moved, and is not used"
+            f"{verified.holding.folder} says that it is "
+            f"{held.folder.relative_to(root).as_posix()}: it was copied or moved, and is not used"
         )
     for member in held.manifest.members.values():
         for name, sha256 in member.files.items():
             try:
-                files.read(held.folder / name, sha256)
+                atomic.read(held.folder / name, sha256)
             except KlomError as error:
-                checked.problems.append(str(error))
+                verified.problems.append(str(error))
         tick(1)
 
 
-def _read_published(held: PublishedEnsemble, checked: Checked, tick: Tick) -> None:
+def _read_published(held: PublishedEnsemble, verified: Verified, tick: Tick) -> None:
     """Every checkpoint; margins are read later, all at once."""
     if not held.scored:
-        checked.problems.append(f"cannot be used: {held.complaint(1)}")
+        verified.problems.append(f"cannot be used: {held.complaint(1)}")
     elif not held.members:
-        checked.notes.append(f"for `klom score` only: {held.complaint(1)}")
+        verified.notes.append(f"for `klom score` only: {held.complaint(1)}")
     elif len(held.members) < len(held.scored):
-        checked.problems.append(held.complaint(len(held.scored)))
+        verified.problems.append(held.complaint(len(held.scored)))
     if held.gaps:
-        checked.problems.append(f"missing in the middle: {held.gaps}")
-    for member in sorted(held.pieces.members("checkpoint")):
+        verified.problems.append(f"missing in the middle: {held.gaps}")
+    for member in sorted(held.family.members("checkpoint")):
         try:
             held.state(member)
         except KlomError as error:
-            checked.problems.append(str(error))
+            verified.problems.append(str(error))
         tick(1)

@@ -43,7 +43,7 @@ def checked_data(name: str, train_points: int, load: Callable[[], Any]) -> Data:
     data = called("`load`", load)
 
     if not isinstance(data, Data):
-        refuse(f"`load` gave {_kind(data)}; a klom_bench.tasks.Data is expected")
+        refuse(f"`load` gave {_kind(data)}; a klom_bench.Data is expected")
     parts = {name: getattr(data, name) for name in PARTS}
     for part, value in parts.items():
         if not isinstance(value, Tensor):

@@ -11,17 +11,28 @@ from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Prepare, as_they_are, logits
 from klom_bench.ensemble.points import Points
+from klom_bench.metrics.margins import margins
 
 PARTS = ("x_train", "y_train", "x_val", "y_val")
 
 
 @dataclass(frozen=True)
 class Data:
-    """Train and val points: inputs x [n, ...], int64 labels y [n].
+    """Train and val points.
 
-    `sha256` is the word for the data in stores made before they were hashed here; new ones need
-    none. `prepare` makes of a batch of x the float inputs of a model, on x's device: images stay
-    uint8 until then. Train and val images may differ in size.
+    Args:
+        x_train, x_val: inputs [n, ...]; train and val images may differ in size.
+        y_train, y_val: int64 labels [n], 0 ... classes - 1.
+        sha256: the word for the data in stores made before data were hashed; new ones need none.
+        prepare: makes of a batch of x the float inputs of a model, on x's device: images stay uint8
+            until then.
+
+    Example:
+        >>> import torch
+        >>> from klom_bench import Data
+        >>> x, y = torch.randn(300, 20), torch.arange(300) % 3
+        >>> Data(x[:200], y[:200], x[200:], y[200:]).classes
+        3
     """
 
     x_train: Tensor
@@ -54,6 +65,16 @@ class Data:
         """Logits [members, points, classes] of all points, train first."""
         parts = (logits(model, x, members, self.prepare) for x in (self.x_train, self.x_val))
         return torch.cat(list(parts), 1)
+
+    def margins(self, model: Any, members: int) -> Tensor:
+        """Margins [M, points] of all points, train first."""
+        found: Tensor = margins(self.logits(model, members), self.y())
+        return found
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are: labels are 0 ... classes - 1."""
+        return int(self.y().max()) + 1
 
     def points(self, indices: np.ndarray, generators: Sequence[torch.Generator]) -> Points:
         """Some of the train points, for members with these random streams."""

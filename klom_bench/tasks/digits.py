@@ -1,17 +1,14 @@
-"""`digits`: 1,797 real handwritten digits (8x8 pixels, 10 classes) that ship with scikit-learn."""
+"""`digits`: 1,797 real handwritten digits, 8x8 pixels, 10 classes (source: `digits_data`)."""
 
 import hashlib
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from klom_bench.ensemble.training import Recipe
-from klom_bench.errors import KlomError
 from klom_bench.models.cnn import cnn
 from klom_bench.models.mlp import mlp
 from klom_bench.tasks.data import Data
@@ -19,14 +16,7 @@ from klom_bench.tasks.task import Task
 from klom_bench.tasks.tuned import provenance, tunings
 
 TRAIN_POINTS = 1438
-
-
-def _csv() -> Path:
-    """The file behind scikit-learn's load_digits, found without importing scikit-learn (1 s)."""
-    package = find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise KlomError("the task digits needs scikit-learn, whose data it uses: pip install it")
-    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+FILES = files("klom_bench.tasks")
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +31,9 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def load() -> Data:
     """A fixed stratified split: of every class, a random fifth (rounded) is val."""
-    table = np.loadtxt(_csv(), delimiter=",", dtype=np.int64)
-    pixels, labels = table[:, :-1].astype(np.uint8), table[:, -1]
+    with (FILES / "digits_data" / "digits.npz").open("rb") as stream:
+        arrays = np.load(stream, allow_pickle=False)
+        pixels, labels = arrays["pixels"], arrays["labels"].astype(np.int64)
     shuffle = np.random.RandomState(0)  # its stream is frozen, unlike default_rng's
     val = np.zeros(len(labels), dtype=bool)
     for c in range(10):
@@ -64,12 +55,12 @@ def load_images() -> Data:
 
 
 def _indices(name: str) -> np.ndarray:
-    file = files("klom_bench.tasks") / "digits_forget_sets" / f"{name}.npy"
+    file = FILES / "digits_forget_sets" / f"{name}.npy"
     with file.open("rb") as stream:
         return np.asarray(np.load(stream, allow_pickle=False))
 
 
-TUNED = tunings(files("klom_bench.tasks") / "digits_tuning")
+TUNED = tunings(FILES / "digits_tuning")
 
 FORGET_SETS = {
     name: partial(_indices, name)

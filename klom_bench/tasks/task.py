@@ -45,17 +45,37 @@ def not_in_store(task: str, name: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A dataset, an architecture and a recipe.
+    """A dataset, an architecture and a recipe that belong together.
 
-    name: as in options and seeds; folder: its name in the store.
-    architecture: builds one model with random weights. load: reads the data.
-    train_points: how many train points there are, known without loading them.
-    forget_sets: name -> a function that gives the sorted indices of the set.
-    hyperparameters: method -> its defaults on this task, where they differ from the published.
-    tunings: method -> how these were found, as records have it.
-    pack: members computed together. version: raise it when architecture or data change.
-    published: what is known of ensembles that can be downloaded; they are not trained unless asked.
-    download: fetches the data.
+    Args:
+        name: as in options and seeds.
+        folder: its name in the store.
+        architecture: builds one model with random weights.
+        recipe: how models are trained.
+        load: reads the data.
+        train_points: how many train points there are, known without loading them.
+        forget_sets: name -> a function that gives the indices of the set.
+        hyperparameters: method -> its defaults on this task, where they differ from the published.
+        tunings: method -> how these were found, as records have it.
+        pack: members computed together.
+        version: raise it when architecture or data change.
+        published: what is known of ensembles that can be downloaded; not trained unless asked.
+        download: fetches the data.
+
+    Raises:
+        ValueError: a name is none.
+
+    Example:
+        >>> import torch
+        >>> from klom_bench import Data, Recipe, Task, mlp
+        >>> def load():
+        ...     x, y = torch.randn(300, 20), torch.arange(300) % 3
+        ...     return Data(x[:200], y[:200], x[200:], y[200:])
+        >>> sets = {"first_ten": lambda: range(10)}
+        >>> recipe = Recipe(epochs=5, batch_size=32, lr=0.1)
+        >>> blobs = Task("blobs", "BLOBS", lambda: mlp(20, 16, 3), recipe, load, 200, sets)
+        >>> len(blobs.forget_set("first_ten").retain)
+        190
     """
 
     name: str
@@ -64,7 +84,7 @@ class Task:
     recipe: Recipe
     load: Callable[[], Data]
     train_points: int
-    forget_sets: Mapping[str, Callable[[], np.ndarray]]
+    forget_sets: Mapping[str, Callable[[], Any]]
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tunings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pack: int = 25

@@ -24,11 +24,11 @@ def tuning_task(task: Task, method: Method) -> Task:
     points with sets that are no classes.
     """
     names = [*SIZES]
-    if method.class_wise_only:
+    if method.traits.class_wise:
         own = [task.forget_set(name) for name in task.forget_sets]
         y = task.data.y_train.numpy()
         gated = {int(y[f.indices[0]]) for f in own if task.is_class(f)}
-        classes = [c for c in range(int(y.max()) + 1) if c not in gated][:3]
+        classes = [c for c in range(task.data.classes) if c not in gated][:3]
         names = [f"{CLASS}{c}" for c in classes]
     return replace(task, forget_sets={name: partial(_indices, task, name) for name in names})
 

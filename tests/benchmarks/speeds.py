@@ -66,12 +66,14 @@ def workers() -> None:
     asked = {
         "N = 100, ga": ["--klom-method=ga"],
         "N = 25 (one pack: a serial run leaves a core idle), ga": [
-            "--klom-method=ga", "--klom-models=25",
+            "--klom-method=ga",
+            "--klom-models=25",
         ],
         "N = 25, ga, scrub and retrain": [
-            "--klom-method=ga,scrub,retrain", "--klom-models=25",
+            "--klom-method=ga,scrub,retrain",
+            "--klom-models=25",
         ],
-    }  # fmt: skip
+    }
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_it.py").write_text("from klom_bench.suite import test_klom\n")
         for name, args in asked.items():
@@ -82,11 +84,15 @@ def workers() -> None:
                 start = time.perf_counter()
                 subprocess.run(
                     [*command, *args, count, f"--klom-store={store}"],
-                    cwd=folder, check=True, stdout=subprocess.PIPE,
-                )  # fmt: skip
+                    cwd=folder,
+                    check=True,
+                    stdout=subprocess.PIPE,
+                )
                 times.append(time.perf_counter() - start)
-            print(f"{name}: serial {times[0]:.1f} s, -n2 {times[1]:.1f} s, "
-                  f"{times[0] / times[1]:.2f} times as fast")  # fmt: skip
+            print(
+                f"{name}: serial {times[0]:.1f} s, -n2 {times[1]:.1f} s, "
+                f"{times[0] / times[1]:.2f} times as fast"
+            )
 
 
 def bridge() -> None:
@@ -96,10 +102,21 @@ def bridge() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_it.py").write_text("from klom_bench.suite import test_klom\n")
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--klom-method=ga", "--klom-models=4",
-             "--klom-forget-set=1", "--benchmark-json=out.json", f"--klom-store={folder}/store"],
-            cwd=folder, check=True, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "--klom-method=ga",
+                "--klom-models=4",
+                "--klom-forget-set=1",
+                "--benchmark-json=out.json",
+                f"--klom-store={folder}/store",
+            ],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
         (record,) = json.loads(Path(folder, "out.json").read_text())["benchmarks"]
     measured = _measurement(json.dumps({**record, "has_error": False}))
     start = time.perf_counter()
@@ -113,7 +130,7 @@ def bridge() -> None:
 def score() -> None:
     """`klom score` of 100 x 60,000 against as many, a file a model and part, on a warm disk."""
     code = (
-        "import time, klom_bench.cli, klom_bench.score, klom_bench.store.margin_files;"
+        "import time, klom_bench.cli, klom_bench.score, klom_bench.files.margins;"
         "start = time.perf_counter(); klom_bench.cli.main({args!r});"
         "print(f'score: {{time.perf_counter() - start:.2f}} s after imports')"
     )
@@ -143,8 +160,11 @@ def listing() -> None:
         for folder, count in folders.items():
             Path(root, folder).mkdir(parents=True)
             for i in range(count):
-                for name in ("sd_{}____epoch_23.pt", "{}__val_margins_23.npy",
-                             "{}__train_margins_23.npy"):  # fmt: skip
+                for name in (
+                    "sd_{}____epoch_23.pt",
+                    "{}__val_margins_23.npy",
+                    "{}__train_margins_23.npy",
+                ):
                     Path(root, folder, name.format(i)).write_bytes(b"")
             for part, points in (
                 ("train", 50_000),

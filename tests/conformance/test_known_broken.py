@@ -29,8 +29,8 @@ CPU = torch.device("cpu")
 
 def examine(function, name="method", **given):
     method = method_of(name, function)
-    task = DIGITS_CNN if method.needs_conv else DIGITS
-    return complaints(Subject(method, method.settings(given, {}), task, CPU))
+    task = DIGITS_CNN if method.traits.conv else DIGITS
+    return complaints(Subject(method, method.values(given, {}), task, CPU))
 
 
 def descend(model, points, lr, epochs=1, **more):
@@ -520,10 +520,13 @@ def test_every_check_has_a_broken_method():
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-@pytest.mark.parametrize("defaults", ["published", "of the task"])
-def test_built_in_methods_hold(name, defaults):
-    given = DIGITS.hyperparameters.get(name, {}) if defaults == "of the task" else {}
-    assert examine(BUILT_IN[name], name, **given) == {}
+def test_built_in_methods_hold(name):
+    assert examine(BUILT_IN[name], name) == {}
+
+
+@pytest.mark.parametrize("name", DIGITS.hyperparameters)
+def test_built_in_methods_hold_as_they_are_tuned(name):
+    assert examine(BUILT_IN[name], name, **DIGITS.hyperparameters[name]) == {}
 
 
 def test_what_it_is_tried_with_is_in_the_docstring():
@@ -618,9 +621,18 @@ def test_an_object_may_be_a_method():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", -1), ("many", 10**30), ("clip", float("inf")), ("seed", float("nan")), ("size", 0),
-     ("betas", (0.9, 0.5)), ("huge", 1e6), ("nothing", None), ("table", {"a": 1})],
-)  # fmt: skip
+    [
+        ("steps", -1),
+        ("many", 10**30),
+        ("clip", float("inf")),
+        ("seed", float("nan")),
+        ("size", 0),
+        ("betas", (0.9, 0.5)),
+        ("huge", 1e6),
+        ("nothing", None),
+        ("table", {"a": 1}),
+    ],
+)
 def test_odd_values_end_and_are_told_apart(name, value):
     """Used or not, whatever the value."""
     source = """
@@ -689,16 +701,30 @@ def test_tasks_of_few_features(features):
     g = torch.Generator().manual_seed(0)
     y = torch.arange(300) % 2
     x = torch.randn(300, features, generator=g) + 2 * y[:, None]
-    task = Task("few", "FEW", lambda: mlp(features, 8, 2), Recipe(5, 32, 0.1),
-                lambda: Data(x[:200], y[:200], x[200:], y[200:], ""), 200, {})  # fmt: skip
-    method = method_of("ga", BUILT_IN["ga"])
-    assert complaints(Subject(method, method.settings({}, {}), task, CPU)) == {}
+    task = Task(
+        "few",
+        "FEW",
+        lambda: mlp(features, 8, 2),
+        Recipe(5, 32, 0.1),
+        lambda: Data(x[:200], y[:200], x[200:], y[200:], ""),
+        200,
+        {},
+    )
+    method = BUILT_IN["ga"]
+    assert complaints(Subject(method, method.values({}, {}), task, CPU)) == {}
 
 
 def test_a_task_of_too_few_points():
     x, y = torch.randn(30, 4), torch.arange(30) % 2
-    task = Task("tiny", "TINY", lambda: mlp(4, 8, 2), Recipe(1, 8, 0.1),
-                lambda: Data(x[:20], y[:20], x[20:], y[20:], ""), 20, {})  # fmt: skip
-    method = method_of("ga", BUILT_IN["ga"])
+    task = Task(
+        "tiny",
+        "TINY",
+        lambda: mlp(4, 8, 2),
+        Recipe(1, 8, 0.1),
+        lambda: Data(x[:20], y[:20], x[20:], y[20:], ""),
+        20,
+        {},
+    )
+    method = BUILT_IN["ga"]
     with pytest.raises(KlomError, match="tiny has 20 train points: conformance needs 40"):
-        complaints(Subject(method, method.settings({}, {}), task, CPU))
+        complaints(Subject(method, method.values({}, {}), task, CPU))

@@ -69,7 +69,7 @@ TASKS = {
 def examine(function, of):
     function = BUILT_IN.get(function, function)
     method = method_of(function.__name__, function)
-    return complaints(Subject(method, method.settings({}, {}), of, CPU))
+    return complaints(Subject(method, method.values({}, {}), of, CPU))
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_sound_methods_pass(name, methods):
 
 @pytest.mark.parametrize("name", ["two", "tokens"])
 def test_spares_are_noise_in_the_range_of_the_data(name):
-    method = method_of("ga", BUILT_IN["ga"])
-    small = Subject(method, method.settings({}, {}), TASKS[name], CPU).trial.small
+    method = BUILT_IN["ga"]
+    small = Subject(method, method.values({}, {}), TASKS[name], CPU).on_task.small
     x, spares = small.data.x_train, small.forget_set("spares").indices
     others = x[: spares[0]]
     assert x.dtype == TASKS[name].data.x_train.dtype

@@ -17,9 +17,9 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.stacked import one_by_one
 from klom_bench.errors import KlomError, KlomWarning
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 CPU = torch.device("cpu")
 
@@ -40,9 +40,12 @@ class Shared(nn.Module):
 
 def layered():
     return nn.Sequential(
-        nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.4),
-        nn.Sequential(nn.Linear(32, 32), nn.AlphaDropout(0.2)), nn.Linear(32, 10),
-    )  # fmt: skip
+        nn.Linear(64, 32),
+        nn.ReLU(),
+        nn.Dropout(0.4),
+        nn.Sequential(nn.Linear(32, 32), nn.AlphaDropout(0.2)),
+        nn.Linear(32, 10),
+    )
 
 
 ARCHITECTURES = [Shared, layered]
@@ -86,8 +89,9 @@ def test_masks_are_the_same_however_members_are_computed(architecture):
     for _ in range(3):
         z = stacked(X)
         assert torch.allclose(single(X), z, atol=1e-5)
-        assert torch.allclose(torch.stack([m(x) for m, x in zip(models, X, strict=True)]), z,
-                              atol=1e-5)  # fmt: skip
+        assert torch.allclose(
+            torch.stack([m(x) for m, x in zip(models, X, strict=True)]), z, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -192,8 +196,8 @@ def test_training_repeats_bit_for_bit(task, tmp_path):
         store = Store(tmp_path / str(pack))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            store.complete(mine, 6, CPU)
-        margins.append(store.margins(mine, 6))
+            store.complete([(mine, 6)], CPU)
+        margins.append(store.held(mine).margins(6, CPU))
     assert np.array_equal(margins[0], margins[1])
     assert np.array_equal(margins[0], margins[2])
 
@@ -257,16 +261,17 @@ class Noise(nn.Module):
             lambda: nn.Sequential(
                 nn.Unflatten(1, (4, 16)),
                 nn.TransformerEncoderLayer(16, 2, 16, batch_first=True),
-                nn.Flatten(), nn.Linear(64, 10),
+                nn.Flatten(),
+                nn.Linear(64, 10),
             ),
             r"1\.self_attn \(MultiheadAttention\)",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_draws_from_elsewhere_is_named_before_training(task, tmp_path, architecture, named):
     store, mine = Store(tmp_path), EnsembleId(task(architecture), "original", 0)
     with pytest.warns(KlomWarning, match=rf"of task digits will not repeat: .*{named}") as warned:
-        store.complete(mine, 2, CPU)
+        store.complete([(mine, 2)], CPU)
     assert len([w for w in warned if w.category is KlomWarning]) == 1
 
 
@@ -293,4 +298,4 @@ def test_dropout_under_activation_checkpointing_is_refused(task, tmp_path):
         model.train()(torch.randn(4, 64)).sum().backward()
     for architecture in (Checkpointed, InLayers):
         with pytest.raises(KlomError):
-            Store(tmp_path).complete(EnsembleId(task(architecture), "original", 0), 2, CPU)
+            Store(tmp_path).complete([(EnsembleId(task(architecture), "original", 0), 2)], CPU)

@@ -11,8 +11,8 @@ from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator, member_seed
 from klom_bench.ensemble.training import Recipe, train
 from klom_bench.models.mlp import mlp
-from klom_bench.store.layout import EnsembleId
 from klom_bench.tasks import DIGITS
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 
 def small_cnn():

@@ -46,9 +46,15 @@ def small():
 def test_training_is_that_of_a_plain_loop():
     """All of a recipe but augmentation, against torch's SGD and LambdaLR on a single model."""
     recipe = Recipe(
-        epochs=4, batch_size=8, lr=0.2, peak_epoch=1, label_smoothing=0.1, undecayed_norm=True,
-        mixed_precision=True, weight_decay=0.01,
-    )  # fmt: skip
+        epochs=4,
+        batch_size=8,
+        lr=0.2,
+        peak_epoch=1,
+        label_smoothing=0.1,
+        undecayed_norm=True,
+        mixed_precision=True,
+        weight_decay=0.01,
+    )
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(35, 3, 8, 8, generator=g), torch.randint(3, (35,), generator=g)
     states = [initial_state(small, seed) for seed in (1, 2)]
@@ -107,9 +113,11 @@ def test_translating_moves_by_up_to_two_pixels_and_fills_with_the_mean():
     shifts = set()
     for image, before in zip(found[0], padded, strict=True):
         (shift,) = [
-            (r, c) for r in range(5) for c in range(5)
+            (r, c)
+            for r in range(5)
+            for c in range(5)
             if torch.equal(image, before[:, r : r + 12, c : c + 12])
-        ]  # fmt: skip
+        ]
         shifts.add(shift)
     assert len(shifts) == 25
 

@@ -171,9 +171,14 @@ def test_boundary_shrink():
         return net
 
     model, epochs, forget, retain = run(
-        "boundary_shrink", bound=0.4, lr=0.05, epochs=2, batch_size=4, momentum=0.9,
+        "boundary_shrink",
+        bound=0.4,
+        lr=0.05,
+        epochs=2,
+        batch_size=4,
+        momentum=0.9,
         weight_decay=0.01,
-    )  # fmt: skip
+    )
     agrees(model, by_hand)
     assert (epochs, forget.seen, retain.seen) == (2, 14, 0)
     assert len(labels) > 2
@@ -221,9 +226,17 @@ def test_unsir():
     gens = model.generators
     forget, retain = (Points(X, Y, rows, gens) for rows in (nines, others))
     for _ in BUILT_IN["unsir"](
-        model, forget, retain, noise_lr=0.1, noise_steps=3, penalty=0.2, impair_lr=0.02,
-        repair_lr=0.01, noise_size=16, batch_size=16,
-    ):  # fmt: skip
+        model,
+        forget,
+        retain,
+        noise_lr=0.1,
+        noise_steps=3,
+        penalty=0.2,
+        impair_lr=0.02,
+        repair_lr=0.01,
+        noise_size=16,
+        batch_size=16,
+    ):
         pass
     agrees(model, by_hand)
     assert (forget.seen, retain.seen) == (0, 2 * len(others))
@@ -441,9 +454,19 @@ def test_dmm():
     gens = model.generators
     forget, retain = (Points(data_points, Y[:40], rows, gens) for rows in (FORGET, RETAIN))
     for _ in BUILT_IN["dmm"](
-        model, forget, retain, datamodels=known, subsets=200, ridge=0.02, ratio=2.0, repeats=3,
-        lr=0.01, epochs=2, batch_size=8, decay=0.9,
-    ):  # fmt: skip
+        model,
+        forget,
+        retain,
+        datamodels=known,
+        subsets=200,
+        ridge=0.02,
+        ratio=2.0,
+        repeats=3,
+        lr=0.01,
+        epochs=2,
+        batch_size=8,
+        decay=0.9,
+    ):
         pass
     agrees(model, by_hand)
     assert (forget.seen, retain.seen) == (42, 28)

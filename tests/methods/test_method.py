@@ -1,3 +1,4 @@
+import functools
 import inspect
 from functools import partial
 
@@ -9,7 +10,9 @@ from klom_bench import per_model
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.ascent import ga
-from klom_bench.methods.method import method_of
+from klom_bench.methods.method import Traits, applies_to, method, method_of
+from klom_bench.methods.noise import unsir
+from klom_bench.methods.ranges import Range
 from klom_bench.tasks import BUILT_IN as TASKS
 from klom_bench.tasks import DIGITS
 
@@ -22,7 +25,7 @@ SETTINGS = {"lr": 0.1, "steps": 3, "name": "a", "flag": True, "any": None, "must
 
 
 def test_defaults_then_the_tasks_then_given_ones():
-    found = method_of("plain", plain).settings({"lr": 0.3, "must": 1}, {"lr": 0.2, "steps": 5})
+    found = method_of("plain", plain).values({"lr": 0.3, "must": 1}, {"lr": 0.2, "steps": 5})
     assert found == SETTINGS | {"lr": 0.3, "steps": 5}
 
 
@@ -40,11 +43,11 @@ def test_defaults_then_the_tasks_then_given_ones():
 def test_what_does_not_fit_is_told(given, message):
     given = {"must": 1, **given} if given else {}
     with pytest.raises(KlomError, match=message):
-        method_of("plain", plain).settings(given, {})
+        method_of("plain", plain).values(given, {})
 
 
 def test_whole_numbers_are_floats_where_floats_are_wanted():
-    value = method_of("plain", plain).settings({"lr": 1, "must": 1, "any": "x"}, {})["lr"]
+    value = method_of("plain", plain).values({"lr": 1, "must": 1, "any": "x"}, {})["lr"]
     assert isinstance(value, float)
 
 
@@ -62,16 +65,58 @@ def test_what_cannot_be_called_is_refused(function, message):
         method_of("mine", function)
 
 
-def test_a_partial_is_a_method_with_other_defaults():
-    assert method_of("mine", partial(ga, lr=0.5)).hyperparameters["lr"] == 0.5
+def test_a_partial_is_a_method_with_other_defaults(measured):
+    gentle = method_of("mine", partial(ga, lr=0.5, optimizer="adam", epochs=1))
+    assert gentle.hyperparameters == {
+        **ga.hyperparameters,
+        "lr": 0.5,
+        "optimizer": "adam",
+        "epochs": 1,
+    }
+    assert gentle.name == "mine"
+    with pytest.raises(KlomError, match="mine: unknown hyperparameter 'lrr': did you mean lr"):
+        method_of("mine", partial(ga, lrr=0.5))
+
+
+def test_traits_outlive_wrapping():
+    @functools.wraps(unsir)
+    def louder(model, forget, retain, **given):
+        yield from unsir(model, forget, retain, **given)
+
+    assert method_of("louder", louder).traits == unsir.traits
+    assert method_of("louder", partial(louder, penalty=0.2)).traits.class_wise
+    assert method_of("louder", louder).hyperparameters == unsir.hyperparameters
+
+
+def test_what_was_said_before_there_was_a_decorator():
+    def control(model, forget, retain):
+        yield
+
+    control.changes_nothing = True
+    assert method_of("control", control).traits.changes_nothing
+    with pytest.warns(DeprecationWarning, match=r"say @klom_bench\.method"):
+        marked = applies_to(class_wise=True)(control)
+    assert method_of("control", marked).traits == Traits(class_wise=True, changes_nothing=True)
+
+
+def test_a_value_that_must_be_given_is_missed_by_python_itself():
+    with pytest.raises(TypeError, match="must"):
+        method()(plain)(None, None, None)
+
+
+def test_ranges_are_of_hyperparameters_that_there_are():
+    with pytest.raises(KlomError, match="unknown hyperparameter 'lrr': did you mean lr"):
+
+        @method(tune={"lrr": Range(1, 2)})
+        def mine(model, forget, retain, *, lr=1.0):
+            yield
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_docstrings_say_rule_and_source(name):
     text = inspect.getdoc(BUILT_IN[name])
     assert text
-    method = method_of(name, BUILT_IN[name])
-    if method.hyperparameters:
+    if BUILT_IN[name].hyperparameters:
         assert "20" in text.splitlines()[0] or "Source:" in text
         assert "efaults" in text
 
@@ -79,7 +124,7 @@ def test_docstrings_say_rule_and_source(name):
 def test_defaults_of_tasks_name_real_hyperparameters():
     for task in TASKS.values():
         for name, values in task.hyperparameters.items():
-            method_of(name, BUILT_IN[name]).settings(values, {})
+            BUILT_IN[name].values(values, {})
 
 
 @per_model

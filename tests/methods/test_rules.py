@@ -156,9 +156,19 @@ def test_scrub():
         return net
 
     model, epochs, forget, retain = run(
-        "scrub", gamma=0.9, alpha=0.3, temperature=2.0, max_epochs=2, epochs=3, lr=0.05,
-        batch_size=8, momentum=0.9, weight_decay=0.01, decay_epochs=(2,), decay=0.1,
-    )  # fmt: skip
+        "scrub",
+        gamma=0.9,
+        alpha=0.3,
+        temperature=2.0,
+        max_epochs=2,
+        epochs=3,
+        lr=0.05,
+        batch_size=8,
+        momentum=0.9,
+        weight_decay=0.01,
+        decay_epochs=(2,),
+        decay=0.1,
+    )
     agrees(model, by_hand)
     assert (epochs, forget.seen, retain.seen) == (3, 14, 99)
 
@@ -178,8 +188,19 @@ def test_retrain_starts_afresh_and_sees_only_r():
     assert abs(F.cosine_similarity(a.flatten(), b.flatten(), dim=0)) < 0.2
 
 
-ON_ALL = ("finetune", "ga", "gda", "neggrad_plus", "noisy_descent", "random_label", "salun", "scrub",
-          "bad_teacher", "boundary_shrink", "l1_sparse")  # fmt: skip
+ON_ALL = (
+    "finetune",
+    "ga",
+    "gda",
+    "neggrad_plus",
+    "noisy_descent",
+    "random_label",
+    "salun",
+    "scrub",
+    "bad_teacher",
+    "boundary_shrink",
+    "l1_sparse",
+)
 
 
 @pytest.mark.parametrize("name", ON_ALL)
@@ -333,9 +354,13 @@ def test_frozen_blocks_keep_their_batchnorm_statistics():
 
     def net():
         return nn.Sequential(
-            nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.BatchNorm1d(8),
+            nn.Linear(64, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.Linear(8, 8),
+            nn.BatchNorm1d(8),
             nn.Linear(8, 10),
-        )  # fmt: skip
+        )
 
     gens = streams()
     model = Ensemble(net, [initial_state(net, i) for i in MEMBERS], MEMBERS, gens).train()

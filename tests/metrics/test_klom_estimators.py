@@ -251,8 +251,9 @@ class TestTheEndsOfFloatingPoint:
 
     @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "default"])
     def test_published_codes_with_denormals(self, name):
-        oracle, unlearned = (np.float32(m) * np.float32(1e-45) for m in
-                             (self.oracle, self.unlearned))  # fmt: skip
+        oracle, unlearned = (
+            np.float32(m) * np.float32(1e-45) for m in (self.oracle, self.unlearned)
+        )
         slow = [SLOW[name](oracle[:, i], unlearned[:, i]) for i in range(6)]
         np.testing.assert_allclose(klom(oracle, unlearned, name), slow, rtol=0, atol=1e-9)
 

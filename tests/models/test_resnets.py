@@ -13,10 +13,15 @@ from klom_bench.models.resnet18 import resnet18
 # Written down from the specification, layer by layer: (key, shape).
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 CONVS = {
-    "0": (64, 3, 3, 3), "1": (128, 64, 5, 5), "2.module.0": (128, 128, 3, 3),
-    "2.module.1": (128, 128, 3, 3), "3": (256, 128, 3, 3), "5.module.0": (256, 256, 3, 3),
-    "5.module.1": (256, 256, 3, 3), "6": (128, 256, 3, 3),
-}  # fmt: skip
+    "0": (64, 3, 3, 3),
+    "1": (128, 64, 5, 5),
+    "2.module.0": (128, 128, 3, 3),
+    "2.module.1": (128, 128, 3, 3),
+    "3": (256, 128, 3, 3),
+    "5.module.0": (256, 256, 3, 3),
+    "5.module.1": (256, 256, 3, 3),
+    "6": (128, 256, 3, 3),
+}
 
 
 def test_resnet9_has_the_published_keys_and_shapes():
@@ -41,8 +46,10 @@ def test_resnet9_computes_what_the_paper_s_code_does():
 
     def conv(x, block, stride=1, padding=1):
         x = F.conv2d(x, s[f"{block}.0.weight"], stride=stride, padding=padding)
-        mean, var, w, b = (s[f"{block}.1.{n}"].view(-1, 1, 1) for n in
-                           ("running_mean", "running_var", "weight", "bias"))  # fmt: skip
+        mean, var, w, b = (
+            s[f"{block}.1.{n}"].view(-1, 1, 1)
+            for n in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.relu((x - mean) / (var + 1e-5).sqrt() * w + b)
 
     z = conv(conv(x, "0"), "1", stride=2, padding=2)

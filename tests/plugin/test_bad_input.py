@@ -137,9 +137,12 @@ def test_hyperparameters_of_ones_own_method(project):
         ("return 3", "the fixture 'mine' gave 3, not an unlearning function*"),
         ("return lambda model, data: None", "the method 'mine' has the parameters (model, data)*"),
         ("return lambda model, forget, retain: None", "mine never yielded*per_model*"),
-        ("return lambda model, forget, retain: iter([None])", "mine changed nothing on forget_set_1*"),
+        (
+            "return lambda model, forget, retain: iter([None])",
+            "mine changed nothing on forget_set_1*",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fixture_that_is_no_method(project, body, message):
     conftest = f"import pytest\n@pytest.fixture\ndef mine():\n    {body}\n"
     result = project("--klom-method=mine", "--klom-forget-set=1", conftest=conftest)
@@ -214,7 +217,9 @@ def test_a_run_that_measures_nothing_is_not_green(project, pytester, text, args)
 def test_workers_of_xdist_tell_it_too(project, pytester, asked, gates, message):
     pytester.makefile(".toml", pyproject=gates)
     pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
-    result = pytester.runpytest_subprocess("-n1", "--klom-models=4", "--klom-forget-set=1", *asked)
+    result = pytester.runpytest_subprocess(
+        "-p", "no:hypothesispytest", "-n1", "--klom-models=4", "--klom-forget-set=1", *asked
+    )
     assert result.ret == 1
     result.stdout.fnmatch_lines([f"*{message}", "0 of 1 tests measured*"])
     assert "INTERNALERROR" not in result.stdout.str()
@@ -223,14 +228,19 @@ def test_workers_of_xdist_tell_it_too(project, pytester, asked, gates, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def test(klom_cell, klom):\n    klom.measure(klom_cell)\n    klom.measure(klom_cell)\n",
-         "klom.measure was called before in this test"),
+        (
+            "def test(klom_cell, klom):\n    klom.measure(klom_cell)\n    klom.measure(klom_cell)\n",
+            "klom.measure was called before in this test",
+        ),
         ("def test(klom_cell): pass\n", "0 of 1 tests measured"),
         ("def test(klom_conformance): pass\n", "conformance: 0 of 1 tests hold"),
-        ("import pytest\nfrom klom_bench.suite import test_conformance\n"
-         "@pytest.mark.skip\ndef test(klom_cell, klom): pass\n", "0 of 1 tests measured"),
+        (
+            "import pytest\nfrom klom_bench.suite import test_conformance\n"
+            "@pytest.mark.skip\ndef test(klom_cell, klom): pass\n",
+            "0 of 1 tests measured",
+        ),
     ],
-)  # fmt: skip
+)
 def test_tests_that_do_not_do_their_work(project, pytester, text, message):
     pytester.makepyfile(test_mine=text)
     result = project("--klom-method=ga", "--klom-forget-set=1")
@@ -318,9 +328,9 @@ def test_a_harmed_store(project, tmp_path):
     file = tmp_path / "full_models/DIGITS/sd_2____epoch_19.pt"
     content = file.read_bytes()
     file.write_bytes(content[:1000])
-    from klom_bench.harness import load_originals
+    from klom_bench.cell.loading import originals_of
 
-    load_originals.cache_clear()  # a new run is a new process
+    originals_of.cache_clear()  # a new run is a new process
     result = project(*asked)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*sd_2____epoch_19.pt is not the file that was written (1000 *"])

@@ -45,14 +45,20 @@ def lower_ga_on_3(test, record):
 def test_the_same_run_rises_nowhere(project, saved):
     for name in ("base.json", "bench.json"):
         result = project(
-            *ASKED, f"--klom-baseline={name}", "--klom-max-regression=forget_p95=0%",
+            *ASKED,
+            f"--klom-baseline={name}",
+            "--klom-max-regression=forget_p95=0%",
             "--klom-max-regression=reverse_val_mean=0",
-        )  # fmt: skip
+        )
         result.assert_outcomes(passed=4)
         result.stdout.fnmatch_lines(
-            ["4 of 4 tests measured: 4 within limits", f"baseline *{name}: 4 of 4 tests measured are in it",
-             "  forget_p95: unchanged", "  reverse_val_mean: unchanged"]
-        )  # fmt: skip
+            [
+                "4 of 4 tests measured: 4 within limits",
+                f"baseline *{name}: 4 of 4 tests measured are in it",
+                "  forget_p95: unchanged",
+                "  reverse_val_mean: unchanged",
+            ]
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,9 +67,11 @@ def test_the_same_run_rises_nowhere(project, saved):
 def test_a_rise_fails_in_its_own_test(project, saved, pytester, rise, fails):
     saved(lower_ga_on_3)
     result = project(
-        *ASKED, "--klom-baseline=base.json", f"--klom-max-regression=forget_p95={rise}",
+        *ASKED,
+        "--klom-baseline=base.json",
+        f"--klom-max-regression=forget_p95={rise}",
         "--benchmark-json=out.json",
-    )  # fmt: skip
+    )
     result.assert_outcomes(passed=4 - fails, failed=int(fails))
     tests = json.loads((pytester.path / "base.json").read_text())["tests"]
     benchmarks = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
@@ -90,8 +98,10 @@ def test_a_rise_in_the_noise_is_inconclusive_and_fails(project, saved):
     """6 models cannot tell a score of 7 from a perfect unlearner's."""
     saved(lower_ga_on_3)
     result = project(
-        *ASKED, "--klom-baseline=base.json", "--klom-max-regression=forget_p95=1%",
-    )  # fmt: skip
+        *ASKED,
+        "--klom-baseline=base.json",
+        "--klom-max-regression=forget_p95=1%",
+    )
     result.stdout.fnmatch_lines(
         ["*allowed, so up to *: inconclusive", "*still in the noise (floor *more models*"]
     )
@@ -109,9 +119,12 @@ def test_a_rise_that_nothing_can_make_is_told(project, saved):
 
 def test_changed_hyperparameters_are_told(project, saved):
     result = project(
-        *ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_mean=5%",
-        "--klom-param=ga.lr=2.0", "--klom-forget-set=3",
-    )  # fmt: skip
+        *ASKED,
+        "--klom-baseline=base.json",
+        "--klom-max-regression=val_mean=5%",
+        "--klom-param=ga.lr=2.0",
+        "--klom-forget-set=3",
+    )
     result.stdout.fnmatch_lines(
         [f"    hyperparameters changed since: lr {DIGITS.hyperparameters['ga']['lr']} -> 2.0"]
     )
@@ -122,22 +135,31 @@ def test_without_limits_changes_are_shown_and_nothing_fails(project, saved):
     result = project(*ASKED, "--klom-baseline=base.json")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(
-        ["  forget_p95: largest rise * (digits-forget_set_3-ga)", "  retain_p95: unchanged",
-         "  nothing is asserted against it: say --klom-max-regression*"]
-    )  # fmt: skip
+        [
+            "  forget_p95: largest rise * (digits-forget_set_3-ga)",
+            "  retain_p95: unchanged",
+            "  nothing is asserted against it: say --klom-max-regression*",
+        ]
+    )
 
 
 def test_new_and_missing_tests_are_named(project, saved):
     result = project(
-        "--klom-method=ga,random_label", "--klom-forget-set=1", "--klom-models=6",
-        "--klom-baseline=base.json", "--klom-max-regression=val_mean=5%",
-    )  # fmt: skip
+        "--klom-method=ga,random_label",
+        "--klom-forget-set=1",
+        "--klom-models=6",
+        "--klom-baseline=base.json",
+        "--klom-max-regression=val_mean=5%",
+    )
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
-        ["2 of 2 tests measured: 1 within limits, 1 no gate", "*: 1 of 2 tests measured are in it",
-         "  not in it, so not compared: digits-forget_set_1-random_label",
-         "  in it, but not measured now: digits-forget_set_1-do_nothing, digits-forget_set_3-do*"]
-    )  # fmt: skip
+        [
+            "2 of 2 tests measured: 1 within limits, 1 no gate",
+            "*: 1 of 2 tests measured are in it",
+            "  not in it, so not compared: digits-forget_set_1-random_label",
+            "  in it, but not measured now: digits-forget_set_1-do_nothing, digits-forget_set_3-do*",
+        ]
+    )
 
 
 def change(key, value):
@@ -151,13 +173,18 @@ def change(key, value):
     ("changed", "message"),
     [
         (change("seed", 7), "seed is 7 there, 0 is asked for"),
-        (change("members", {"oracle": 100, "unlearned": 100}),
-         "members is oracle=100 unlearned=100 there, oracle=6 unlearned=6 is asked for"),
+        (
+            change("members", {"oracle": 100, "unlearned": 100}),
+            "members is oracle=100 unlearned=100 there, oracle=6 unlearned=6 is asked for",
+        ),
         (change("forget_set_sha256", "abc"), "forget_set_sha256 is abc there"),
         (change("estimator", {"name": "easydub"}), "estimator is name=easydub there, name=default"),
         (change("task", "cifar10"), "shares no test with this run"),
         (change("scores", {}), "is not a baseline (KeyError: 'forget')"),
-        (lambda _, r: r["scores"]["val"].update(p95="1.0"), "is not a baseline (TypeError: val_p95"),
+        (
+            lambda _, r: r["scores"]["val"].update(p95="1.0"),
+            "is not a baseline (TypeError: val_p95",
+        ),
         (lambda _, r: r["scores"]["val"].update(p95=None), "has no number for val_p95 of digits-"),
         (lambda _, r: r["scores"]["val"].update(p95=float("inf")), "(TypeError: val_p95 is inf"),
         (lambda _, r: r["scores"]["val"].update(p95=float("nan")), "(TypeError: val_p95 is nan"),
@@ -167,7 +194,7 @@ def change(key, value):
         (change("method", 5), "is not a baseline (TypeError: method is 5)"),
         (lambda _, r: r.pop("seed"), "is not a baseline (KeyError: 'seed')"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(project, saved, changed, message):
     saved(changed)
     result = project(*ASKED, "--klom-baseline=base.json", "--klom-max-regression=val_p95=5%")
@@ -290,7 +317,7 @@ TWO = """
 
     @pytest.mark.parametrize("lr", [0.3, 0.01])
     def test_lr(klom_cell, klom, lr):
-        cell = dataclasses.replace(klom_cell, settings={**klom_cell.settings, "lr": lr})
+        cell = dataclasses.replace(klom_cell, hyperparameters={**klom_cell.hyperparameters, "lr": lr})
         klom.check(klom.measure(cell))
 """
 
@@ -373,9 +400,11 @@ def test_hyperparameters_of_any_kind_travel_and_stay_the_same(project, pytester,
     assert (found["lr"], found["kind"], found["limit"]) == (0.5, "torch.float32", "nan")
     assert (found["pairs"], found["table"]) == ([[1, 2], [3, 4]], {"1": 0.5})
     result = pytester.runpytest_inprocess(
-        *asked[:3], "--klom-baseline=base.json", "--klom-max-regression=val_p95=0",
+        *asked[:3],
+        "--klom-baseline=base.json",
+        "--klom-max-regression=val_p95=0",
         "--klom-max-regression=val_mean=0",
-    )  # fmt: skip
+    )
     result.assert_outcomes(passed=1)
     assert "changed since" not in result.stdout.str()
 
@@ -411,7 +440,11 @@ def test_workers_hold_tests_against_it_too(saved, pytester):
     saved(lower_ga_on_3)
     asked = (*ASKED, "-n1", "--klom-baseline=base.json")
     result = pytester.runpytest_subprocess(
-        *asked, "--klom-max-regression=forget_p95=0.1", "--klom-save-baseline=new.json"
+        "-p",
+        "no:hypothesispytest",
+        *asked,
+        "--klom-max-regression=forget_p95=0.1",
+        "--klom-save-baseline=new.json",
     )
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["forget_p95 rose from *ga on forget_set_3*"])

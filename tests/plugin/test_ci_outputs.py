@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from klom_bench.gates import METRICS
+from klom_bench.cell.gates import METRICS
 from klom_bench.report.github import annotation, job_summary
 
 ASKED = ("--klom-method=ga,do_nothing", "--klom-forget-set=1")
@@ -25,7 +25,7 @@ def github(monkeypatch, pytester):
 def test_junit_has_the_scores(project, pytester, workers):
     args = (*ASKED, *workers, "--junitxml=out.xml", "--klom-max=forget_p95=0.1")
     if workers:
-        pytester.runpytest_subprocess("--klom-models=4", *args)
+        pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--klom-models=4", *args)
     else:
         project(*args)
     cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))

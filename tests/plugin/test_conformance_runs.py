@@ -33,9 +33,12 @@ def test_it_runs_beside_the_scores(both):
     result = both("--klom-method=ga,scrub", "-v")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(
-        ["*test_conformance[[]digits-ga[]] PASSED*", "4 of 4 tests measured: 4 no gate",
-         "conformance: 2 of 2 tests hold"]
-    )  # fmt: skip
+        [
+            "*test_conformance[[]digits-ga[]] PASSED*",
+            "4 of 4 tests measured: 4 no gate",
+            "conformance: 2 of 2 tests hold",
+        ]
+    )
 
 
 def test_a_broken_method_fails_with_all_complaints(both):
@@ -97,7 +100,9 @@ def test_a_task_of_ones_own_with_batchnorm(both):
                          train_points=200, forget_sets={"ten": lambda: range(10)})]
     """
     result = both(
-        "--klom-task=pictures", "--klom-method=ga,finetune,scrub,retrain",
-        names="test_conformance", conftest=conftest,
-    )  # fmt: skip
+        "--klom-task=pictures",
+        "--klom-method=ga,finetune,scrub,retrain",
+        names="test_conformance",
+        conftest=conftest,
+    )
     result.assert_outcomes(passed=4)

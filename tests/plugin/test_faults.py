@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from klom_bench.store import files
+from klom_bench.files import atomic
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
 
@@ -18,11 +18,11 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hy
 CONFTEST = """
 import json, os, pathlib, signal
 import pytest, torch
-import klom_bench.store.files as files
+import klom_bench.files.atomic as atomic
 import klom_bench.store.store as store
 
 here = pathlib.Path(__file__).parent
-train_pack, write_whole = store.train_pack, files.write_whole
+train_pack, write_whole = store.train_pack, atomic.write_whole
 
 def die(where):
     if os.environ.get("DIE") == where and "PYTEST_XDIST_WORKER" in os.environ:
@@ -47,7 +47,7 @@ def half(path, content):
         die("writing")
     write_whole(path, content)
 
-store.train_pack, files.write_whole = counted, half
+store.train_pack, atomic.write_whole = counted, half
 
 @pytest.fixture
 def mine():
@@ -77,16 +77,13 @@ def arguments(folder, *more):
 
 def run(folder, *more, **variables):
     return subprocess.run(
-        arguments(folder, *more), cwd=folder, capture_output=True, text=True,
-        env=os.environ | variables, timeout=300,
-    )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def without_coverage(monkeypatch):
-    """Of these processes: it makes them slow, and what they run is covered elsewhere."""
-    for name in [n for n in os.environ if n.startswith("COVERAGE_PROCESS")]:
-        monkeypatch.delenv(name)
+        arguments(folder, *more),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
+        timeout=300,
+    )
 
 
 def whole_members(store):
@@ -96,7 +93,7 @@ def whole_members(store):
         members = json.loads(path.read_text())["members"]
         for member in members.values():
             for name, sha256 in member["files"].items():
-                files.read(path.parent / name, sha256)
+                atomic.read(path.parent / name, sha256)
         found[path.parent.relative_to(store).as_posix()] = set(members)
     return found
 
@@ -153,8 +150,11 @@ def test_a_full_disk(folder):
     command = " ".join(arguments(folder, "-n2"))
     result = subprocess.run(
         ["unshare", "-rm", "sh", "-c", f"{setup} && {command}; status=$?; {copy}; exit $status"],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert result.returncode == 1, result.stdout
     assert "cannot write" in result.stdout
     assert "No space left on device. Make room or choose another folder" in result.stdout
@@ -168,11 +168,9 @@ def test_a_full_disk(folder):
 
 def test_two_runs_at_once(folder):
     runs = [
-        subprocess.Popen(
-            arguments(folder, "-n2"), cwd=folder, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(arguments(folder, "-n2"), cwd=folder, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     outputs = [process.communicate(timeout=300)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], outputs
     assert sorted(trained(folder)) == sorted(set(trained(folder)))
@@ -194,9 +192,12 @@ def test_an_interrupted_run(folder, send, number):
     """Ctrl-C reaches the whole foreground group, `kill -TERM` the controller alone."""
     process = subprocess.Popen(
         arguments(folder, "-n2", "--klom-models=60", "--klom-forget-set=1-5"),
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     end = time.monotonic() + 120
     while len(list((folder / "store").rglob("sd_*.pt"))) < 60 and time.monotonic() < end:
         time.sleep(0.05)
@@ -219,9 +220,13 @@ def test_an_interrupted_run(folder, send, number):
 def test_a_controller_that_is_killed_takes_its_workers_along(folder):
     process = subprocess.Popen(
         arguments(folder, "-n2", "--klom-models=60", "--klom-forget-set=1-5"),
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     while not list((folder / "store").rglob("sd_*.pt")):
+        assert process.poll() is None, "it ended before anything was trained"
         time.sleep(0.05)
     process.kill()
     process.wait()

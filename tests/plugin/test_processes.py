@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
 ONE = ["--klom-method=ga", "--klom-forget-set=1"]
 
 
@@ -153,8 +153,10 @@ def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
     assert not list(store.rglob("*.partial"))
     again = subprocess.run(
         [*PYTEST, *asked, "--klom-forget-set=1", "--klom-plan"],
-        cwd=folder, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     in_store = [
         int(line.split()[-2])
         for line in again.stdout.splitlines()

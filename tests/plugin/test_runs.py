@@ -54,9 +54,12 @@ def test_all_forget_sets_have_stable_ids(project):
 
 def test_the_json_holds_the_records(project, pytester):
     result = project(
-        "--klom-method=ga", "--klom-forget-set=3", "--klom-param=ga.lr=0.25",
-        "--klom-max=forget_mean=11", "--benchmark-json=out.json",
-    )  # fmt: skip
+        "--klom-method=ga",
+        "--klom-forget-set=3",
+        "--klom-param=ga.lr=0.25",
+        "--klom-max=forget_mean=11",
+        "--benchmark-json=out.json",
+    )
     result.assert_outcomes(passed=1)
     text = (pytester.path / "out.json").read_text()
     assert "UNSERIALIZABLE" not in text
@@ -66,8 +69,10 @@ def test_the_json_holds_the_records(project, pytester):
     assert klom["verdict"] == "pass"
     assert klom["gates"][0]["metric"] == "forget_mean"
     assert bench["params"] == {
-        "klom_task": "digits", "klom_forget_set": "forget_set_3", "klom_method": "ga",
-    }  # fmt: skip
+        "klom_task": "digits",
+        "klom_forget_set": "forget_set_3",
+        "klom_method": "ga",
+    }
     assert bench["stats"]["rounds"] == 1
     assert bench["stats"]["total"] == pytest.approx(klom["seconds"]["unlearn"], rel=0.2, abs=0.01)
 
@@ -96,9 +101,11 @@ def test_a_method_of_ones_own(project):
 
 def test_ones_own_method_takes_the_place_of_a_built_in_one(project):
     result = project(
-        "--klom-method=ga", "--klom-forget-set=1", "--klom-param=strength=0.2",
+        "--klom-method=ga",
+        "--klom-forget-set=1",
+        "--klom-param=strength=0.2",
         conftest=MINE.replace("def my_method", "def ga"),
-    )  # fmt: skip
+    )
     result.assert_outcomes(passed=1)
 
 
@@ -111,9 +118,11 @@ def test_a_built_in_method_with_other_defaults(project, pytester):
             return functools.partial(ga, lr=0.01)
     """
     result = project(
-        "--klom-method=gentle_ga", "--klom-forget-set=1", "--benchmark-json=out.json",
+        "--klom-method=gentle_ga",
+        "--klom-forget-set=1",
+        "--benchmark-json=out.json",
         conftest=conftest,
-    )  # fmt: skip
+    )
     result.assert_outcomes(passed=1)
     bench = json.loads((pytester.path / "out.json").read_text())["benchmarks"][0]
     assert bench["extra_info"]["klom"]["hyperparameters"]["lr"] == 0.01
@@ -184,10 +193,14 @@ def test_gates_are_found_where_pytests_root_is_another_folder(pytester):
 def test_pairs_of_ini_and_command_line_add_up(project, pytester):
     ini = '[tool.pytest]\nklom_max = ["val_mean=0.1", "forget_mean=11"]\nklom_param = ["lr=0.1"]\n'
     result = project(
-        "--klom-method=ga", "--klom-forget-set=1", "--klom-max=forget_mean=11.1",
-        "--klom-param=ga.epochs=2", "--klom-param=epochs=7", "--benchmark-json=out.json",
+        "--klom-method=ga",
+        "--klom-forget-set=1",
+        "--klom-max=forget_mean=11.1",
+        "--klom-param=ga.epochs=2",
+        "--klom-param=epochs=7",
+        "--benchmark-json=out.json",
         pyproject=ini,
-    )  # fmt: skip
+    )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*forget_mean: * within the limit 11.1: pass*"])
     bench = json.loads((pytester.path / "out.json").read_text())["benchmarks"][0]
@@ -197,9 +210,13 @@ def test_pairs_of_ini_and_command_line_add_up(project, pytester):
 
 def test_a_failing_gate_is_still_recorded(project, pytester):
     result = project(
-        "--klom-method=ga", "--klom-forget-set=1", "--klom-models=20", "--klom-param=lr=30.0",
-        "--klom-max=val_mean=4", "--benchmark-json=out.json",
-    )  # fmt: skip
+        "--klom-method=ga",
+        "--klom-forget-set=1",
+        "--klom-models=20",
+        "--klom-param=lr=30.0",
+        "--klom-max=val_mean=4",
+        "--benchmark-json=out.json",
+    )
     result.assert_outcomes(failed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(
@@ -217,9 +234,12 @@ def test_a_failing_gate_is_still_recorded(project, pytester):
 def test_nan_of_a_published_estimator_is_null_and_fails(project, pytester):
     """At lr 3,000 every margin of some points lies beyond the published clip of 100."""
     result = project(
-        "--klom-method=ga", "--klom-forget-set=1", "--klom-param=lr=3000.0",
-        "--klom-estimator=attribute_to_delete", "--benchmark-json=out.json",
-    )  # fmt: skip
+        "--klom-method=ga",
+        "--klom-forget-set=1",
+        "--klom-param=lr=3000.0",
+        "--klom-estimator=attribute_to_delete",
+        "--benchmark-json=out.json",
+    )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*'attribute_to_delete' gives nan at * points*as the published*"])
     text = (pytester.path / "out.json").read_text()
@@ -280,8 +300,22 @@ def test_list_teaches(project):
 
 def test_help_shows_every_option(project):
     text = project("--help").stdout.str()
-    for name in ("method", "param", "task", "forget-set", "models", "oracles", "device", "seed",
-                 "store", "estimator", "missing", "plan", "list", "max"):  # fmt: skip
+    for name in (
+        "method",
+        "param",
+        "task",
+        "forget-set",
+        "models",
+        "oracles",
+        "device",
+        "seed",
+        "store",
+        "estimator",
+        "missing",
+        "plan",
+        "list",
+        "max",
+    ):
         assert f"--klom-{name}" in text
         if name not in ("plan", "list"):
             assert re.search(rf"^  klom_{name.replace('-', '_')} ", text, re.M)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from klom_bench.plugin.options import _values
+from klom_bench.plugin.values import values_in
 
 COUNTING = """
     import pytest, torch
@@ -50,20 +50,29 @@ def records(path):
     ],
 )
 def test_values_of_a_hyperparameter(text, values):
-    assert _values(text) == values
+    assert values_in(text) == values
 
 
 def test_a_list_is_a_test_each(project, pytester):
     result = project(
-        "--klom-method=ga,do_nothing", "--klom-param=ga.lr=0.1,0.3", "--klom-param=epochs=2,3",
-        "--klom-param=batch_size=32", "--klom-forget-set=3", "--benchmark-json=out.json",
-    )  # fmt: skip
+        "--klom-method=ga,do_nothing",
+        "--klom-param=ga.lr=0.1,0.3",
+        "--klom-param=epochs=2,3",
+        "--klom-param=batch_size=32",
+        "--klom-forget-set=3",
+        "--benchmark-json=out.json",
+    )
     result.stderr.fnmatch_lines(["*do_nothing: unknown hyperparameter*"])
 
     result = project(
-        "--klom-method=ga,do_nothing", "--klom-param=ga.lr=0.1,0.3", "--klom-param=ga.epochs=2,3",
-        "--klom-param=ga.batch_size=32", "--klom-forget-set=3", "--benchmark-json=out.json", "-v",
-    )  # fmt: skip
+        "--klom-method=ga,do_nothing",
+        "--klom-param=ga.lr=0.1,0.3",
+        "--klom-param=ga.epochs=2,3",
+        "--klom-param=ga.batch_size=32",
+        "--klom-forget-set=3",
+        "--benchmark-json=out.json",
+        "-v",
+    )
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(
         ["*test_klom[[]digits-forget_set_3-ga:epochs=2,lr=0.1[]] PASSED*", "*do nothing *"]
@@ -115,9 +124,13 @@ def test_values_that_do_not_fit_end_the_run_before_it_begins(project):
 
 def test_a_users_method_may_be_swept(project):
     result = project(
-        "--klom-method=mine", "--klom-param=mode=up,down", "--klom-param=sizes=(1,),(2, 3)",
-        "--klom-forget-set=1", "-rP", conftest=COUNTING,
-    )  # fmt: skip
+        "--klom-method=mine",
+        "--klom-param=mode=up,down",
+        "--klom-param=sizes=(1,),(2, 3)",
+        "--klom-forget-set=1",
+        "-rP",
+        conftest=COUNTING,
+    )
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["*mine mode=down,sizes=(2,3) *"])
     result.stdout.fnmatch_lines(["an epoch of down (2, 3)"])
@@ -230,10 +243,22 @@ def test_options_that_would_do_nothing(project, option):
 
 
 def test_the_order_of_options_does_not_name_a_test(project):
-    result = project("--klom-method=ga", "--klom-param=lr=1,2", "--klom-param=epochs=1,2",
-                     "--klom-forget-set=1", "--collect-only", "-q")  # fmt: skip
-    other = project("--klom-method=ga", "--klom-param=epochs=1,2", "--klom-param=lr=1,2",
-                    "--klom-forget-set=1", "--collect-only", "-q")  # fmt: skip
+    result = project(
+        "--klom-method=ga",
+        "--klom-param=lr=1,2",
+        "--klom-param=epochs=1,2",
+        "--klom-forget-set=1",
+        "--collect-only",
+        "-q",
+    )
+    other = project(
+        "--klom-method=ga",
+        "--klom-param=epochs=1,2",
+        "--klom-param=lr=1,2",
+        "--klom-forget-set=1",
+        "--collect-only",
+        "-q",
+    )
     ids = [sorted(line for line in r.outlines if "::" in line) for r in (result, other)]
     assert ids[0] == ids[1]
     assert len(ids[0]) == 4
@@ -282,9 +307,11 @@ def test_outputs_that_a_method_yields_are_kept_by_epoch(project, pytester):
 
 def test_a_method_that_does_not_apply_is_skipped_with_the_reason(project, pytester):
     result = project(
-        "--klom-method=unsir,ga,ct", "--klom-forget-set=3,class_9", "-rs",
+        "--klom-method=unsir,ga,ct",
+        "--klom-forget-set=3,class_9",
+        "-rs",
         "--klom-save-baseline=base.json",
-    )  # fmt: skip
+    )
     result.assert_outcomes(passed=3, skipped=3)
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -309,12 +336,11 @@ def test_nothing_that_applies_is_an_error_before_the_run(project):
 
 def test_a_users_method_may_say_what_it_needs(project):
     conftest = """
-        import pytest
-        from klom_bench.methods.method import applies_to
+        import klom_bench, pytest
 
         @pytest.fixture
         def mine():
-            @applies_to(class_wise=True)
+            @klom_bench.method(class_wise=True)
             def unlearn(model, forget, retain):
                 yield
             return unlearn
@@ -348,13 +374,24 @@ def test_who_sees_the_oracles_is_marked(project, pytester):
 
 def tuning_file(pytester, **changes):
     content = {
-        "klom_tuning": 1, "task": "digits", "method": "ga", "ranges": {"lr": "1e-4..1"},
-        "members": 100, "seed": 1000000, "forget_sets": {"tuning_1": "ab"}, "trials": [
-            {"hyperparameters": {"lr": lr, "epochs": 5}, "scores": {"tuning_1": {"forget": s, "retain": s, "val": s}},
-             "examples": 0.1, "seconds": 1.0, "error": None}
+        "klom_tuning": 1,
+        "task": "digits",
+        "method": "ga",
+        "ranges": {"lr": "1e-4..1"},
+        "members": 100,
+        "seed": 1000000,
+        "forget_sets": {"tuning_1": "ab"},
+        "trials": [
+            {
+                "hyperparameters": {"lr": lr, "epochs": 5},
+                "scores": {"tuning_1": {"forget": s, "retain": s, "val": s}},
+                "examples": 0.1,
+                "seconds": 1.0,
+                "error": None,
+            }
             for lr, s in ((0.02, 2.0), (0.07, 1.0))
         ],
-    }  # fmt: skip
+    }
     (pytester.path / "ga.json").write_text(json.dumps(content | changes))
 
 
@@ -365,9 +402,13 @@ def test_tuned_settings_are_used_and_told(project, pytester):
     (record,) = records(pytester.path / "out.json")
     assert record["hyperparameters"]["lr"] == 0.07
     assert record["tuning"] == {
-        "trials": 2, "objective": 1.0, "forget_sets": {"tuning_1": "ab"}, "seed": 1000000,
-        "members": 100, "overridden": [],
-    }  # fmt: skip
+        "trials": 2,
+        "objective": 1.0,
+        "forget_sets": {"tuning_1": "ab"},
+        "seed": 1000000,
+        "members": 100,
+        "overridden": [],
+    }
     project(*args, "--klom-param=lr=0.5", "--benchmark-json=out.json")
     (record,) = records(pytester.path / "out.json")
     assert (record["hyperparameters"]["lr"], record["tuning"]) == (0.5, None)
@@ -384,8 +425,13 @@ def test_what_is_overridden_of_tuned_settings_is_told(project, pytester):
 
 
 def test_values_of_text_keep_their_blanks(project, pytester):
-    result = project("--klom-method=mine", "--klom-param=mode=a b,ab", "--klom-forget-set=1",
-                     "-rP", conftest=COUNTING)  # fmt: skip
+    result = project(
+        "--klom-method=mine",
+        "--klom-param=mode=a b,ab",
+        "--klom-forget-set=1",
+        "-rP",
+        conftest=COUNTING,
+    )
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["an epoch of a b (1, 2)"])
     result.stdout.fnmatch_lines(["an epoch of ab (1, 2)"])
@@ -398,7 +444,8 @@ def test_empty_values(project, text):
     result.stderr.fnmatch_lines([f"*--klom-param: a value is empty in '{text}'*"])
 
 
-def test_a_switch_that_does_not_act_is_an_error(project):
+def test_an_older_switch_that_does_not_act_is_an_error(project):
+    """`gradient_method` and its like are deprecated, and work."""
     conftest = """
         import pytest, torch
         from klom_bench.ensemble.switches import gradient_method, optimizer_for
@@ -417,7 +464,9 @@ def test_a_switch_that_does_not_act_is_an_error(project):
             return unlearn
     """
     args = ("--klom-method=naive", "--klom-forget-set=1")
-    project(*args, conftest=conftest).assert_outcomes(passed=1)
+    result = project(*args, conftest=conftest)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*DeprecationWarning: gradient_method, optimizer_for*deprecated*"])
     result = project(*args, "--klom-param=optimizer=adam")
     result.stdout.fnmatch_lines(["*: optimizer = 'adam' has no effect*`optimizer_for`*"])
     project(*args, "--klom-param=optimizer=adam", "--klom-param=own=False").assert_outcomes(

@@ -82,10 +82,19 @@ def test_saved_runs_are_compared_serial_or_not(run, pytester):
     saved = sorted((pytester.path / ".benchmarks").rglob("*.json"))
     assert [len(benchmarks(path)) for path in saved] == [1, 1]
     compare = subprocess.run(
-        [sys.executable, "-m", "pytest_benchmark", "compare", "0001", "0002",
-         "--group-by=param:klom_forget_set"],
-        cwd=pytester.path, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest_benchmark",
+            "compare",
+            "0001",
+            "0002",
+            "--group-by=param:klom_forget_set",
+        ],
+        cwd=pytester.path,
+        capture_output=True,
+        text=True,
+    )
     assert compare.returncode == 0, compare.stderr
     assert "klom_forget_set=forget_set_1" in compare.stdout
     # Against a past that was a thousand times as fast, or as slow.
@@ -95,17 +104,14 @@ def test_saved_runs_are_compared_serial_or_not(run, pytester):
         for name in ("min", "max", "mean", "median"):
             stats[name] *= factor
         path.write_text(json.dumps(content))
-    for number, status in (("0001", 1), ("0002", 0)):
-        for workers in ([], ["-n1"]):
-            result = run(
-                *asked, *workers, f"--benchmark-compare={number}",
-                "--benchmark-compare-fail=mean:100%",
-            )  # fmt: skip
-            text = result.stdout.str() + result.stderr.str()
-            assert result.ret == status, text
-            assert "Traceback" not in text
-            assert ("Performance has regressed" in text) == bool(status)
-            result.stdout.fnmatch_lines(["1 of 1 tests measured*", "*1 passed*"])
+    for number, workers, status in (("0001", [], 1), ("0001", ["-n1"], 1), ("0002", ["-n1"], 0)):
+        against = f"--benchmark-compare={number}"
+        result = run(*asked, *workers, against, "--benchmark-compare-fail=mean:100%")
+        text = result.stdout.str() + result.stderr.str()
+        assert result.ret == status, text
+        assert "Traceback" not in text
+        assert ("Performance has regressed" in text) == bool(status)
+        result.stdout.fnmatch_lines(["1 of 1 tests measured*", "*1 passed*"])
 
 
 def test_what_pytest_benchmark_is_told_holds_for_workers(run, pytester):
@@ -133,10 +139,15 @@ def test_a_failed_gate_is_recorded_and_a_method_that_raises_is_not(run, pytester
             return unlearn
     """
     result = run(
-        "-n2", "--klom-method=ga,mine", "--klom-forget-set=1", "--klom-max=val_mean=11",
-        "--klom-max=forget_p95=0.1", "--benchmark-json=out.json", "--benchmark-only",
+        "-n2",
+        "--klom-method=ga,mine",
+        "--klom-forget-set=1",
+        "--klom-max=val_mean=11",
+        "--klom-max=forget_p95=0.1",
+        "--benchmark-json=out.json",
+        "--benchmark-only",
         conftest=conftest,
-    )  # fmt: skip
+    )
     result.assert_outcomes(failed=2)
     (bench,) = benchmarks(pytester.path / "out.json")
     assert bench["extra_info"]["klom"]["verdict"] == "inconclusive"
@@ -245,8 +256,10 @@ def test_workers_share_gpus_and_threads(run, pytester, monkeypatch):
     conftest += "    torch.get_num_threads = lambda: 5\n"
     result = run("-n3", "--klom-method=mine", "--klom-forget-set=1-6", conftest=conftest)
     result.stdout.fnmatch_lines(["klom: *3 workers on 2 GPUs (shared, so times are longer)*"])
-    found = {(p["PYTEST_XDIST_WORKER"], p["CUDA_VISIBLE_DEVICES"], p["OMP_NUM_THREADS"])
-             for p in places(pytester)}  # fmt: skip
+    found = {
+        (p["PYTEST_XDIST_WORKER"], p["CUDA_VISIBLE_DEVICES"], p["OMP_NUM_THREADS"])
+        for p in places(pytester)
+    }
     assert found == {("gw0", "0", "2"), ("gw1", "1", "2"), ("gw2", "0", "1")}
 
 
@@ -274,14 +287,22 @@ COUNTS = """
 
 def test_each_ensemble_is_trained_once(run, pytester, tmp_path):
     result = run(
-        "-n3", f"--klom-store={tmp_path / 'own'}", "--klom-models=30", "--klom-method=ga,do_nothing",
-        "--klom-forget-set=1-3", conftest=COUNTS,
-    )  # fmt: skip
+        "-n3",
+        f"--klom-store={tmp_path / 'own'}",
+        "--klom-models=30",
+        "--klom-method=ga,do_nothing",
+        "--klom-forget-set=1-3",
+        conftest=COUNTS,
+    )
     result.assert_outcomes(passed=6)
     lines = (pytester.path / "trained").read_text().splitlines()
     trained = sorted((label, i) for label, members in map(json.loads, lines) for i in members)
-    labels = ["oracles of forget_set_1", "oracles of forget_set_2", "oracles of forget_set_3",
-              "originals of digits"]  # fmt: skip
+    labels = [
+        "oracles of forget_set_1",
+        "oracles of forget_set_2",
+        "oracles of forget_set_3",
+        "originals of digits",
+    ]
     assert trained == [(label, i) for label in labels for i in range(30)]
 
 

@@ -11,8 +11,8 @@ import torch
 
 from klom_bench import cli
 from klom_bench.errors import KlomError
-from klom_bench.store.array_files import read_array, read_npz, read_state
-from klom_bench.store.files import remove_leftovers, write, write_whole
+from klom_bench.files.arrays import read_array, read_npz, read_state
+from klom_bench.files.atomic import remove_leftovers, write, write_whole
 
 
 def test_a_planted_link_is_not_followed(tmp_path):
@@ -118,8 +118,9 @@ def test_packed_margins_are_read(tmp_path):
     np.savez_compressed(tmp_path / "x.npz", val=margins, train=constant[:20])
     assert np.array_equal(read_npz(tmp_path / "x.npz")["val"], margins)
     assert read_npz(packed(tmp_path / "y.npz", npy(margins.T.copy(order="F"))))["val"].shape == (
-        500, 20,
-    )  # fmt: skip
+        500,
+        20,
+    )
 
 
 @pytest.mark.parametrize("read", [read_array, read_state])

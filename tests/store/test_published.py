@@ -12,10 +12,10 @@ from klom_bench.ensemble.ensemble import Ensemble, initial_state
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import checked_forget_set
 from klom_bench.metrics.klom import klom
-from klom_bench.store.layout import EnsembleId
-from klom_bench.store.published import PublishedEnsemble
+from klom_bench.published.ensemble import PublishedEnsemble
 from klom_bench.store.store import Store
 from klom_bench.tasks import BUILT_IN
+from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.task import Data
 
 CPU = torch.device("cpu")
@@ -26,10 +26,13 @@ CIFAR10 = replace(
     BUILT_IN["cifar10"],
     # Only labels matter here: images take no memory.
     load=lambda: Data(
-        ONE.expand(50_000, -1, -1, -1), LABELS[:50_000],
-        ONE.expand(10_000, -1, -1, -1), LABELS[50_000:], prepare=torch.Tensor.float,
+        ONE.expand(50_000, -1, -1, -1),
+        LABELS[:50_000],
+        ONE.expand(10_000, -1, -1, -1),
+        LABELS[50_000:],
+        prepare=torch.Tensor.float,
     ),
-)  # fmt: skip
+)
 F = CIFAR10.forget_set("forget_set_3")
 ORIGINALS = EnsembleId(CIFAR10, "original", 0)
 ORACLES = EnsembleId(CIFAR10, "oracle", 0, F)
@@ -119,8 +122,10 @@ def easydub(root, ensemble, kind="margins"):
             regions = {"retain": F.retain, "forget": F.indices}
         regions["val"] = np.arange(50_000, 60_000)
         for region, rows in regions.items():
-            put(root / f"{kind}/cifar10/{middle}/{region}/resnet9/id_{i}_epoch_23.npy",
-                arrays[i, rows])  # fmt: skip
+            put(
+                root / f"{kind}/cifar10/{middle}/{region}/resnet9/id_{i}_epoch_23.npy",
+                arrays[i, rows],
+            )
 
 
 def easydub_logits(root, ensemble):
@@ -129,9 +134,15 @@ def easydub_logits(root, ensemble):
 
 
 LAYOUTS = [
-    card, oracle_models, only_margins, stacked_logits, epochs, one_underscore, easydub,
+    card,
+    oracle_models,
+    only_margins,
+    stacked_logits,
+    epochs,
+    one_underscore,
+    easydub,
     easydub_logits,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("write", LAYOUTS)
@@ -150,7 +161,7 @@ def test_margins_of_every_layout(tmp_path, write):
         else:
             assert np.array_equal(margins, MARGINS[ensemble])
     assert store.held(ORACLES).lacks(N) == 0
-    store.complete_all([(ORACLES, N)], CPU)  # nothing to train, nothing written
+    store.complete([(ORACLES, N)], CPU)  # nothing to train, nothing written
     some = [0, 1, *F.indices[:3], 49_999, 50_000, 59_999]
     for name in ("data_unlearning_bench", "easydub", "default"):
         fast = klom(found[ORACLES], found[ORIGINALS], name)[some]
@@ -172,7 +183,7 @@ def test_accuracies_come_from_logits(tmp_path, write):
 def test_margins_are_preferred_to_logits(tmp_path):
     for write in (stacked_logits, only_margins):
         write(tmp_path, ORACLES)
-    assert np.array_equal(Store(tmp_path).margins(ORACLES, N), MARGINS[ORACLES])
+    assert np.array_equal(Store(tmp_path).held(ORACLES).margins(N, CPU), MARGINS[ORACLES])
 
 
 def test_of_two_places_the_first_counts(tmp_path):
@@ -182,7 +193,7 @@ def test_of_two_places_the_first_counts(tmp_path):
     for file in (tmp_path / "oracle_models").rglob("*margins*"):
         np.save(file, np.load(file) + 1)
     assert np.array_equal(
-        Store(tmp_path).margins(ORACLES, N)[:, 50_000:], MARGINS[ORACLES][:, 50_000:]
+        Store(tmp_path).held(ORACLES).margins(N, CPU)[:, 50_000:], MARGINS[ORACLES][:, 50_000:]
     )
 
 
@@ -191,14 +202,16 @@ def test_half_precision_is_widened_first(tmp_path):
     for part, rows in PARTS.items():
         put(folder / f"{part}_logits_all.pt", LOGITS[ORACLES][:, rows].astype(np.float16))
     expected = slow_margins(LOGITS[ORACLES].astype(np.float16))
-    np.testing.assert_allclose(Store(tmp_path).margins(ORACLES, N), expected, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(
+        Store(tmp_path).held(ORACLES).margins(N, CPU), expected, rtol=0, atol=5e-6
+    )
 
 
 def test_old_torch_files_are_read(tmp_path):
     only_margins(tmp_path, ORACLES)
     for file in tmp_path.rglob("*.pt"):
         torch.save(torch.load(file), file, _use_new_zipfile_serialization=False)
-    assert np.array_equal(Store(tmp_path).margins(ORACLES, N), MARGINS[ORACLES])
+    assert np.array_equal(Store(tmp_path).held(ORACLES).margins(N, CPU), MARGINS[ORACLES])
 
 
 # Checkpoints: of the task `digits`, whose models are small and whose data are here.
@@ -234,9 +247,11 @@ def test_checkpoints_whatever_their_prefix(tmp_path, prefix, name):
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({prefix + key: value for key, value in state.items()}, path)
     store = Store(tmp_path, "error")
-    for found, state in zip(store.states(SMALL, 4), STATES, strict=True):
+    for found, state in zip(store.held(SMALL).states(4), STATES, strict=True):
         assert all(torch.equal(found[key], value) for key, value in state.items())
-    np.testing.assert_allclose(store.margins(SMALL, 4), expected_margins(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        store.held(SMALL).margins(4, CPU), expected_margins(), rtol=0, atol=1e-5
+    )
     assert [p.name for p in store.held(SMALL).checkpoints(1)] == [name.rpartition("/")[2].format(0)]
 
 
@@ -275,7 +290,7 @@ def test_checkpoints_that_do_not_fit_are_named(checkpoints, content, message):
     store, _, spoil = checkpoints
     spoil(2, content)
     with pytest.raises(KlomError, match=f"sd_2____epoch_19.*{message}"):
-        store.states(SMALL, 4)
+        store.held(SMALL).states(4)
 
 
 def test_a_truncated_checkpoint_is_named(checkpoints):
@@ -283,19 +298,19 @@ def test_a_truncated_checkpoint_is_named(checkpoints):
     file = folder / "sd_1____epoch_19.pt"
     file.write_bytes(file.read_bytes()[:-5000])
     with pytest.raises(KlomError, match=r"sd_1____epoch_19\.pt cannot be read: is it whole\?"):
-        store.states(SMALL, 4)
+        store.held(SMALL).states(4)
 
 
 def test_members_missing_in_the_middle_are_named(checkpoints):
     store, folder, _ = checkpoints
     (folder / "sd_1____epoch_19.pt").unlink()
     assert store.held(SMALL).members == [0, 2, 3]
-    assert len(store.states(SMALL, 3)) == 3
-    store.complete_all([(SMALL, 3)], CPU)  # the number 1 is not trained in its place
+    assert len(store.held(SMALL).states(3)) == 3
+    store.complete([(SMALL, 3)], CPU)  # the number 1 is not trained in its place
     assert not list(store.root.rglob("manifest.json"))
     message = "3 of 4 published originals .*missing in the middle: member 1.*ask for 3"
     with pytest.raises(KlomError, match=message):
-        store.complete_all([(SMALL, 4)], CPU)
+        store.complete([(SMALL, 4)], CPU)
 
 
 @pytest.mark.parametrize("missing", ["train", "download", "error"])
@@ -303,7 +318,7 @@ def test_nothing_is_trained_into_a_published_folder(checkpoints, missing):
     store, folder, _ = checkpoints
     before = {f: f.read_bytes() for f in folder.iterdir()}
     with pytest.raises(KlomError, match="4 of 5 published originals"):
-        Store(store.root, missing).complete_all([(SMALL, 5)], CPU)
+        Store(store.root, missing).complete([(SMALL, 5)], CPU)
     assert {f: f.read_bytes() for f in folder.iterdir()} == before
 
 
@@ -313,7 +328,7 @@ def test_other_epochs_only_are_said(tmp_path):
     (folder / "sd_0____epoch_10.pt").write_bytes(b"")
     oracles = EnsembleId(DIGITS, "oracle", 0, DIGITS.forget_set("forget_set_3"))
     with pytest.raises(KlomError, match="holds files but no manifest"):
-        Store(tmp_path, "error").complete_all([(oracles, 2)], CPU)
+        Store(tmp_path, "error").complete([(oracles, 2)], CPU)
 
 
 def test_two_families_are_never_mixed(tmp_path):
@@ -336,7 +351,7 @@ def test_another_architecture_s_folder_is_left_alone(tmp_path):
         other.mkdir()
         for file in folder.iterdir():
             np.save(other / file.name, np.load(file) + 9)
-    assert np.array_equal(Store(tmp_path).margins(ORACLES, N), MARGINS[ORACLES])
+    assert np.array_equal(Store(tmp_path).held(ORACLES).margins(N, CPU), MARGINS[ORACLES])
 
 
 def test_two_files_of_one_member_are_an_error(tmp_path):
@@ -355,7 +370,7 @@ def test_forget_arrays_are_in_the_order_of_the_file_of_indices(tmp_path):
     for i in range(N):
         path = tmp_path / f"margins/cifar10/oracle/forget_3/forget/resnet9/id_{i}_epoch_23.npy"
         np.save(path, MARGINS[ORACLES][i, given])
-    found = Store(tmp_path).margins(replace(ORACLES, forget_set=unsorted), N)
+    found = Store(tmp_path).held(replace(ORACLES, forget_set=unsorted)).margins(N, CPU)
     assert np.array_equal(found, MARGINS[ORACLES])
 
 
@@ -367,7 +382,7 @@ def test_a_diverged_member_is_refused(tmp_path):
         margins[1] *= 1000
         torch.save(margins, path)
         with pytest.raises(KlomError, match="member 1 is far from the others"):
-            Store(tmp_path).margins(ORACLES, N)
+            Store(tmp_path).held(ORACLES).margins(N, CPU)
 
 
 def test_retain_only_files_beside_checkpoints_are_left_aside(checkpoints):
@@ -381,7 +396,9 @@ def test_retain_only_files_beside_checkpoints_are_left_aside(checkpoints):
             (folder / f"sd_{i}____epoch_19.pt").read_bytes()
         )
         np.save(target / f"{i}__train_margins_19.npy", np.zeros(1338, np.float32))
-    np.testing.assert_allclose(store.margins(oracles, 4), expected_margins(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        store.held(oracles).margins(4, CPU), expected_margins(), rtol=0, atol=1e-5
+    )
 
 
 def test_retain_only_margins_are_told_from_whole_ones(tmp_path):
@@ -391,9 +408,9 @@ def test_retain_only_margins_are_told_from_whole_ones(tmp_path):
     store = Store(tmp_path, "error")
     message = "49000 columns for 50000 train points, those of the retain set: nothing is known of"
     with pytest.raises(KlomError, match=message):
-        store.complete_all([(ORACLES, N)], CPU)
+        store.complete([(ORACLES, N)], CPU)
     stacked_logits(tmp_path, ORACLES)  # with logits there is something to make margins of
-    assert store.margins(ORACLES, N).shape == (N, 60_000)
+    assert store.held(ORACLES).margins(N, CPU).shape == (N, 60_000)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +431,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, kind, spoil, message):
     path = tmp_path / f"{kind}/cifar10/oracle/forget_3/val/resnet9/id_1_epoch_23.npy"
     np.save(path, spoil(LOGITS[ORACLES][1, 50_000:]))
     with pytest.raises(KlomError, match=message):
-        Store(tmp_path, "error").margins(ORACLES, N)
+        Store(tmp_path, "error").held(ORACLES).margins(N, CPU)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "pt"])
@@ -426,7 +443,7 @@ def test_truncated_arrays_are_named(tmp_path, suffix):
     file = next(p for p in sorted(tmp_path.rglob(f"*.{suffix}")) if "1" in p.stem)
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(KlomError, match="cannot be read: is it whole"):
-        Store(tmp_path, "error").margins(ORACLES, N)
+        Store(tmp_path, "error").held(ORACLES).margins(N, CPU)
 
 
 def test_pickled_arrays_are_refused(tmp_path):
@@ -434,7 +451,7 @@ def test_pickled_arrays_are_refused(tmp_path):
     path = tmp_path / "margins/cifar10/oracle/forget_3/val/resnet9/id_0_epoch_23.npy"
     np.save(path, np.array([Evil()]), allow_pickle=True)
     with pytest.raises(KlomError, match="is refused: it holds pickled objects"):
-        Store(tmp_path, "error").margins(ORACLES, N)
+        Store(tmp_path, "error").held(ORACLES).margins(N, CPU)
 
 
 def test_another_seed_is_never_published(tmp_path):

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from klom_bench import margins
+from klom_bench.cell.loading import logits_of
 from klom_bench.cli import main
 from klom_bench.errors import KlomError
-from klom_bench.harness import logits_of
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
 from klom_bench.tasks import BUILT_IN, DIGITS
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 CPU = torch.device("cpu")
 HALVES = EnsembleId(DIGITS, "subset", 0)
@@ -21,7 +21,7 @@ HALVES = EnsembleId(DIGITS, "subset", 0)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("halves"))
-    store.complete(HALVES, 30, CPU)
+    store.complete([(HALVES, 30)], CPU)
     return store
 
 
@@ -38,7 +38,7 @@ def test_each_member_sees_a_half_of_its_own():
 
 def test_what_a_member_saw_is_what_it_knows(store):
     """Margins are larger on the points of a member's own half."""
-    z = logits_of(DIGITS, store.states(HALVES, 30), CPU)[:, : DIGITS.train_points]
+    z = logits_of(DIGITS, store.held(HALVES).states(30), CPU)[:, : DIGITS.train_points]
     m = margins(z, DIGITS.data.y_train).numpy()
     masks = HALVES.masks(30)
     own = [row[mask].mean() - row[~mask].mean() for row, mask in zip(m, masks, strict=True)]
@@ -67,15 +67,15 @@ def test_other_halves_are_another_ensemble(store):
     content["identity"]["first_half_sha256"] = "0" * 64
     path.write_text(json.dumps(content))
     with pytest.raises(KlomError, match="is another one: first_half_sha256 is '0000"):
-        store.states(HALVES, 3)
+        store.held(HALVES).states(3)
     path.write_bytes(before)
 
 
 def test_nobody_publishes_them(tmp_path):
     ensemble = EnsembleId(BUILT_IN["cifar10"], "subset", 0)
     with pytest.raises(KlomError, match=r"not in the store|there are no|klom download"):
-        Store(tmp_path, "error").complete(ensemble, 2000, CPU)
+        Store(tmp_path, "error").complete([(ensemble, 2000)], CPU)
     digits = Store(tmp_path, "error")
     message = r"2000 of 2000 models on random halves of digits are not in the store .*run once with"
     with pytest.raises(KlomError, match=message):
-        digits.complete(HALVES, 2000, CPU)
+        digits.complete([(HALVES, 2000)], CPU)

@@ -17,11 +17,11 @@ from torch import nn
 from klom_bench import cli
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError, KlomWarning
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Stale
 from klom_bench.store.stale import lock
 from klom_bench.store.store import Store
 from klom_bench.tasks.data import Data
+from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.signature import difference
 from klom_bench.tasks.task import Task
 
@@ -41,8 +41,17 @@ def load(labels=lambda y: y, word="", x_scale=1.0, prepare=None, far=0.0):
 class Net(nn.Module):
     """As users write them: dropout in two ways, layers that only `forward` knows."""
 
-    def __init__(self, p=0.2, act=nn.ReLU, functional=0.0, spread=1.0, sign=1.0, momentum=0.1,
-                 detach=False, frozen=False):  # fmt: skip
+    def __init__(
+        self,
+        p=0.2,
+        act=nn.ReLU,
+        functional=0.0,
+        spread=1.0,
+        sign=1.0,
+        momentum=0.1,
+        detach=False,
+        frozen=False,
+    ):
         super().__init__()
         self.norm = nn.BatchNorm1d(16, momentum=momentum)
         self.first, self.last = nn.Linear(12, 16), nn.Linear(16, 3)
@@ -77,7 +86,7 @@ def oracles(of):
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     mine = task()
-    Store(root).complete_all([(originals(mine), 3), (oracles(mine), 3)], CPU)
+    Store(root).complete([(originals(mine), 3), (oracles(mine), 3)], CPU)
     return root
 
 
@@ -132,11 +141,11 @@ def test_what_changed_is_named_and_nothing_is_used(root, name, role):
     changed, text = CHANGES[name]
     before = (root / role(changed).folder / "manifest.json").read_bytes()
     with pytest.raises(Stale, match=text) as error:
-        Store(root).complete_all([(role(changed), 3)], CPU)
+        Store(root).complete([(role(changed), 3)], CPU)
     assert "--klom-stale=retrain" in str(error.value)
     assert "`klom remove own" in str(error.value)
     with pytest.raises(Stale, match=text):  # before more are trained beside the old ones
-        Store(root).complete_all([(role(changed), 5)], CPU)
+        Store(root).complete([(role(changed), 5)], CPU)
     assert (root / role(changed).folder / "manifest.json").read_bytes() == before
 
 
@@ -146,7 +155,7 @@ def test_what_did_not_change_is_used(root):
         warnings.simplefilter("error")
         for stale in ("error", "retrain"):
             store = Store(root, "error", stale)
-            store.complete_all([(originals(task()), 3), (oracles(task()), 3)], CPU)
+            store.complete([(originals(task()), 3), (oracles(task()), 3)], CPU)
     assert not (root / "stale").exists()
 
 
@@ -157,12 +166,12 @@ def test_another_torch_may_describe_layers_otherwise(root):
     content["identity"]["model"]["layers"]["norm"] = "BatchNorm1d(16, newly_shown=True)"
     path.write_text(json.dumps(content))
     with pytest.raises(Stale, match="newly_shown"):
-        Store(root).complete_all([(originals(task()), 3)], CPU)
+        Store(root).complete([(originals(task()), 3)], CPU)
     content["identity"]["model"]["torch"] = "1.0"
     path.write_text(json.dumps(content))
-    Store(root).complete_all([(originals(task()), 3)], CPU)
+    Store(root).complete([(originals(task()), 3)], CPU)
     with pytest.raises(Stale, match="GELU"):
-        Store(root).complete_all([(originals(task(lambda: Net(act=nn.GELU))), 3)], CPU)
+        Store(root).complete([(originals(task(lambda: Net(act=nn.GELU))), 3)], CPU)
 
 
 class ZeroHead(nn.Module):
@@ -197,7 +206,7 @@ def test_names_of_classes_and_of_layers_are_free(root):
             del self.drop
             return z
 
-    Store(root, "error").complete_all([(originals(task(Renamed)), 3)], CPU)
+    Store(root, "error").complete([(originals(task(Renamed)), 3)], CPU)
 
 
 def only_in_eval_mode(**changes):
@@ -213,8 +222,8 @@ def test_a_forward_pass_that_changed_in_eval_mode_alone_is_noticed(root):
     """Nothing but the stored margins of a member tells."""
     for change in (lambda z: 1.1 * z, lambda z: z.flip(-1), lambda z: z.round()):
         with pytest.raises(Stale, match=r"margins of member 0, computed anew .* are off by"):
-            Store(root).complete_all([(originals(only_in_eval_mode(of=change)), 3)], CPU)
-    Store(root).complete_all([(originals(only_in_eval_mode(of=lambda z: z)), 3)], CPU)
+            Store(root).complete([(originals(only_in_eval_mode(of=change)), 3)], CPU)
+    Store(root).complete([(originals(only_in_eval_mode(of=lambda z: z)), 3)], CPU)
 
 
 def test_retrain_moves_the_old_ones_aside_and_trains_anew(root):
@@ -222,13 +231,13 @@ def test_retrain_moves_the_old_ones_aside_and_trains_anew(root):
     old = sorted(p.name for p in (root / originals(changed).folder).glob("sd_*"))
     store = Store(root, stale="retrain")
     with pytest.warns(KlomWarning, match="data changed since .* It was moved to"):
-        store.complete_all([(originals(changed), 2)], CPU)
+        store.complete([(originals(changed), 2)], CPU)
     aside = root / "stale" / "1" / originals(changed).folder
     assert sorted(p.name for p in aside.glob("sd_*")) == old
     assert sorted(store.manifest(originals(changed)).members) == [0, 1]
-    assert store.margins(originals(changed), 2).shape == (2, 240)
+    assert store.held(originals(changed)).margins(2, CPU).shape == (2, 240)
     with pytest.warns(KlomWarning, match="It was moved to"):  # and back again
-        Store(root, stale="retrain").complete_all([(originals(task()), 2)], CPU)
+        Store(root, stale="retrain").complete([(originals(task()), 2)], CPU)
     assert (root / "stale" / "2" / originals(changed).folder).is_dir()
 
 
@@ -238,7 +247,7 @@ def test_nothing_is_moved_while_another_run_trains_into_it(root):
         lock(root / originals(changed).folder, "pack_0"),
         pytest.raises(KlomError, match="another run is training into"),
     ):
-        Store(root, stale="retrain").complete_all([(originals(changed), 2)], CPU)
+        Store(root, stale="retrain").complete([(originals(changed), 2)], CPU)
     assert (root / originals(changed).folder / "manifest.json").exists()
 
 
@@ -257,12 +266,12 @@ def test_a_manifest_with_a_users_word_is_compared_and_then_has_the_hash(root):
     path = dated(root, originals(mine), "v1")
     store = Store(root)
     with pytest.warns(KlomWarning, match="was made by an earlier version: its margins agree"):
-        store.complete_all([(originals(mine), 3)], CPU)
+        store.complete([(originals(mine), 3)], CPU)
     identity = json.loads(path.read_bytes())["identity"]
     assert identity["data_sha256"] == mine.data.hashes()
     assert identity["model"]["layers"]["act"] == "ReLU()"
     with pytest.raises(Stale, match="the data changed"):
-        Store(root).complete_all([(originals(task(word="v1", far=1.0)), 3)], CPU)
+        Store(root).complete([(originals(task(word="v1", far=1.0)), 3)], CPU)
 
 
 @pytest.mark.parametrize(
@@ -279,14 +288,14 @@ def test_a_manifest_with_a_users_word_that_is_wrong_is_noticed(root, changed):
     path = dated(root, originals(changed), "v1")
     before = path.read_bytes()
     with pytest.raises(Stale, match="the data or what the model computes changed since"):
-        Store(root).complete_all([(originals(changed), 3)], CPU)
+        Store(root).complete([(originals(changed), 3)], CPU)
     assert path.read_bytes() == before
 
 
 def test_another_word_is_another_ensemble(root):
     dated(root, originals(task()), "v1")
     with pytest.raises(Stale, match="data_sha256 is 'v1' there, 'v2' is asked for"):
-        Store(root).complete_all([(originals(task(word="v2")), 3)], CPU)
+        Store(root).complete([(originals(task(word="v2")), 3)], CPU)
 
 
 def test_a_store_that_cannot_be_written_is_read(root, monkeypatch):
@@ -294,14 +303,14 @@ def test_a_store_that_cannot_be_written_is_read(root, monkeypatch):
     path = dated(root, originals(mine), "v1")
     before = path.read_bytes()
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
-    Store(root, "error").complete_all([(originals(mine), 3)], CPU)
+    Store(root, "error").complete([(originals(mine), 3)], CPU)
     assert path.read_bytes() == before
 
 
 def test_verify_and_list_tell(root, capsys, monkeypatch):
     changed = CHANGES["activation"][0]
     with pytest.warns(KlomWarning):
-        Store(root, stale="retrain").complete_all([(oracles(changed), 2)], CPU)
+        Store(root, stale="retrain").complete([(oracles(changed), 2)], CPU)
     monkeypatch.setitem(__import__("klom_bench.tasks").tasks.BUILT_IN, "own", changed)
     assert cli.main(["verify", "--store", str(root)]) == 1
     told = capsys.readouterr().out
@@ -326,8 +335,8 @@ def run_remove(root, *args):
 
 def test_remove_takes_what_was_trained_here(root, capsys):
     with pytest.warns(KlomWarning):
-        Store(root, stale="retrain").complete_all([(originals(CHANGES["labels"][0]), 2)], CPU)
-    Store(root).complete_all([(EnsembleId(task(), "original", 7), 2)], CPU)
+        Store(root, stale="retrain").complete([(originals(CHANGES["labels"][0]), 2)], CPU)
+    Store(root).complete([(EnsembleId(task(), "original", 7), 2)], CPU)
     assert run_remove(root, "own", "--forget-set", "first_ten", "--yes") == 0
     assert folders(root) == ["full_models/OWN", "seed_7/full_models/OWN", "stale/1/full_models/OWN"]
     assert run_remove(root, "own", "--seed", "7", "--yes") == 0
@@ -448,7 +457,7 @@ class InSinglePrecision(nn.Module):
 )
 def test_odd_models_are_not_stale(tmp_path, architecture):
     for _ in range(2):
-        Store(tmp_path, stale="retrain").complete_all([(originals(task(architecture)), 3)], CPU)
+        Store(tmp_path, stale="retrain").complete([(originals(task(architecture)), 3)], CPU)
     assert not (tmp_path / "stale").exists()
     assert "Infinity" not in (tmp_path / "full_models/OWN/manifest.json").read_text()
     if architecture is not NoiseInEval:
@@ -458,23 +467,23 @@ def test_odd_models_are_not_stale(tmp_path, architecture):
 def test_margins_alone_are_used_as_before(root):
     for path in root.rglob("sd_*.pt"):
         path.unlink()
-    Store(root, "error").complete_all([(oracles(task()), 3)], CPU)
+    Store(root, "error").complete([(oracles(task()), 3)], CPU)
 
 
 def test_what_is_stale_is_told_before_anything_is_downloaded(root):
     changed = CHANGES["activation"][0]
     for missing in ("download", "error"):
         with pytest.raises(Stale, match="--klom-stale=retrain moves it aside"):
-            Store(root, missing).complete_all([(originals(changed), 3)], CPU)
+            Store(root, missing).complete([(originals(changed), 3)], CPU)
 
 
 def test_the_command_that_is_named_removes_what_is_stale_and_nothing_else(root):
-    Store(root).complete_all([(EnsembleId(task(), "original", 7), 2)], CPU)
+    Store(root).complete([(EnsembleId(task(), "original", 7), 2)], CPU)
     changed = CHANGES["activation"][0]
     before = folders(root)
     for ensemble in (EnsembleId(changed, "original", 7), oracles(changed)):
         with pytest.raises(Stale) as error:
-            Store(root).complete_all([(ensemble, 2)], CPU)
+            Store(root).complete([(ensemble, 2)], CPU)
         command = re.search("`klom (remove .*?)`", str(error.value))[1]
         assert cli.main([*shlex.split(command), "--yes"]) == 0
         before.remove(ensemble.folder.as_posix())

@@ -20,16 +20,16 @@ from klom_bench import cli
 from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError, KlomWarning
+from klom_bench.files import atomic
 from klom_bench.metrics.margins import margins
 from klom_bench.models.mlp import mlp
-from klom_bench.store import files
 from klom_bench.store.divergence import refuse_diverged
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.manifest import Member, load
-from klom_bench.store.members import Evaluated
 from klom_bench.store.stale import lock
-from klom_bench.store.store import Store, packs
+from klom_bench.store.store import Store
+from klom_bench.store.training import Evaluated
 from klom_bench.tasks import DIGITS
+from klom_bench.tasks.ensemble_id import EnsembleId, packs
 
 CPU = torch.device("cpu")
 FORGET = DIGITS.forget_set("forget_set_3")
@@ -40,7 +40,7 @@ TRAIN = """
 import sys, torch
 from pathlib import Path
 import klom_bench.store.store as module
-from klom_bench.store.layout import EnsembleId
+from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 ensemble = EnsembleId(DIGITS, "oracle", 0, DIGITS.forget_set("forget_set_3"))
@@ -50,7 +50,7 @@ def told(ensemble, members, *rest):
     return train_pack(ensemble, members, *rest)
 module.train_pack = told
 print("ready", flush=True)
-Store(Path(sys.argv[1])).complete(ensemble, int(sys.argv[2]), torch.device("cpu"))
+Store(Path(sys.argv[1])).complete([(ensemble, int(sys.argv[2]))], torch.device("cpu"))
 """
 
 
@@ -62,7 +62,7 @@ def store(tmp_path):
 @pytest.fixture
 def filled(small_store, tmp_path):
     """A copy of a store with 4 oracles of forget_set_3."""
-    Store(small_store).complete(ORACLES, 4, CPU)
+    Store(small_store).complete([(ORACLES, 4)], CPU)
     shutil.copytree(small_store, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
     return Store(tmp_path / "store")
 
@@ -79,27 +79,29 @@ def test_has_the_published_layout(filled):
 
 
 def test_margins_are_those_of_the_checkpoints(filled):
-    states = filled.states(ORACLES, 4)
+    states = filled.held(ORACLES).states(4)
     model, data = Ensemble(DIGITS.architecture, states), DIGITS.data
     with evaluating(model):
         expected = margins(data.logits(model, 4), data.y()).numpy()
-    found = filled.margins(ORACLES, 4)
+    found = filled.held(ORACLES).margins(4, CPU)
     assert found.shape == (4, 1797)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_oracles_have_not_seen_the_forget_set(filled):
     """Leaving F out shows: oracles are less sure of F than originals are, and only of F."""
-    filled.complete(ORIGINALS, 4, CPU)
-    gap = filled.margins(ORIGINALS, 4).mean(0) - filled.margins(ORACLES, 4).mean(0)
+    filled.complete([(ORIGINALS, 4)], CPU)
+    gap = filled.held(ORIGINALS).margins(4, CPU).mean(0) - filled.held(ORACLES).margins(
+        4, CPU
+    ).mean(0)
     assert gap[FORGET.indices].mean() > 0.25
     assert abs(gap[FORGET.retain].mean()) < 0.1
 
 
 def test_an_ensemble_grows_and_keeps_what_it_has(filled):
-    before = filled.margins(ORACLES, 4)
-    filled.complete(ORACLES, 6, CPU)
-    assert np.array_equal(filled.margins(ORACLES, 6)[:4], before)
+    before = filled.held(ORACLES).margins(4, CPU)
+    filled.complete([(ORACLES, 6)], CPU)
+    assert np.array_equal(filled.held(ORACLES).margins(6, CPU)[:4], before)
 
 
 def test_members_are_the_same_however_they_came(filled, store):
@@ -108,7 +110,7 @@ def test_members_are_the_same_however_they_came(filled, store):
         store._take_folder(ORACLES)
         there = store.manifest(ORACLES)
         store._make(ORACLES, members, there, CPU, lambda: None, lambda _: None)
-    assert np.array_equal(store.margins(ORACLES, 4), filled.margins(ORACLES, 4))
+    assert np.array_equal(store.held(ORACLES).margins(4, CPU), filled.held(ORACLES).margins(4, CPU))
 
 
 def test_nobody_waits_while_a_pack_is_free(store):
@@ -117,19 +119,21 @@ def test_nobody_waits_while_a_pack_is_free(store):
     seen = []
 
     def release_once_oracles_are_there():
-        while store.manifest(ORACLES).missing(range(2)):
-            time.sleep(0.02)
-        seen.append(len(store.manifest(ORIGINALS).members))
-        held.release()
+        try:
+            while store.manifest(ORACLES).lacking(range(2)):
+                time.sleep(0.02)
+            seen.append(len(store.manifest(ORIGINALS).members))
+        finally:
+            held.release()
 
     held = lock(store.folder(ORIGINALS), "pack_0")
     held.acquire()
     watcher = threading.Thread(target=release_once_oracles_are_there)
     watcher.start()
-    store.complete_all([(ORIGINALS, 2), (ORACLES, 2)], CPU)
+    store.complete([(ORIGINALS, 2), (ORACLES, 2)], CPU)
     watcher.join()
     assert seen == [0]
-    assert not store.manifest(ORIGINALS).missing(range(2))
+    assert not store.manifest(ORIGINALS).lacking(range(2))
 
 
 def test_packs_are_fixed_ranges():
@@ -147,9 +151,9 @@ def test_a_harmed_file_is_named_and_not_trained_over(filled, harm):
     else:
         path.unlink()
     before = snapshot(filled)
-    filled.complete(ORACLES, 4, CPU)
+    filled.complete([(ORACLES, 4)], CPU)
     with pytest.raises(KlomError, match=r"2__train_margins_19\.npy .*manifest\.json.*restore it"):
-        filled.margins(ORACLES, 4)
+        filled.held(ORACLES).margins(4, CPU)
     assert snapshot(filled) == before
 
 
@@ -170,21 +174,27 @@ def test_a_manifest_that_does_not_fit_is_refused(filled, key, value, message):
     before = snapshot(filled)
     for members in (4, 6):
         with pytest.raises(KlomError, match=message):
-            filled.complete(ORACLES, members, CPU)
+            filled.complete([(ORACLES, members)], CPU)
     assert snapshot(filled) == before
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"identity": {}}', '{"identity": [], "members": {}}',
-     '{"identity": {}, "members": {"0": {"files": {}, "accuracy": {}, "margin_size": 1,'
-     ' "seconds": 1, "made_with": ""}}}'],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        '{"identity": {}}',
+        '{"identity": [], "members": {}}',
+        '{"identity": {}, "members": {"0": {"files": {}, "accuracy": {}, "margin_size": 1,'
+        ' "seconds": 1, "made_with": ""}}}',
+    ],
+)
 def test_a_broken_manifest_is_named(filled, text):
     path = filled.folder(ORACLES) / "manifest.json"
     path.write_text(text)
     with pytest.raises(KlomError, match=r"manifest\.json cannot be read"):
-        filled.complete(ORACLES, 4, CPU)
+        filled.complete([(ORACLES, 4)], CPU)
     assert path.read_text() == text
 
 
@@ -225,7 +235,7 @@ def test_a_damaged_manifest_is_told_in_one_message(filled, capsys):
         content = json.loads(sound)
         text = damage(content)
         path.write_text(text if isinstance(text, str) else json.dumps(content))
-        for use in (filled.held, lambda e: filled.complete(e, 4, CPU)):
+        for use in (filled.held, lambda e: filled.complete([(e, 4)], CPU)):
             with pytest.raises(
                 KlomError, match=r"manifest.json cannot be read .*klom remove digits"
             ):
@@ -250,7 +260,7 @@ def test_files_without_a_manifest_are_left_alone(store):
     with pytest.raises(
         KlomError, match=r"without manifest\.json is published and never trained into"
     ):
-        store.complete(ORACLES, 2, CPU)
+        store.complete([(ORACLES, 2)], CPU)
     assert (folder / "sd_0____epoch_19.pt").read_bytes() == b"somebody's"
 
 
@@ -271,14 +281,14 @@ def test_a_manifest_that_was_just_written_is_read(filled, monkeypatch):
 
 def test_missing_members_are_an_error_when_asked_for(store):
     with pytest.raises(KlomError, match=r"3 of 3 oracles of forget_set_3 .*--klom-missing=train"):
-        Store(store.root, "error").complete(ORACLES, 3, CPU)
+        Store(store.root, "error").complete([(ORACLES, 3)], CPU)
     assert not store.root.exists()
 
 
 def test_a_store_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KlomError, match=r"cannot be written .*--klom-store"):
-        Store(tmp_path / "file").complete(ORACLES, 2, CPU)
+        Store(tmp_path / "file").complete([(ORACLES, 2)], CPU)
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path):
@@ -296,19 +306,13 @@ def test_a_full_disk_leaves_no_half_file(tmp_path):
     store = Store(tmp_path)
     assert store.manifest(ORACLES).members == {}
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".partial", ".pt", ".npy")]
-    store.complete(ORACLES, 2, CPU)
-    assert store.margins(ORACLES, 2).shape == (2, 1797)
+    store.complete([(ORACLES, 2)], CPU)
+    assert store.held(ORACLES).margins(2, CPU).shape == (2, 1797)
 
 
 def start(store, members):
-    # Not under coverage: a killed process would leave half a data file.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, store.root, str(members)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=env,
-    )
+    command = [sys.executable, "-c", TRAIN, store.root, str(members)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -325,10 +329,10 @@ def test_a_killed_run_is_resumed(store, filled):
     wait_for(lambda: any(store.root.rglob("sd_*.pt")))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    store.complete(ORACLES, 60, CPU)
-    found = store.margins(ORACLES, 60)
-    assert len(store.states(ORACLES, 60)) == 60
-    assert np.array_equal(found[:4], filled.margins(ORACLES, 4))
+    store.complete([(ORACLES, 60)], CPU)
+    found = store.held(ORACLES).margins(60, CPU)
+    assert len(store.held(ORACLES).states(60)) == 60
+    assert np.array_equal(found[:4], filled.held(ORACLES).margins(4, CPU))
     assert len(np.unique(found, axis=0)) == 60
 
 
@@ -337,7 +341,7 @@ def test_a_kill_before_anything_was_written_is_resumed(store):
     wait_for(lambda: any(store.root.rglob("pack_0.lock")))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert store.complete(ORACLES, 3, CPU).missing(range(3)) == []
+    assert [held.lacks(3) for held in store.complete([(ORACLES, 3)], CPU)] == [0]
 
 
 def test_processes_share_the_work_and_train_each_member_once(store):
@@ -359,7 +363,7 @@ def test_processes_share_the_work_and_train_each_member_once(store):
 )
 def test_a_diverged_member_is_refused(store, monkeypatch, name, change):
     """Real divergence, of one member: its weights are spoiled before training."""
-    import klom_bench.store.members as module
+    import klom_bench.store.training as module
 
     new_members = module.new_members
 
@@ -372,7 +376,7 @@ def test_a_diverged_member_is_refused(store, monkeypatch, name, change):
 
     monkeypatch.setattr(module, "new_members", spoiled)
     with pytest.raises(KlomError, match="member 1 of the oracles of forget_set_3 diverged"):
-        store.complete(ORACLES, 4, CPU)
+        store.complete([(ORACLES, 4)], CPU)
     assert store.manifest(ORACLES).members == store.manifest(ORACLES).trained == {}
 
 
@@ -395,19 +399,21 @@ def test_what_was_trained_is_kept_though_evaluation_failed(store, monkeypatch):
     task = replace(DIGITS, architecture=FailsInEvalMode, recipe=replace(DIGITS.recipe, epochs=2))
     ensemble = EnsembleId(task, "original", 0)
     with pytest.raises(ZeroDivisionError):
-        store.complete(ensemble, 3, CPU)
+        store.complete([(ensemble, 3)], CPU)
     assert not store.manifest(ensemble).members
     kept = store.manifest(ensemble).trained
     assert sorted(kept) == [0, 1, 2]
     monkeypatch.setattr(FailsInEvalMode, "broken", False)
-    store.complete(ensemble, 4, CPU)
+    store.complete([(ensemble, 4)], CPU)
     now = store.manifest(ensemble)
     assert not now.trained
     assert [now.members[i].seconds for i in range(3)] == [kept[i].seconds for i in range(3)]
     assert now.members[3].seconds not in [w.seconds for w in kept.values()]
     afresh = Store(store.root / "afresh")
-    afresh.complete(ensemble, 4, CPU)
-    assert np.array_equal(afresh.margins(ensemble, 4), store.margins(ensemble, 4))
+    afresh.complete([(ensemble, 4)], CPU)
+    assert np.array_equal(
+        afresh.held(ensemble).margins(4, CPU), store.held(ensemble).margins(4, CPU)
+    )
 
 
 @pytest.mark.parametrize(("mode", "training"), [("train", True), ("eval", False)])
@@ -425,7 +431,7 @@ def test_a_model_that_cannot_be_computed_is_told_before_training(store, mode, tr
     task = replace(DIGITS, architecture=Broken)
     text = rf"cannot be computed in {mode} mode, .*: as it happens \(.*test_store\.py:\d+\)"
     with pytest.raises(KlomError, match=text):
-        store.complete(EnsembleId(task, "original", 0), 2, CPU)
+        store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
     assert not store.root.exists()
 
 
@@ -440,7 +446,7 @@ def test_a_backward_pass_that_cannot_be_computed_is_told_before_training(store):
 
     task = replace(DIGITS, architecture=Broken)
     with pytest.raises(KlomError, match=r"computed in train mode.*does not require grad"):
-        store.complete(EnsembleId(task, "original", 0), 2, CPU)
+        store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
 
 
 def evaluated(member, accuracy, margin_size):
@@ -497,7 +503,7 @@ def test_an_ensemble_without_any_learning_is_trained_kept_and_said(store):
         load=lambda: replace(data, y_train=lot),
     )
     with pytest.warns(KlomWarning, match="is weak: accuracy 0.1"):
-        store.complete(EnsembleId(task, "original", 0), 2, CPU)
+        store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
     assert len(store.manifest(EnsembleId(task, "original", 0)).members) == 2
 
 
@@ -510,8 +516,8 @@ def test_nothing_that_runs_code_is_unpickled(tmp_path):
             return (os.system, (f"touch {tmp_path / 'ran'}",))
 
     with pytest.raises(pickle.UnpicklingError):
-        files.state_from(pickle.dumps(Harmful()))
+        atomic.state_from(pickle.dumps(Harmful()))
     content = pickle.dumps(Harmful())
     with pytest.raises(ValueError, match="pickle"):
-        files.array_from(content)
+        atomic.array_from(content)
     assert not (tmp_path / "ran").exists()

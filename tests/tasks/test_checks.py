@@ -9,13 +9,14 @@ from torch import nn
 
 import klom_bench
 from klom_bench.errors import KlomError
-from klom_bench.store.layout import EnsembleId
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS, DIGITS_CNN
 from klom_bench.tasks.data import Data
+from klom_bench.tasks.digits import load
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 CPU = torch.device("cpu")
-GOOD = DIGITS.data
+GOOD = load()
 
 
 def nan_at_3(x):
@@ -25,32 +26,50 @@ def nan_at_3(x):
 
 
 DATA = {
-    "float labels": ({"y_train": GOOD.y_train.float()},
-                     "y_train is torch.float32; classes as torch.int64 .*regression: not yet"),
+    "float labels": (
+        {"y_train": GOOD.y_train.float()},
+        "y_train is torch.float32; classes as torch.int64 .*regression: not yet",
+    ),
     "int32 labels": ({"y_val": GOOD.y_val.int()}, r"y_val is torch.int32; .*y\.long\(\)"),
     "bool labels": ({"y_train": GOOD.y_train > 4}, "y_train is torch.bool"),
-    "multi-label": ({"y_train": nn.functional.one_hot(GOOD.y_train)},
-                    r"y_train has shape \(1438, 10\); one label a point.*not yet"),
-    "double inputs": ({"x_train": GOOD.x_train.double(), "x_val": GOOD.x_val.double()},
-                      r"models would get torch.float64; torch.float32 \(x.float\(\)\)"),
-    "half inputs": ({"x_train": GOOD.x_train.half(), "x_val": GOOD.x_val.half()},
-                    "models would get torch.float16"),
-    "raw bytes": ({"x_train": GOOD.x_train.byte(), "x_val": GOOD.x_val.byte()},
-                  "models would get torch.uint8"),
-    "two kinds": ({"x_val": GOOD.x_val.double()}, "x_train is torch.float32 of 2 dimensions, x_val"),
+    "multi-label": (
+        {"y_train": nn.functional.one_hot(GOOD.y_train)},
+        r"y_train has shape \(1438, 10\); one label a point.*not yet",
+    ),
+    "double inputs": (
+        {"x_train": GOOD.x_train.double(), "x_val": GOOD.x_val.double()},
+        r"models would get torch.float64; torch.float32 \(x.float\(\)\)",
+    ),
+    "half inputs": (
+        {"x_train": GOOD.x_train.half(), "x_val": GOOD.x_val.half()},
+        "models would get torch.float16",
+    ),
+    "raw bytes": (
+        {"x_train": GOOD.x_train.byte(), "x_val": GOOD.x_val.byte()},
+        "models would get torch.uint8",
+    ),
+    "two kinds": (
+        {"x_val": GOOD.x_val.double()},
+        "x_train is torch.float32 of 2 dimensions, x_val",
+    ),
     "complex": ({"x_train": GOOD.x_train + 0j, "x_val": GOOD.x_val + 0j}, ".*complex64; real"),
     "NumPy": ({"x_train": GOOD.x_train.numpy()}, "x_train is a ndarray.*torch.from_numpy"),
     "a dict": ({"x_train": {"ids": GOOD.x_train}}, "x_train is a dict.*not yet"),
-    "nan": ({"x_train": nan_at_3(GOOD.x_train)}, r"x_train holds nan or inf \(the first at point 3"),
+    "nan": (
+        {"x_train": nan_at_3(GOOD.x_train)},
+        r"x_train holds nan or inf \(the first at point 3",
+    ),
     "inf in val": ({"x_val": GOOD.x_val / 0}, "x_val holds nan or inf"),
     "other counts": ({"y_val": GOOD.y_val[:-1]}, "x_val has 359 points and y_val 358 labels"),
-    "one point less": ({"x_train": GOOD.x_train[:-1], "y_train": GOOD.y_train[:-1]},
-                       "there are 1437 train points; 1438 are expected"),
+    "one point less": (
+        {"x_train": GOOD.x_train[:-1], "y_train": GOOD.y_train[:-1]},
+        "there are 1437 train points; 1438 are expected",
+    ),
     "negative": ({"y_val": GOOD.y_val - 1}, "y_val has the label -1"),
     "no val": ({"x_val": GOOD.x_val[:0], "y_val": GOOD.y_val[:0]}, r"x_val has shape \(0, 64\)"),
     "one class": ({"y_train": torch.zeros_like(GOOD.y_train)}, "all train points have one label"),
     "gradients": ({"x_train": GOOD.x_train.clone().requires_grad_()}, ".*requires gradients"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -58,7 +77,7 @@ def test_data_that_cannot_be_used(tmp_path, name):
     changes, text = DATA[name]
     task = replace(DIGITS, name="mine", load=lambda: replace(GOOD, **changes))
     with pytest.raises(KlomError, match=rf"^the data of task mine: {text}"):
-        Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
+        Store(tmp_path).complete([(EnsembleId(task, "original", 0), 2)], CPU)
     assert not list(tmp_path.rglob("*.pt"))
 
 
@@ -79,7 +98,7 @@ def fails(_=None):
 def test_functions_that_fail_or_make_no_sense(tmp_path, load, text):
     task = replace(DIGITS, name="mine", load=load)
     with pytest.raises(KlomError, match=rf"^the data of task mine: .*{text}"):
-        Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
+        Store(tmp_path).complete([(EnsembleId(task, "original", 0), 2)], CPU)
 
 
 def test_data_that_are_read_anew_are_hashed_anew():
@@ -93,7 +112,7 @@ def test_data_that_are_read_anew_are_hashed_anew():
 def test_load_that_gives_something_else(tmp_path):
     task = replace(DIGITS, name="mine", load=lambda: (GOOD.x_train, GOOD.y_train))
     with pytest.raises(KlomError, match=r"`load` gave a tuple; a .*Data is expected"):
-        Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
+        Store(tmp_path).complete([(EnsembleId(task, "original", 0), 2)], CPU)
 
 
 class Nan(nn.Module):
@@ -164,7 +183,7 @@ def test_models_that_cannot_be_used(tmp_path, name):
     architecture, text = MODELS[name]
     task = replace(DIGITS, name="mine", architecture=architecture)
     with pytest.raises(KlomError, match=rf"the model of task mine .*{text}|.*{text}"):
-        Store(tmp_path).complete(EnsembleId(task, "original", 0), 2, CPU)
+        Store(tmp_path).complete([(EnsembleId(task, "original", 0), 2)], CPU)
     assert not list(tmp_path.rglob("*.pt"))
 
 
@@ -172,8 +191,8 @@ def test_buffers_that_are_not_saved_are_stacked(tmp_path):
     task = replace(DIGITS, name="mine", architecture=Positions)
     ensemble = EnsembleId(task, "original", 0)
     store = Store(tmp_path)
-    store.complete(ensemble, 2, CPU)
-    (state, _), (margins, _) = store.states(ensemble, 2), store.margins(ensemble, 2)
+    store.complete([(ensemble, 2)], CPU)
+    (state, _), (margins, _) = store.held(ensemble).states(2), store.held(ensemble).margins(2, CPU)
     one = Positions()
     one.load_state_dict(state)
     z = one(DIGITS.data.x_val).detach()
@@ -186,11 +205,18 @@ def test_whole_numbers_are_inputs_of_an_embedding(tmp_path):
     y = (tokens[:, 0] > 9).long()
     data = Data(tokens[:180], y[:180], tokens[180:], y[180:])
     net = lambda: nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(24, 2))  # noqa: E731
-    task = replace(DIGITS, name="text", folder="TEXT", architecture=net, load=lambda: data,
-                   train_points=180, forget_sets={})  # fmt: skip
+    task = replace(
+        DIGITS,
+        name="text",
+        folder="TEXT",
+        architecture=net,
+        load=lambda: data,
+        train_points=180,
+        forget_sets={},
+    )
     store = Store(tmp_path)
-    store.complete(EnsembleId(task, "original", 0), 2, CPU)
-    assert store.margins(EnsembleId(task, "original", 0), 2).shape == (2, 240)
+    store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
+    assert store.held(EnsembleId(task, "original", 0)).margins(2, CPU).shape == (2, 240)
 
 
 def test_hashes_name_values_shapes_and_kinds():

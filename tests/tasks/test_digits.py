@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from klom_bench.cell.measure import measure
 from klom_bench.forget_set import checked_forget_set
-from klom_bench.harness import measure
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS, DIGITS_CNN
 from klom_bench.tasks.make_digits_forget_sets import ANCHOR, influence

@@ -13,7 +13,7 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms.functional import normalize
 
 from klom_bench.errors import KlomError
-from klom_bench.store.forget_sets import stored
+from klom_bench.published.forget_sets import stored
 from klom_bench.tasks import BUILT_IN, cifar10, living17, make_living17
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "forget_set_indices"
@@ -42,9 +42,7 @@ def cifar_files(data_folder, monkeypatch):
     (folder / "batches.meta").write_bytes(meta)
     monkeypatch.setattr(CIFAR10, "train_list", [[n, s] for n, s in sums.items() if "data" in n])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(
-        CIFAR10, "meta", {**CIFAR10.meta, "md5": hashlib.md5(meta).hexdigest()}
-    )  # fmt: skip
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": hashlib.md5(meta).hexdigest()})
     return pixels
 
 

@@ -16,17 +16,17 @@ import torch
 from klom_bench.cli import main
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
-from klom_bench.methods.method import method_of
+from klom_bench.methods.ranges import Choice, Range
 from klom_bench.tasks import DIGITS, Data, Task
-from klom_bench.tuning.ranges import OWN, USUAL, Choice, Range, range_in, ranges_of
+from klom_bench.tuning.ranges import USUAL, range_in, ranges_of
 from klom_bench.tuning.sets import tuning_task
-from klom_bench.tuning.tune import load
+from klom_bench.tuning.trials import load
 
 SMALL = ("--models", "4", "--trials", "4")
 
 
 def method(name):
-    return method_of(name, BUILT_IN[name])
+    return BUILT_IN[name]
 
 
 def test_no_point_is_tuned_on_that_is_gated():
@@ -62,8 +62,9 @@ def test_too_few_free_points_are_told():
         x = torch.zeros(210, 3)
         return Data(x, torch.arange(210) % 2, x[:4], torch.arange(4) % 2, "")
 
-    small = Task("small", "SMALL", DIGITS.architecture, DIGITS.recipe, data, 210,
-                 {"most": lambda: range(30)})  # fmt: skip
+    small = Task(
+        "small", "SMALL", DIGITS.architecture, DIGITS.recipe, data, 210, {"most": lambda: range(30)}
+    )
     with pytest.raises(KlomError, match="180 train points of small are in no forget set, 200 are"):
         tuning_task(small, method("ga")).forget_set("tuning_1")
 
@@ -111,7 +112,7 @@ def test_ranges_that_are_none(text):
 
 def test_ranges_are_of_hyperparameters():
     for name in BUILT_IN:
-        assert set(OWN.get(name, {})) <= set(method(name).hyperparameters)
+        assert set(method(name).traits.tune) <= set(method(name).hyperparameters)
     assert set(ranges_of(method("ga"), {})) == set(USUAL)
     with pytest.raises(KlomError, match="--range lrr: ga has the hyperparameters lr, epochs"):
         ranges_of(method("ga"), {"lrr": Range(1, 2)})
@@ -148,8 +149,10 @@ def test_originals_and_oracles_are_of_another_seed(tuned):
     root, _ = tuned
     assert not (root / "full_models").exists()
     assert {p.name for p in (root / "seed_1000000" / "oracles" / "DIGITS").iterdir()} == {
-        "tuning_1", "tuning_2", "tuning_3",
-    }  # fmt: skip
+        "tuning_1",
+        "tuning_2",
+        "tuning_3",
+    }
 
 
 def test_the_same_command_measures_nothing_twice(tuned, capsys):
@@ -272,9 +275,16 @@ def test_methods_that_cannot_be_tuned(tmp_path, capsys, name, message):
 
 def test_a_setting_that_fails_is_a_trial_too(tmp_path, tuned, capsys):
     args = [
-        "tune", "ga", *SMALL, "--range", "lr=1e-2..1e32", "--store", str(tuned[0]), "--output",
+        "tune",
+        "ga",
+        *SMALL,
+        "--range",
+        "lr=1e-2..1e32",
+        "--store",
+        str(tuned[0]),
+        "--output",
         str(tmp_path),
-    ]  # fmt: skip
+    ]
     assert main(args) == 0  # the first trial has the default
     content = json.loads((tmp_path / "ga.json").read_text())
     failed = [t for t in content["trials"] if t["error"] is not None]
@@ -293,8 +303,20 @@ def test_a_method_that_raises_ends_a_trial_and_not_the_run(tmp_path, tuned, caps
         "    model.network[0].weight.data.mul_(1 - lr)\n"
         "    yield\n"
     )
-    args = ["tune", f"{file}:unlearn", "--models", "4", "--trials", "8", "--store", str(tuned[0]),
-            "--output", str(tmp_path), "--range", "lr=1e-2..1"]  # fmt: skip
+    args = [
+        "tune",
+        f"{file}:unlearn",
+        "--models",
+        "4",
+        "--trials",
+        "8",
+        "--store",
+        str(tuned[0]),
+        "--output",
+        str(tmp_path),
+        "--range",
+        "lr=1e-2..1",
+    ]
     assert main(args) == 0
     content = json.loads((tmp_path / "unlearn.json").read_text())
     assert len(content["trials"]) == 8
@@ -311,8 +333,19 @@ def test_more_trials_are_no_more_than_asked_for(tmp_path, tuned):
 
 
 def test_ranges_are_of_the_kind_of_the_default(tmp_path, tuned):
-    args = ["tune", "ga", *SMALL, "--range", "lr=0..1", "--range", "epochs=1..3", "--store",
-            str(tuned[0]), "--output", str(tmp_path)]  # fmt: skip
+    args = [
+        "tune",
+        "ga",
+        *SMALL,
+        "--range",
+        "lr=0..1",
+        "--range",
+        "epochs=1..3",
+        "--store",
+        str(tuned[0]),
+        "--output",
+        str(tmp_path),
+    ]
     assert main(args) == 0
     drawn = [t["hyperparameters"] for t in json.loads((tmp_path / "ga.json").read_text())["trials"]]
     assert all(type(d["epochs"]) is int for d in drawn)
@@ -320,19 +353,39 @@ def test_ranges_are_of_the_kind_of_the_default(tmp_path, tuned):
 
 
 def test_a_chosen_tuple_can_be_used(tmp_path, tuned):
-    args = ["tune", "scrub", *SMALL, "--range", "decay_epochs=(1, 2)|(3,)", "--store",
-            str(tuned[0]), "--output", str(tmp_path)]  # fmt: skip
+    args = [
+        "tune",
+        "scrub",
+        *SMALL,
+        "--range",
+        "decay_epochs=(1, 2)|(3,)",
+        "--store",
+        str(tuned[0]),
+        "--output",
+        str(tmp_path),
+    ]
     assert main(args) == 0
     chosen = load(tmp_path / "scrub.json").chosen()
-    settings = method("scrub").settings({}, chosen)
+    settings = method("scrub").values({}, chosen)
     assert settings["decay_epochs"] in ((1, 2), (3,))
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path, tuned):
     command = [
-        sys.executable, "-m", "klom_bench.cli", "tune", "finetune", "--models", "4", "--trials", "12",
-        "--store", str(tuned[0]), "--output", str(tmp_path),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "klom_bench.cli",
+        "tune",
+        "finetune",
+        "--models",
+        "4",
+        "--trials",
+        "12",
+        "--store",
+        str(tuned[0]),
+        "--output",
+        str(tmp_path),
+    ]
     path = tmp_path / "finetune.json"
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 60

@@ -1,0 +1,1 @@
+"""One cell: (task, method, forget set) -> record, its gates and its baseline."""

@@ -1,0 +1,91 @@
+"""What is asked: one task, method and forget set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from klom_bench.errors import KlomError
+from klom_bench.forget_set import ForgetSet
+from klom_bench.methods.method import Method
+from klom_bench.methods.needs import SUBSETS
+from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.summary import SPLITS
+from klom_bench.tasks.ensemble_id import EnsembleId
+from klom_bench.tasks.task import Task
+
+
+def unfit_for(method: Method, task: Task) -> str | None:
+    """Why a method applies to no forget set of a task; None where it may."""
+    if method.traits.conv and not task.has_conv:
+        return (
+            f"{method.name} needs conv layers, and models of {task.name} have none "
+            "(those of --klom-task=digits_cnn have)"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that decides a record: members are unlearned models, oracles may be more.
+
+    variant: what is swept of the hyperparameters, in words. epochs: those after which to score;
+    only the last if there are none. tuning: how the hyperparameters were found.
+    """
+
+    task: Task
+    method: Method
+    hyperparameters: Mapping[str, Any]
+    forget_set: ForgetSet
+    members: int
+    oracles: int
+    seed: int
+    estimator: Estimator
+    device: torch.device
+    variant: str = ""
+    epochs: tuple[int, ...] = ()
+    tuning: Mapping[str, Any] | None = None
+
+    @property
+    def original_id(self) -> EnsembleId:
+        """The ensemble that is unlearned."""
+        return EnsembleId(self.task, "original", self.seed)
+
+    @property
+    def oracle_id(self) -> EnsembleId:
+        """The ensemble that it should become."""
+        return EnsembleId(self.task, "oracle", self.seed, self.forget_set)
+
+    @property
+    def half_id(self) -> EnsembleId:
+        """The ensemble that datamodels are estimated from."""
+        return EnsembleId(self.task, "subset", self.seed)
+
+    @property
+    def halves(self) -> int:
+        """From how many models datamodels are estimated: `subsets`, where the method has that."""
+        count = self.hyperparameters.get("subsets", SUBSETS)
+        if type(count) is not int or count < 2:
+            raise KlomError(f"{self.method.name}: subsets must be at least 2, got {count!r}")
+        return count
+
+    @property
+    def unfit(self) -> str | None:
+        """Why the method does not apply here; None where it does."""
+        if self.method.traits.class_wise and not self.task.is_class(self.forget_set):
+            return (
+                f"{self.method.name} unlearns whole classes only, and the forget set is none "
+                "(class_9 of digits is one)"
+            )
+        return unfit_for(self.method, self.task)
+
+    @property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Which points belong to which split; train points come first."""
+        data, n = self.task.data, self.task.train_points
+        val = np.arange(n, n + len(data.y_val))
+        return dict(
+            zip(SPLITS, (self.forget_set.indices, self.forget_set.retain, val), strict=True)
+        )

@@ -1,0 +1,98 @@
+"""What would make scores meaningless, and is refused."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from klom_bench.cell.cell import Cell
+from klom_bench.cell.loading import Models
+from klom_bench.cell.unlearning import Unlearning
+from klom_bench.errors import KlomError
+from klom_bench.metrics.sanity import judged, sanity
+from klom_bench.store.manifest import how_to_remove
+
+
+def look_at_published(cell: Cell, models: Models) -> None:
+    """KlomError or a warning where published ensembles are not what they should be."""
+    oracle, original = models.margins, models.originals.margins
+    problems, notes = judged(sanity(original, oracle, cell.forget_set), len(oracle), len(original))
+    if problems:
+        raise KlomError(
+            f"the published oracles of {cell.forget_set.name} cannot be used: {'; '.join(problems)}"
+        )
+    for note in notes:
+        warnings.warn(f"published oracles of {cell.forget_set.name}: {note}", stacklevel=2)
+
+
+Marks = tuple[list[tuple[int, int, int]], list[int]]
+
+
+def marks(cell: Cell, models: Models) -> Marks:
+    """Marks that change with what a method could reach but must leave alone.
+
+    Of each original's checkpoint (inode, size, time of change), of each tensor of the data a count.
+    """
+    data = cell.task.data_on(cell.device)
+    tensors = (data.x_train, data.y_train, data.x_val, data.y_val)
+    try:
+        stats = [path.stat() for path in models.originals.held.checkpoints(cell.members)]
+    except OSError as error:
+        raise KlomError(
+            f"{error.filename} is gone: was the store removed while the run was going on?"
+        ) from error
+    checkpoints = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]
+    return checkpoints, [t._version for t in tensors]
+
+
+def touched(cell: Cell, models: Models, before: Marks) -> str | None:
+    """What a method did to things that are not its own; data that were changed are read anew."""
+    checkpoints, data = marks(cell, models)
+    if data != before[1]:
+        cell.task.forget_data()
+        return (
+            f"{cell.method.name} changed the data of {cell.task.name} in place, which all tests "
+            "share: change a copy of the batch instead (the data were read anew for the next test)"
+        )
+    if checkpoints != before[0]:
+        folder = models.originals.held.folder
+        return (
+            f"{cell.method.name} wrote to the stored originals in {folder}: "
+            "a method must only change the model it is given. "
+            f"{how_to_remove(cell.original_id, folder)}, so that they are trained again"
+        )
+    return None
+
+
+def refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:
+    """KlomError where margins of unlearned models are nan or infinite."""
+    bad = np.argwhere(~np.isfinite(unlearned))
+    if len(bad):
+        member, point = bad[0]
+        raise KlomError(
+            f"{cell.method.name} diverged on {cell.forget_set.name}: the margin of member {member} "
+            f"at point {point} is {unlearned[member, point]}, and {len(np.unique(bad[:, 0]))} of "
+            f"{cell.members} members have such margins. Lower its learning rate or epochs"
+        )
+
+
+def refuse_unchanged(
+    cell: Cell, runs: Sequence[Unlearning], unlearned: np.ndarray, originals: np.ndarray
+) -> None:
+    """KlomError where members are the originals still, and that was not said before."""
+    if cell.method.traits.changes_nothing:
+        return
+    wraps = any(run.result is not run.model for run in runs)
+    if wraps:
+        same = np.isclose(unlearned, originals, rtol=0, atol=1e-6).all(1)
+        unchanged = np.flatnonzero(same).tolist()
+    else:
+        unchanged = [member for run in runs for member in run.unchanged()]
+    if not unchanged or (cell.method.traits.spares_members and len(unchanged) < cell.members):
+        return
+    some = f" in {len(unchanged)} members (the first is {unchanged[0]})"
+    raise KlomError(
+        f"{cell.method.name} changed nothing{some if len(unchanged) < cell.members else ''} on "
+        f"{cell.forget_set.name} with {dict(cell.hyperparameters)}: they are the originals still. "
+        "If that is meant (a control), say @klom_bench.method(changes_nothing=True)"
+    )

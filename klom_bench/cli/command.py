@@ -1,0 +1,59 @@
+"""`klom`: score margins from anywhere; keep ensembles in a store; tune methods."""
+
+import argparse
+import io
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from klom_bench import __version__
+from klom_bench.cli import report, score, store, tune
+from klom_bench.cli.common import EPILOG, Commands
+from klom_bench.errors import KlomError, visible_lines
+from klom_bench.interrupt import as_interrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # Greek letters, in a terminal without them
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"klom {args.command}: {visible_lines(text)}\n")
+
+    try:
+        with warnings.catch_warnings(), as_interrupt() as ended:
+            warnings.showwarning = lambda message, *_, **__: say(str(message))
+            return int(args.run(args))
+    except KlomError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        say("interrupted; what was finished is kept")
+        return 128 + ended.signal
+    except BrokenPipeError:  # as of `klom list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"{where}{error.strerror or error}")
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="klom",
+        description="Does an unlearning method really forget? Scores, ensembles and their store.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"klom-bench {__version__}")
+    commands = Commands(parser)
+    for part in (score, store, tune, report):
+        part.add(commands)
+    return parser

@@ -1,0 +1,151 @@
+"""What commands have in common."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from klom_bench.errors import KlomError, unknown
+from klom_bench.folders import store_root
+from klom_bench.progress import Announce, Tick, announcing
+
+if TYPE_CHECKING:
+    import torch
+
+    from klom_bench.tasks.ensemble_id import EnsembleId
+    from klom_bench.tasks.task import Task
+
+EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a problem; 2 unknown option;
+130 interrupted (what was finished is kept)
+
+The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds data sets.
+Results go to standard output, all else to standard error.
+"""
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class Commands:
+    """The commands of `klom`, to which each file adds its own."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(self, name: str, run: Run, text: str, examples: str) -> argparse.ArgumentParser:
+        """The parser of a new command."""
+        found = self._parsers.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"{examples}\n\n{EPILOG}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        found.set_defaults(run=run)
+        return found
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """--store."""
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="folder of ensembles")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def add_forget_set(parser: argparse.ArgumentParser) -> None:
+    """--forget-set."""
+    parser.add_argument(
+        "--forget-set",
+        action="append",
+        metavar="SETS",
+        help="by name, number or range: forget_set_3, 3, 1-3; repeatable (default: all; "
+        "of export: those that are there)",
+    )
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """--models and --oracles."""
+    parser.add_argument("--models", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--oracles", type=int, metavar="N", help="default: as --models")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """--seed."""
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+
+
+def ensembles(
+    args: argparse.Namespace, task: "Task", root: Path, hub: Any = None
+) -> list[tuple["EnsembleId", int]]:
+    """What is asked for: originals, and the oracles of the chosen forget sets."""
+    from klom_bench.published.forget_sets import selected, stored
+    from klom_bench.tasks.ensemble_id import EnsembleId
+
+    for name in ("models", "oracles"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise KlomError(f"--{name} must be at least 1")
+    seed = getattr(args, "seed", 0)
+    if seed < 0:
+        raise KlomError("--seed must not be negative")
+    task = stored(task, root, hub)
+    names = selected(args.forget_set or (), tuple(task.forget_sets))
+    oracles = args.oracles or args.models
+    return [(EnsembleId(task, "original", seed), args.models)] + [
+        (EnsembleId(task, "oracle", seed, task.forget_set(name)), oracles) for name in names
+    ]
+
+
+def task_named(name: str) -> "Task":
+    """A built-in task."""
+    from klom_bench.tasks import BUILT_IN
+
+    if name not in BUILT_IN:
+        raise KlomError(unknown("task", name, BUILT_IN))
+    return BUILT_IN[name]
+
+
+def device_of(args: argparse.Namespace) -> "torch.device":
+    """--device; KlomError where it is not there."""
+    from klom_bench.ensemble.device import device_named
+
+    return device_named(args.device)
+
+
+def store_of(args: argparse.Namespace) -> Path:
+    """--store, else where the store usually lies."""
+    return store_root(args.store, "--store")
+
+
+def put_json(content: Any) -> int:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return 0
+
+
+def progress() -> Announce:
+    """Progress on standard error: a line that changes on a terminal, else one when work begins."""
+    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+
+        def show(text: str) -> None:
+            sys.stderr.write(f"\r{text}\033[K")
+            sys.stderr.flush()
+
+        return announcing(show)
+
+    @contextmanager
+    def once(label: str, count: int) -> Iterator[Tick]:
+        sys.stderr.write(f"{label}: {count}\n")
+        yield lambda amount: None
+
+    return once

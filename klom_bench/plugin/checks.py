@@ -1,0 +1,87 @@
+"""What can be checked only when tests are collected: methods may be fixtures of the user's."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from klom_bench.cell.cell import unfit_for
+from klom_bench.cell.gates import check_names, checked_limits
+from klom_bench.errors import KlomError, unknown
+from klom_bench.methods import BUILT_IN
+from klom_bench.plugin.run import Run
+from klom_bench.plugin.timing import check_benchmark
+
+
+def check(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> None:
+    """KlomError for the first thing that is wrong."""
+    _check_methods(session, run, items)
+    _check_baseline(run, items)
+    _check_fit(run, items)
+    check_benchmark(items)
+
+
+def _check_baseline(run: Run, items: Sequence[pytest.Item]) -> None:
+    """KlomError where no test that will run is in the baseline."""
+    if run.baseline:
+        params = [item.callspec.params for item in items if isinstance(item, pytest.Function)]
+        tests = {
+            (run.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
+            for p in params
+            if "klom_forget_set" in p
+        }
+        if tests:  # conformance tests are held against nothing
+            run.baseline.refuse_strangers(tests)
+
+
+def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
+    """KlomError where none of the tests is of a method that applies there."""
+    reasons = []
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) else {}
+        variant = run.variants.get(str(params.get("klom_method")))
+        overridden = (
+            variant
+            and len(item.session._fixturemanager.getfixturedefs(variant.method, item) or ()) > 1
+        )
+        if variant is None or variant.method not in BUILT_IN or overridden:
+            return
+        method = BUILT_IN[variant.method]
+        if "klom_forget_set" in params:
+            reason = run.cell(method, variant, str(params["klom_forget_set"])).unfit
+        else:
+            reason = unfit_for(method, run.task)
+        if reason is None:
+            return
+        reasons.append(reason)
+    if reasons:
+        raise KlomError(f"nothing can be measured: {reasons[0]}")
+
+
+def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> None:
+    """KlomError where a method is no fixture, or a name or value given for it does not fit."""
+
+    def fixtures(name: str) -> int:
+        # pytest has no public way to ask whether a fixture exists without setting it up.
+        lookup = session._fixturemanager.getfixturedefs
+        return max(len(lookup(name, item) or ()) for item in items)
+
+    for variant in run.variants.values():
+        name = variant.method
+        if not fixtures(name):
+            raise KlomError(
+                f"{unknown('method', name, BUILT_IN)}; or write a fixture {name!r} that returns "
+                "your method (README, 'A method of your own')"
+            )
+        if fixtures(name) == 1 and name in BUILT_IN:  # with two, the user's takes its place
+            run.hyperparameters(BUILT_IN[name], variant)
+    others = [name for name in run.gates if fixtures(name)]
+    methods = dict.fromkeys((*run.methods, *others, *BUILT_IN))
+    check_names(run.gates, methods, run.known_forget_sets)
+    for item in items:
+        for marker in item.iter_markers("klom"):
+            if marker.args:
+                raise KlomError(
+                    f"@pytest.mark.klom of {item.nodeid} has {marker.args!r}: limits are given by "
+                    "name, as @pytest.mark.klom(forget_p95=2.0)"
+                )
+            checked_limits(marker.kwargs, f"@pytest.mark.klom of {item.nodeid}")

@@ -1,0 +1,200 @@
+"""What is said at the end of a run: lives in the process that reports, never in a worker."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from klom_bench.cell import baseline
+from klom_bench.cell.record_json import RecordJson, Row, UnfitJson, test_of
+from klom_bench.errors import KlomError, visible_lines
+from klom_bench.plugin.collection import is_of
+from klom_bench.plugin.keys import PROBLEM, outcome_of
+from klom_bench.plugin.run import Run
+from klom_bench.report.changes import changes
+from klom_bench.report.remarks import VERDICTS, in_all
+from klom_bench.report.table import headline, table
+
+
+class TerminalReport:
+    """Collects the records that reports carry, prints one table, and fails an empty run."""
+
+    def __init__(self, run: Run, config: pytest.Config) -> None:
+        self._run, self._config = run, config
+        self._found: dict[str, RecordJson] = {}
+        self._tests: set[str] = set()
+        self._conformance: set[str] = set()
+        self._passed: set[str] = set()
+        self._hold: set[str] = set()
+        self._unfit: dict[str, UnfitJson] = {}
+        self._saved: list[str] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Which tests will run."""
+        self._expect(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """The same under xdist, where the process that reports collects nothing."""
+        self._expect(ids)
+
+    def _expect(self, ids: Iterable[str]) -> None:
+        for test in ids:
+            (self._tests if is_of(test, self._run.forget_sets) else self._conformance).add(test)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record of a test."""
+        if report.when == "call" and report.passed:
+            self._passed.add(report.nodeid)
+        outcome = outcome_of(report)
+        if "record" in outcome:
+            self._found[report.nodeid] = outcome["record"]
+        if "unfit" in outcome:
+            self._unfit[report.nodeid] = outcome["unfit"]
+        if outcome.get("conforms"):
+            self._hold.add(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """A run that measured nothing, or a test that passed unmeasured, must not look green."""
+        if not self._runs():
+            return
+        unmeasured = (self._passed - self._hold) - set(self._found)
+        nothing = not self._found if self._tests else not self._hold
+        saved = self._save(bool(exitstatus))
+        if exitstatus == pytest.ExitCode.OK and (unmeasured or nothing or not saved):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _save(self, red: bool) -> bool:
+        """--klom-save-baseline; whether all is well."""
+        options = self._run.options
+        path, why = options.save_baseline, ""
+        if path is None:
+            return True
+        gone = self._tests_gone(path)
+        if not self._found or len(self._found) < len(self._fit()):
+            why = f"not all tests were measured; {path} is as it was"
+        elif red and options.baseline and options.baseline.resolve() == path.resolve():
+            why = (
+                f"tests failed against this very file; leave out --klom-baseline to replace {path}"
+            )
+        else:
+            try:
+                baseline.save(path, self.records())
+            except OSError as error:
+                why = f"{path} cannot be written ({error.strerror})"
+            except KlomError as error:
+                why = str(error)
+        told = f"baseline not saved: {why}" if why else f"baseline saved: {path}"
+        if gone and not why:
+            told += f"; {gone} tests that it had were not run now, and are no longer in it"
+        self._saved = [told]
+        return not why
+
+    def _tests_gone(self, path: Path) -> int:
+        """How many tests of the old file this run has not."""
+        if not path.is_file():
+            return 0
+        try:
+            old = baseline.load(path).tests
+        except KlomError:
+            return 0
+        return len(set(old) - {test_of(record) for record in self._found.values()})
+
+    def _fit(self) -> set[str]:
+        """Tests of methods that apply where they are tried."""
+        return self._tests - set(self._unfit)
+
+    def _runs(self) -> bool:
+        """Whether tests are to run: some options of pytest only show what there is."""
+        shows = (
+            "klom_plan",
+            "collectonly",
+            "showfixtures",
+            "show_fixtures_per_test",
+            "setuponly",
+            "setupplan",
+        )
+        return not any(getattr(self._config.option, name, False) for name in shows)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> None:
+        """The table, and what it rests on."""
+        if not self._runs() or exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return
+        terminalreporter.ensure_newline()
+        terminalreporter.section("KLOM", sep="=")
+        records = self.records()
+        if records:
+            terminalreporter.write_line(headline(records[0]))
+            for text in table(self.rows()):
+                terminalreporter.write_line(text)
+        complete = len(records) == len(self._fit())
+        for text in self.lines():
+            red = not complete and " tests measured" in text
+            terminalreporter.write_line(visible_lines(text), red=red)
+
+    def records(self) -> list[RecordJson]:
+        """What was measured, in the order of `rows`."""
+        return [row for row in self.rows() if "unfit" not in row]
+
+    def rows(self) -> list[Row]:
+        """Forget sets and methods in the order asked for, however workers shared them.
+
+        Where a method does not apply, a row says why instead of scores.
+        """
+        names = list(self._run.forget_sets)
+        methods = list(self._run.variants)
+
+        def place(record: Row) -> tuple[int, int, str]:
+            forget_set, method = record["forget_set"], test_of(record)[2]  # a test may rename them
+            return (
+                names.index(forget_set) if forget_set in names else len(names),
+                methods.index(method) if method in methods else len(methods),
+                method,
+            )
+
+        unfit = [row for row in self._unfit.values() if row["forget_set"]]
+        return sorted([*self._found.values(), *unfit], key=place)
+
+    def lines(self) -> list[str]:
+        """What the run says of itself below the table."""
+        run, records, lines = self._run, self.records(), []
+        verdicts = Counter(record["verdict"] for record in records)
+        counts = ", ".join(f"{n} {VERDICTS.get(name, name)}" for name, n in verdicts.items())
+        if problem := self._config.stash.get(PROBLEM, None):
+            lines.append(f"error: {problem}")
+        if self._tests or not self._conformance:
+            measured = f"{len(records)} of {len(self._fit())} tests measured"
+            lines.append(measured + (f": {counts}" if counts else ""))
+        lines += in_all(records)
+        reasons = Counter(row["unfit"] for row in self._unfit.values())
+        lines += [
+            f"n/a: {reason}: {count} test{'s' * (count > 1)} skipped"
+            for reason, count in reasons.items()
+        ]
+        if self._unfit and not records and not self._fit():
+            lines.append("nothing was measured: no method applies to any of these tests")
+        if any(record["sees_oracles"] for record in records):
+            lines.append("*: sees the oracles that it is scored against: an upper bound")
+        if rests := {count for record in records if (count := record["rests_on"])}:
+            models = "/".join(map(str, sorted(rests)))
+            lines.append(f"+: rests on {models} models on random halves, which are not in its cost")
+        if self._conformance:
+            fit = len(self._conformance - set(self._unfit))
+            lines.append(f"conformance: {len(self._hold)} of {fit} tests hold")
+        if verdicts["pass"]:
+            lines.append(
+                "within limits: no score is above those set for the test; whether it forgets, the "
+                "scores say"
+            )
+        where = run.gates_file or self._config.rootpath / "pyproject.toml"
+        if verdicts["none"]:
+            lines.append(
+                f"no gate: nothing was asserted; set limits in [tool.klom.gates] of {where} "
+                "or with --klom-max forget_p95=LIMIT"
+            )
+        if run.baseline and records:
+            lines += changes(run.baseline, records, run.regressions)
+        return [*lines, *self._saved, f"store: {run.store.root}"]

@@ -1,0 +1,86 @@
+"""The package's layers: imports only ever point down this list, and nothing runs in a circle."""
+
+import ast
+from pathlib import Path
+
+import klom_bench
+
+PACKAGE = Path(klom_bench.__file__).parent
+LAYERS = [
+    ["suite"],
+    ["plugin"],
+    ["cli"],
+    ["report"],
+    ["conformance", "tuning"],
+    ["cell"],
+    ["score"],
+    ["store"],
+    ["published"],
+    ["files"],
+    ["methods"],
+    ["tasks"],
+    ["ensemble", "models"],
+    ["metrics"],
+    ["forget_set", "progress", "interrupt", "folders", "literals"],
+    ["errors"],
+    ["__init__"],
+]
+"""From top to bottom; parts of one line do not know each other."""
+PLACE = {part: place for place, parts in enumerate(LAYERS) for part in parts}
+DEPRECATED = {"ensemble/switches.py"}
+"""Old names, which lead to where these things are now."""
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports():
+    """(file, the part that it imports from): of everything but names for type checkers."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).as_posix() in DEPRECATED:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("klom_bench.") for alias in node.names), path
+                names = ["__init__"] * any(a.name == "klom_bench" for a in node.names)
+            elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("klom_bench"):
+                _, _, below = node.module.partition(".")
+                names = [below.split(".")[0]] if below else [of(a.name) for a in node.names]
+            else:
+                continue
+            found += [(path, name) for name in names]
+    return found
+
+
+def of(name):
+    """What `from klom_bench import name` imports: a part, or something of the package itself."""
+    return name if name in PLACE else "__init__"
+
+
+def test_every_part_has_a_place():
+    parts = {part_of(path) for path in PACKAGE.rglob("*.py")}
+    assert parts == set(PLACE)
+
+
+def test_imports_point_down():
+    wrong = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path, name in imports()
+        if part_of(path) not in (name, "__init__") and not PLACE[part_of(path)] < PLACE[name]
+    }
+    assert not wrong
+
+
+def test_only_the_plugin_imports_pytest():
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        if part_of(path) != "plugin":
+            assert "import pytest" not in text, path
+
+
+def test_no_file_is_long():
+    """Of code that is read: a file holds one thing."""
+    long = {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().split("\n"))) > 321}
+    assert not long
