@@ -32,5 +32,5 @@ def store_root(named: Path | None, flag: str) -> Path:
     if named is not None:
         return expanded(named, flag)
     if variable := os.environ.get("KLOM_STORE"):
-        return expanded(variable, "$KLOM_STORE")
+        return Path.cwd() / expanded(variable, "$KLOM_STORE")
     return cache_folder(f"name a store with {flag} or $KLOM_STORE")

@@ -95,7 +95,7 @@ def _coarse(points: int) -> int:
 
 
 def asked_of(cell: Cell) -> Asked:
-    """The same of a cell."""
+    """What is asked of a cell, known before anything is measured."""
     return asked(
         cell.task.name,
         cell.forget_set,

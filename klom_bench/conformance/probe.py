@@ -33,7 +33,7 @@ class AsFloat(nn.Module):
         return x.flatten(1).float()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def probe(task: Task) -> Callable[[], nn.Module]:
     """The architecture, for inputs and classes of a task, three at least (see `third_class`)."""
     data = task.data

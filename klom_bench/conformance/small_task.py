@@ -87,7 +87,7 @@ def small_task(
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def originals_of(
     task: Task,
     architecture: Callable[[], nn.Module],

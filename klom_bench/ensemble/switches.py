@@ -4,14 +4,15 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.errors import KlomError
-from klom_bench.methods.descent import NAMES, Descent
+from klom_bench.methods.descent import CHOICES, NAMES, Descent
 
 _ACTING: WeakKeyDictionary[Ensemble, tuple[Descent, set[str]]] = WeakKeyDictionary()
 """What was asked for of a method that is running on an ensemble, and what has acted of it."""
@@ -28,28 +29,38 @@ def gradient_method(
         DeprecationWarning,
         stacklevel=2,
     )
-    usual = Descent(**own | dict.fromkeys(without))
+    usual = Descent(**own)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def method(
-            model: Ensemble, forget: Any, retain: Any, *, descent: Descent = usual, **given: Any
-        ) -> Iterator[Any]:
+        def method(model: Ensemble, forget: Any, retain: Any, **given: Any) -> Iterator[Any]:
+            asked = {name: given.pop(name) for name in NAMES if name in given}
             if model in _ACTING:  # the outer method's holds
                 yield from function(model, forget, retain, **given)
                 return
+            descent = replace(usual, **asked)
             _ACTING[model] = descent, {"freeze_batchnorm"}
             try:
-                for result in function(model, forget, retain, **given):
-                    _refuse_idle(function.__name__, descent, usual, _ACTING[model][1])
-                    yield result
+                with descent.norms_as_asked(model):
+                    for result in function(model, forget, retain, **given):
+                        _refuse_idle(function.__name__, descent, usual, _ACTING[model][1])
+                        yield result
             finally:
                 del _ACTING[model]
 
         signature = inspect.signature(function)
-        more = inspect.Parameter("descent", inspect.Parameter.KEYWORD_ONLY, default=usual)
+        more = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=getattr(usual, name),
+                annotation=Literal[CHOICES[name]] if name in CHOICES else Any,
+            )
+            for name in NAMES
+            if name not in without
+        ]
         method.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*signature.parameters.values(), more]
+            parameters=[*signature.parameters.values(), *more]
         )
         return method
 

@@ -1,4 +1,4 @@
-"""Unlearning methods: each is a short generator function over an ensemble."""
+"""Unlearning methods: each is made of a short generator function over an ensemble."""
 
 from klom_bench.methods.ascent import ga, gda, neggrad_plus
 from klom_bench.methods.baselines import do_nothing, retrain

@@ -34,7 +34,7 @@ class Traits:
     tune: Ranges = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """An unlearning method; called like the function that it was made of.
 
@@ -51,18 +51,23 @@ class Method:
     traits: Traits = Traits()
 
     def __post_init__(self) -> None:
-        vars(self).update(__wrapped__=self.function, __doc__=self.function.__doc__)
+        own = {
+            n: getattr(self.function, n, None) for n in ("__doc__", "__module__", "__qualname__")
+        }
+        vars(self).update(own, __wrapped__=self.function)
 
     @property
     def __name__(self) -> str:
         return self.name
 
-    def __call__(self, model: Any, forget: Any, retain: Any, **given: Any) -> Any:
+    def __call__(self, model: Any, forget: Any, retain: Any, /, **given: Any) -> Any:
         """What the function gives, with the defaults of this method; `descent` or its fields."""
         empty = inspect.Parameter.empty
         values = {n: v for n, v in self.hyperparameters.items() if v is not empty} | given
         if not self.descends:
             return self.function(model, forget, retain, **values)
+        if "descent" in given and (twice := {*given} & {*NAMES}):
+            raise TypeError(f"{self.name}: `descent` has {', '.join(sorted(twice))} already")
         fields = {name: values.pop(name) for name in NAMES if name in values}
         descent = values.setdefault("descent", Descent(**{"schedule": None, **fields}))
         steps = self.function(model, forget, retain, **values)
@@ -148,14 +153,28 @@ def method(
     traits = Traits(conv, class_wise, spares_members, changes_nothing, tune or {})
 
     def decorate(function: Callable[..., Any]) -> Method:
-        made = method_of(function.__name__, function)
-        for name in traits.tune:
-            if name not in made.hyperparameters:
+        name = getattr(function, "__name__", None)
+        if name is None:
+            raise KlomError(f"{function!r} has no name: @klom_bench.method is for functions")
+        made = method_of(name, function)
+        for tuned in traits.tune:
+            if tuned not in made.hyperparameters:
                 known = made.hyperparameters
-                raise KlomError(f"{made.name}: tune: {unknown('hyperparameter', name, known)}")
-        return replace(made, traits=traits)
+                raise KlomError(f"{name}: tune: {unknown('hyperparameter', tuned, known)}")
+        return replace(made, traits=_both(made.traits, traits))
 
     return decorate
+
+
+def _both(a: Traits, b: Traits) -> Traits:
+    """What either says."""
+    return Traits(
+        a.conv or b.conv,
+        a.class_wise or b.class_wise,
+        a.spares_members or b.spares_members,
+        a.changes_nothing or b.changes_nothing,
+        {**a.tune, **b.tune},
+    )
 
 
 def method_of(name: str, given: Any) -> Method:
@@ -179,12 +198,10 @@ def method_of(name: str, given: Any) -> Method:
             f"positional ones, hyperparameters by keyword only, and no *args or **kwargs: {shape}"
         )
     needs = tuple(n for n in keywords if n in NEEDS)
-    descent = keywords.pop("descent").default if "descent" in keywords else None
-    if descent is not None and not isinstance(descent, Descent):
-        raise KlomError(
-            f"the method {name!r} takes `descent`, which must have a default: "
-            "descent: Descent = Descent()"
-        )
+    default = keywords["descent"].default if "descent" in keywords else None
+    descent = default if isinstance(default, Descent) else None
+    if descent:
+        del keywords["descent"]
     own = {n: p for n, p in keywords.items() if n not in NEEDS}
     if descent and (twice := {*own} & {*NAMES}):
         raise KlomError(
@@ -199,7 +216,8 @@ def method_of(name: str, given: Any) -> Method:
         function=given,
         hyperparameters={n: p.default for n, p in own.items()}
         | (descent.hyperparameters if descent else {}),
-        choices=choices | (CHOICES if descent else {}),
+        choices=choices
+        | ({n: v for n, v in CHOICES.items() if n in descent.hyperparameters} if descent else {}),
         needs=needs,
         descends=descent is not None,
         traits=_traits(given),
@@ -250,7 +268,10 @@ def applies_to(*, conv: bool = False, class_wise: bool = False) -> Callable[[Any
     )
 
     def mark(function: Any) -> Any:
-        vars(function)["klom_traits"] = Traits(conv=conv, class_wise=class_wise)
+        traits = Traits(conv=conv, class_wise=class_wise)
+        if isinstance(function, Method):
+            return replace(function, traits=_both(function.traits, traits))
+        vars(function)["klom_traits"] = traits
         return function
 
     return mark

@@ -10,6 +10,7 @@ from klom_bench.ensemble.dropout import seeded_before_each_pass
 from klom_bench.ensemble.ensemble import Ensemble, new_model
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
+from klom_bench.methods.descent import Descent
 
 
 class OneMembersPoints:
@@ -56,6 +57,13 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
         ...         for p in model.parameters():
         ...             p.mul_(by)
     """
+
+    defaults = getattr(function, "__kwdefaults__", None) or {}
+    if any(isinstance(value, Descent) for value in defaults.values()):
+        raise KlomError(
+            f"{function.__name__} takes `descent`, which is for ensembles: make an optimizer of "
+            "torch in it, or write it for the ensemble"
+        )
 
     @functools.wraps(function)
     def method(model: Ensemble, forget: Points, retain: Points, **settings: Any) -> Iterator[None]:

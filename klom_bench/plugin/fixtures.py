@@ -140,13 +140,14 @@ class KlomTest:
     def measure(self, cell: "Cell") -> "Record":
         """Unlearn and score; pytest-benchmark times the unlearning alone."""
         __tracebackhide__ = True
-        if "record" in self._request.node.stash[OUTCOME]:
+        if "record" in self._request.node.stash.get(OUTCOME, Outcome()):
             pytest.fail("klom.measure was called before in this test: measure once a test")
         from klom_bench.cell.record import as_json
 
         record = plain_failures(lambda: self._measured(cell))
         in_json, node = as_json(record), self._request.node
-        node.stash[OUTCOME]["record"] = self._benchmark.extra_info["klom"] = in_json
+        self._benchmark.extra_info["klom"] = in_json
+        node.stash.setdefault(OUTCOME, Outcome())["record"] = in_json
         node.user_properties += properties(in_json)  # JUnit XML has them
         return record
 
@@ -206,7 +207,7 @@ class Conformance:
 
         __tracebackhide__ = True
         wrong = plain_failures(lambda: complaints(self._subject))
-        self._node.stash[OUTCOME]["conforms"] = not wrong
+        self._node.stash.setdefault(OUTCOME, Outcome())["conforms"] = not wrong
         if wrong:
             pytest.fail(nonconformance(self._subject.method.name, wrong), pytrace=False)
 

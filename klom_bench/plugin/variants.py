@@ -1,4 +1,4 @@
-"""Methods with their run: `--klom-param lr=1e-4,1e-3` makes a test of each."""
+"""Methods with their settings: `--klom-param lr=1e-4,1e-3` makes a test of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

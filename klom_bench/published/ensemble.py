@@ -240,7 +240,7 @@ class PublishedEnsemble:
             points = len(self.ensemble.task.data.y_val)
         wanted: tuple[Any, ...] = (points,)
         if key[0] == "logits":
-            wanted += (self.ensemble.task.classes,)
+            wanted += (self.ensemble.task.data.classes,)
         if array.shape[int(members) :] != wanted:
             raise KlomError(
                 f"{path} has shape {array.shape}, where {wanted} is expected: {key[0]} of "

@@ -6,20 +6,23 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal, final
 
-from klom_bench.cell.record_json import Numbers, OfMethod, OfTest, Splits
+from klom_bench.cell.record_json import Counts, Numbers, OfMethod, OfTest, Splits
 from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.markdown import code, plain
-from klom_bench.report.table import Setup, headline, named
+from klom_bench.report.table import named, setup
 
 MOST = 1e6
 """No score and no cost comes near."""
 
 
 @final
-class Shown(OfMethod, Setup):
+class Shown(OfMethod):
     """What is shown of a record."""
 
+    members: Counts
+    estimator: dict[str, str]
+    device: str
     seed: int
     relative_cost: Numbers
     scores: Splits
@@ -91,13 +94,10 @@ def _checked(record: Any) -> Shown:
         "estimator": {
             "name": _text(estimator["name"]),
             "direction": _text(estimator["direction"]),
-            "bins": _whole(estimator["bins"]),
-            "eps": _number(estimator["eps"]) or 0.0,
-            "clip": _number(estimator["clip"]),
         },
         "seed": _whole(record["seed"]),
         "sees_oracles": bool(record.get("sees_oracles")),
-        "rests_on": _whole(rests_on) if rests_on else None,
+        "rests_on": int(bool(rests_on)) or None,
         "relative_cost": {"examples": _number(record["relative_cost"]["examples"])},
         "scores": _p95s(record["scores"]),
         "floor": _p95s(record["floor"]),
@@ -168,9 +168,14 @@ def matrix(every: Sequence[Shown | Failed]) -> str:
     }
     marks = [f"`{m}`: {text}." for m, text in legend.items() if any(f"{m}" in n for n in rows)]
     return (
-        "\n".join([plain(headline(records[0])), "", *lines, *([""] if marks else []), *marks])
+        "\n".join([plain(_headline(records[0])), "", *lines, *([""] if marks else []), *marks])
         + "\n"
     )
+
+
+def _headline(first: Shown) -> str:
+    name, direction = first["estimator"]["name"], first["estimator"]["direction"]
+    return setup(first["task"], first["members"], name, direction, first["device"])
 
 
 def _refuse_to_mix(records: Sequence[Shown]) -> None:

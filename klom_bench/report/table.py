@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TypedDict
 
 from klom_bench.cell.record_json import (
     Counts,
@@ -14,7 +13,6 @@ from klom_bench.cell.record_json import (
     Splits,
 )
 from klom_bench.errors import visible
-from klom_bench.metrics.estimators import EstimatorJson
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.columns import aligned
 from klom_bench.report.remarks import outcome
@@ -25,21 +23,19 @@ HEAD = (
 )
 
 
-class Setup(TypedDict):
+def headline(first: RecordJson) -> str:
     """What every number of a run rests on."""
+    estimator = first["estimator"]
+    return setup(
+        first["task"], first["members"], estimator["name"], estimator["direction"], first["device"]
+    )
 
-    task: str
-    members: Counts
-    estimator: EstimatorJson
-    device: str
 
-
-def headline(first: Setup) -> str:
+def setup(task: str, members: Counts, estimator: str, direction: str, device: str) -> str:
     """N, the task, the estimator and the device."""
-    members, estimator = first["members"], first["estimator"]
     return visible(
-        f"{members['unlearned']} unlearned against {members['oracle']} oracles of {first['task']}, "
-        f"estimator {estimator['name']} (KL {estimator['direction']}, nats), {first['device']}"
+        f"{members['unlearned']} unlearned against {members['oracle']} oracles of {task}, "
+        f"estimator {estimator} (KL {direction}, nats), {device}"
     )
 
 

@@ -14,7 +14,7 @@ Wanted = Sequence[tuple[EnsembleId, int]]
 def download_command(wanted: Wanted) -> str:
     """The command that gets ensembles of one task."""
     task = wanted[0][0].task.name
-    sets = ",".join(e.forget_set.name for e, _ in wanted if e.forget_set)
+    sets = ",".join(e.forget_set.name for e, _ in wanted if e.forget_set is not None)
     which = f" --forget-set {sets}" if sets else ""
     return f"klom download {task}{which} --models {max(n for _, n in wanted)}"
 

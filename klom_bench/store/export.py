@@ -102,7 +102,7 @@ def _files(
     if layout == "card":
         folder = (
             f"oracles/{task.folder}/{ensemble.forget_set.name}"
-            if ensemble.forget_set
+            if ensemble.forget_set is not None
             else f"full_models/{task.folder}"
         )
         yield f"{folder}/{ensemble.checkpoint_file(member)}", prefixed
@@ -127,7 +127,7 @@ def _easydub(
     architecture = task.architecture_name
     name = f"id_{member}_epoch_{task.recipe.epochs - 1}"
     rows: dict[str, np.ndarray] = {"val": np.arange(n, len(m))}
-    if ensemble.forget_set:
+    if ensemble.forget_set is not None:
         middle = f"{task.folder.lower()}/oracle/{_short(ensemble.forget_set)}"
         rows |= {"retain": ensemble.forget_set.retain, "forget": ensemble.forget_set.indices}
     else:

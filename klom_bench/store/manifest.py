@@ -74,8 +74,8 @@ def identity(ensemble: EnsembleId) -> dict[str, Any]:
         "task_version": task.version,
         "role": ensemble.role,
         "seed": ensemble.seed,
-        "forget_set": forget_set.name if forget_set else None,
-        "forget_set_sha256": forget_set.sha256 if forget_set else None,
+        "forget_set": None if forget_set is None else forget_set.name,
+        "forget_set_sha256": None if forget_set is None else forget_set.sha256,
         "data_sha256": task.data_hashes,
         "recipe": task.recipe.as_json(),
         "parameters": task.shapes,
@@ -147,7 +147,7 @@ def _data_changed(then: Any, ensemble: EnsembleId) -> list[str]:
 def how_to_remove(ensemble: EnsembleId, folder: Path) -> str:
     """The command that removes an ensemble that lies in this folder, and nothing else."""
     which = " --halves" if ensemble.is_half else " --originals"
-    if ensemble.forget_set:
+    if ensemble.forget_set is not None:
         which = f" --forget-set {ensemble.forget_set.name}"
     root = folder.parents[len(ensemble.folder.parts) - 1]
     return (

@@ -34,7 +34,14 @@ SEED_APART = 1_000_000
 """Added to the seed: originals and oracles that are tuned on are never those that are gated."""
 MOST_DRAWS = 50
 """Draws until a setting is new; a range of few values may have no more."""
-PARTS_OF_A_TRIAL = ("ensemble", "methods", "metrics", "cell")
+PARTS_OF_A_TRIAL = (
+    "ensemble",
+    "methods",
+    "metrics",
+    "cell/measure.py",
+    "cell/loading.py",
+    "cell/unlearning.py",
+)
 
 
 def tune(

@@ -1,13 +1,17 @@
 """What all gradient methods have in common: each switch by hand, and in each method."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import FORGET, X, Y, agrees, batches, ensemble, run, streams
 from torch import nn
 
+from klom_bench import per_model
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.switches import gradient_method
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.descent import Descent
@@ -222,16 +226,44 @@ def test_descent_is_what_its_fields_say():
     ]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ("descent", "must have a default"),
-        ("descent=1", "must have a default"),
-        ("max_norm=1.0, descent=Descent()", "which has max_norm: leave these out"),
-    ],
-)
-def test_a_descent_that_cannot_be_is_refused(parameters, message):
-    scope = {"Descent": Descent}
-    exec(f"def mine(model, forget, retain, *, {parameters}):\n    yield", scope)
-    with pytest.raises(KlomError, match=message):
-        method_of("mine", scope["mine"])
+def test_a_descent_that_cannot_be_is_refused():
+    def mine(model, forget, retain, *, max_norm=1.0, descent=Descent()):
+        yield
+
+    with pytest.raises(KlomError, match="which has max_norm: leave these out"):
+        method_of("mine", mine)
+    with pytest.raises(TypeError, match="`descent` has optimizer already"):
+        BUILT_IN["ga"](nn.Linear(1, 1), None, None, descent=Descent(), optimizer="adam")
+    with pytest.raises(KlomError, match="takes `descent`, which is for ensembles"):
+
+        @per_model
+        def single(model, forget, retain, *, descent=Descent()):
+            pass
+
+
+def test_a_hyperparameter_may_be_called_so():
+    def mine(model, forget, retain, *, descent=5):
+        yield
+
+    assert method_of("mine", mine).hyperparameters == {"descent": 5}
+
+
+def test_older_switches_are_hyperparameters():
+    def older(model, forget, retain, *, lr=0.1):
+        seen.append(bool(model._forward_pre_hooks))
+        yield
+
+    seen = []
+    with pytest.warns(DeprecationWarning, match="gradient_method"):
+        decorate = gradient_method(without=("schedule",), max_norm=2.0)
+    mine = decorate(older)
+    own = {"lr": 0.1, "optimizer": "sgd", "max_norm": 2.0, "freeze_batchnorm": False}
+    assert method_of("mine", mine).hyperparameters == own
+    frozen = method_of("mine", functools.partial(mine, freeze_batchnorm=True))
+    assert frozen.hyperparameters == own | {"freeze_batchnorm": True}
+    model, forget, retain = ensemble()
+    [*frozen(model, forget, retain)]
+    assert seen == [True]
+    assert not model._forward_pre_hooks
+    with pytest.raises(KlomError, match="unknown optimizer 'adm'"):
+        frozen.values({"optimizer": "adm"}, {})

@@ -104,6 +104,28 @@ def test_a_value_that_must_be_given_is_missed_by_python_itself():
         method()(plain)(None, None, None)
 
 
+def test_traits_that_are_said_in_two_ways_add_up():
+    def control(model, forget, retain, *, retained=0.5):
+        yield
+
+    control.changes_nothing = True
+    assert method(conv=True)(control).traits == Traits(conv=True, changes_nothing=True)
+    with pytest.warns(DeprecationWarning, match="applies_to"):
+        both = applies_to(class_wise=True)(method(conv=True)(control))
+    assert both.traits == Traits(conv=True, class_wise=True, changes_nothing=True)
+    with pytest.raises(KlomError, match="has no name"):
+        method()(partial(control, retained=0.1))
+
+
+def test_a_method_may_be_a_key_and_name_its_hyperparameters_as_it_likes():
+    def odd(net, f, r, *, retain=0.5, model=1):
+        yield retain
+
+    assert [*method_of("odd", odd)(None, None, None, retain=0.7)] == [0.7]
+    assert [*method()(odd)(None, None, None, model=2, retain=0.1)] == [0.1]
+    assert {ga: 1}[ga] == 1
+
+
 def test_ranges_are_of_hyperparameters_that_there_are():
     with pytest.raises(KlomError, match="unknown hyperparameter 'lrr': did you mean lr"):
 

@@ -167,3 +167,32 @@ def test_gpus_as_the_caller_names_them(monkeypatch, given, count, found):
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     assert gpus("auto") == found
+
+
+def test_a_store_named_by_a_relative_variable_stays_where_it_is(project, pytester, monkeypatch):
+    monkeypatch.setenv("KLOM_STORE", "here")
+    conftest = """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def elsewhere(monkeypatch, tmp_path):
+            monkeypatch.chdir(tmp_path)
+    """
+    result = project("--klom-method=ga", "--klom-forget-set=1", conftest=conftest)
+    result.assert_outcomes(passed=1)
+    assert (pytester.path / "here/full_models/DIGITS/manifest.json").exists()
+
+
+def test_a_test_may_have_a_cell_of_its_own(project):
+    conftest = """
+        import pytest
+        from klom_bench.plugin.keys import RUN
+
+        @pytest.fixture
+        def klom_cell(request, klom_task, klom_forget_set, klom_method, ga):
+            run = request.config.stash[RUN]
+            return run.cell(ga, run.variants[klom_method], klom_forget_set)
+    """
+    result = project("--klom-method=ga", "--klom-forget-set=1", conftest=conftest)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["1 of 1 tests measured*"])
