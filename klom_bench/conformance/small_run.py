@@ -22,8 +22,8 @@ from klom_bench.conformance.small_task import (
     small_task,
     trained,
 )
-from klom_bench.conformance.watching import Gradients, Outcome, State, ThreeBatches, Watch, recorded
-from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.conformance.watching import Gradients, Outcome, ThreeBatches, Watch, recorded
+from klom_bench.ensemble.ensemble import Ensemble, State
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.forget_set import ForgetSet, checked_forget_set

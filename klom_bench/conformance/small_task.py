@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from klom_bench.cell.loading import logits_of
-from klom_bench.conformance.watching import Outcome, State
+from klom_bench.conformance.watching import Outcome
+from klom_bench.ensemble.ensemble import State
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
 from klom_bench.errors import KlomError

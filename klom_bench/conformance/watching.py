@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.ensemble import Ensemble, State
 from klom_bench.ensemble.points import Points
 
-State = dict[str, Tensor]
 Gradients = dict[str, list[Tensor]]
 
 

@@ -208,16 +208,15 @@ def method_of(name: str, given: Any) -> Method:
             f"the method {name!r} takes `descent`, which has {', '.join(sorted(twice))}: leave "
             "these out"
         )
+    switches = descent.hyperparameters if descent else {}
     choices = {
         n: get_args(p.annotation) for n, p in own.items() if get_origin(p.annotation) is Literal
     }
     return Method(
         name=name,
         function=given,
-        hyperparameters={n: p.default for n, p in own.items()}
-        | (descent.hyperparameters if descent else {}),
-        choices=choices
-        | ({n: v for n, v in CHOICES.items() if n in descent.hyperparameters} if descent else {}),
+        hyperparameters={n: p.default for n, p in own.items()} | switches,
+        choices=choices | {n: of for n, of in CHOICES.items() if n in switches},
         needs=needs,
         descends=descent is not None,
         traits=_traits(given),

@@ -1,7 +1,6 @@
 """Fixtures: the cell of a test, the object that measures and checks it, the built-in methods."""
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from traceback import walk_tb
@@ -167,16 +166,11 @@ class KlomTest:
         return replace(record, gates=gates)
 
     def _timed(self, unlearn: Callable[[], None]) -> float:
-        took = 0.0
+        from klom_bench.cell.measure import stopwatch
 
-        def once() -> None:
-            nonlocal took
-            start = time.perf_counter()
-            unlearn()
-            took = time.perf_counter() - start
-
-        self._benchmark.pedantic(once, rounds=1, iterations=1)
-        return took
+        took: list[float] = []
+        self._benchmark.pedantic(lambda: took.append(stopwatch(unlearn)), rounds=1, iterations=1)
+        return took[0] if took else 0.0
 
     def check(self, record: "Record") -> None:
         """Fail the test where a gate does not pass, or where there is no score."""

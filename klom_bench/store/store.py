@@ -84,9 +84,8 @@ class Store:
     ) -> list[Held]:
         """Have the first members of these ensembles here: trained or downloaded, as `missing` says.
 
-        Returns the ensembles, in this order.
-
-        shard (i, n): of all packs only every n-th, from the i-th on.
+        shard (i, n): of all packs only every n-th, from the i-th on. Returns what there is then of
+        each, in the order of `wanted`.
 
         Any number of threads, processes and machines may do this together: each claims a pack
         through a file lock, which falls with the process that holds it. None waits for packs that
