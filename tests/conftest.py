@@ -81,14 +81,19 @@ def measured(cell, small_store):
 
 @pytest.fixture
 def project(pytester):
-    """A user's project: one file with the test, a conftest of their own, pytest in process."""
+    """A user's project: one file with the test, a conftest of their own, pytest in process.
+
+    Workers of xdist are processes all the same; with alone=True the controller is one, too.
+    """
     pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
 
-    def run(*args, conftest="", **files):
+    def run(*args, conftest="", alone=False, **files):
         if conftest:
             pytester.makeconftest(conftest)
         for name, text in files.items():
             pytester.makefile(".toml", **{name: text})
-        return pytester.runpytest_inprocess("--klom-models=4", "-p", "no:cacheprovider", *args)
+        usual = ("--klom-models=4", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+        start = pytester.runpytest_subprocess if alone else pytester.runpytest_inprocess
+        return start(*usual, *args)
 
     return run

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from klom_bench import __version__
-from klom_bench.cli import report, score, store, tune
+from klom_bench.cli import help, report, score, store, tune
 from klom_bench.cli.common import EPILOG, Commands
 from klom_bench.errors import KlomError, visible_lines
 from klom_bench.interrupt import as_interrupt
@@ -54,6 +54,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"klom-bench {__version__}")
     commands = Commands(parser)
-    for part in (score, store, tune, report):
+    for part in (score, store, tune, report, help):
         part.add(commands)
     return parser

@@ -23,7 +23,7 @@ EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a proble
 130 interrupted (what was finished is kept)
 
 The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds data sets.
-Results go to standard output, all else to standard error.
+Results go to standard output, all else to standard error. `klom help` lists pages to read.
 """
 
 Run = Callable[[argparse.Namespace], int]

@@ -30,7 +30,7 @@ class Estimator:
       below the range, as the 2024 code does).
     renormalise: p and q are scaled to sum to 1 after the floor.
     Sources: RoyRin/data-unlearning-bench, easydub/EasyDUB-code and the code of arXiv 2410.23232;
-    `default`: measured (see README, "How to read the table").
+    `default`: measured (`klom help metric`).
     """
 
     name: str

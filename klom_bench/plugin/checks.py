@@ -70,7 +70,7 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
         if not fixtures(name):
             raise KlomError(
                 f"{unknown('method', name, BUILT_IN)}; or write a fixture {name!r} that returns "
-                "your method (README, 'A method of your own')"
+                "your method (`klom help method`)"
             )
         if fixtures(name) == 1 and name in BUILT_IN:  # with two, the user's takes its place
             run.hyperparameters(BUILT_IN[name], variant)

@@ -19,12 +19,21 @@ class Option:
     """--klom-NAME and the ini value klom_NAME.
 
     kind: `list` is repeatable; `pairs`, too, and those of the ini value and of the command line add
-    up.
+    up; a `flag` has no value. has_ini: some options are of one run only.
     """
 
-    help: str
-    kind: Literal["text", "number", "list", "pairs"] = "text"
+    text: str
+    kind: Literal["text", "number", "list", "pairs", "flag"] = "text"
     metavar: str = ""
+    has_ini: bool = True
+
+    def flag(self, name: str) -> str:
+        """What stands on the command line."""
+        return f"--klom-{name.replace('_', '-')}"
+
+    def shown(self, name: str) -> str:
+        """What stands for the value in a help text; nothing for a flag."""
+        return "" if self.kind == "flag" else self.metavar or name.upper()
 
 
 OPTIONS = {
@@ -33,6 +42,7 @@ OPTIONS = {
         "fixture of your own that returns a method; repeatable, or several with commas. "
         "Then only KLOM tests run",
         kind="list",
+        metavar="NAME",
     ),
     "param": Option(
         "hyperparameter of the selected methods, or of one: lr=1e-3, ga.lr=1e-3; "
@@ -44,38 +54,54 @@ OPTIONS = {
     "tuned": Option(
         "a file of `klom tune`: its choice takes the place of a method's defaults; repeatable",
         kind="list",
+        metavar="FILE",
     ),
-    "epochs": Option("score after these epochs of one run, as 1,3,5,10; gates hold for the last"),
-    "task": Option("task to run (default: digits)"),
+    "epochs": Option(
+        "score after these epochs of one run, as 1,3,5,10; gates hold for the last",
+        metavar="EPOCHS",
+    ),
+    "task": Option("task to run (default: digits)", metavar="NAME"),
     "forget_set": Option(
         "forget sets by name, number or range: forget_set_3, 3, 1-3, or 1-3,7; "
         "repeatable (default: all of the task)",
         kind="list",
+        metavar="SETS",
     ),
     "models": Option(
         "N, the originals that are unlearned (default: 100)",
         kind="number",
+        metavar="N",
     ),
     "oracles": Option(
         "oracles to compare with; more of them lower the noise floor (default: as models)",
         kind="number",
+        metavar="N",
     ),
-    "device": Option("auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)"),
+    "device": Option(
+        "auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)",
+        metavar="DEVICE",
+    ),
     "seed": Option(
         "seed of all members; another seed is another set of ensembles (default: 0)",
         kind="number",
+        metavar="N",
     ),
-    "store": Option("folder of ensembles (default: $KLOM_STORE, else your cache folder)"),
+    "store": Option(
+        "folder of ensembles (default: $KLOM_STORE, else your cache folder)", metavar="FOLDER"
+    ),
     "estimator": Option(
-        "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete"
+        "KLOM estimator: default, data_unlearning_bench, easydub, attribute_to_delete",
+        metavar="NAME",
     ),
     "missing": Option(
         "what to do about ensembles that are not in the store: train, download or error "
         "(default: train; error for published tasks)",
+        metavar="train|download|error",
     ),
     "stale": Option(
         "what to do about ensembles in the store whose data, model or recipe changed "
         "since: error, or retrain (they are moved aside, not deleted; default: error)",
+        metavar="error|retrain",
     ),
     "max": Option(
         "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with "
@@ -87,14 +113,40 @@ OPTIONS = {
     "baseline": Option(
         "scores of an earlier run to compare with: a file of --klom-save-baseline, or "
         "of --benchmark-json",
+        metavar="FILE",
     ),
     "max_regression": Option(
         "gate: fail where a score rises above the baseline's by more than this, as "
-        "forget_p95=10%% or forget_p95=0.2 (nats); repeatable",
+        "forget_p95=10% or forget_p95=0.2 (nats); repeatable",
         kind="pairs",
         metavar="METRIC=RISE",
     ),
+    "save_baseline": Option(
+        "write the scores of this run to a small sorted file, to be committed and compared "
+        "with by --klom-baseline",
+        metavar="FILE",
+        has_ini=False,
+    ),
+    "list": Option(
+        "list tasks, forget sets and methods with their hyperparameters, and exit",
+        kind="flag",
+        has_ini=False,
+    ),
+    "plan": Option(
+        "show what is in the store, what would be trained and for how long; run nothing",
+        kind="flag",
+        has_ini=False,
+    ),
 }
+
+
+FLAG_KINDS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "number": {"type": int},
+    "list": {"action": "append"},
+    "pairs": {"action": "append"},
+}
+INI_TYPES = {"text": "string", "number": "int", "list": "args", "pairs": "args"}
 
 
 @dataclass(frozen=True)
@@ -128,36 +180,18 @@ class Options:
 
 def add_options(parser: pytest.Parser) -> None:
     """Register --klom-* and klom_*."""
-    group = parser.getgroup("klom", "KLOM unlearning benchmark")
+    group = parser.getgroup("klom", "KLOM unlearning benchmark (more: klom help)")
     for name, option in OPTIONS.items():
-        flag, metavar = f"--klom-{name.replace('_', '-')}", option.metavar or name.upper()
-        ini, text = f"klom_{name}", option.help.replace("%%", "%")
-        if option.kind in ("list", "pairs"):
-            group.addoption(flag, action="append", default=None, metavar=metavar, help=option.help)
-            parser.addini(ini, text, type="args", default=[])
-        elif option.kind == "number":
-            group.addoption(flag, type=int, default=None, metavar=metavar, help=option.help)
-            parser.addini(ini, text, type="int", default=None)
+        flag, text = option.flag(name), option.text.replace("%", "%%")
+        if option.kind == "flag":
+            group.addoption(flag, action="store_true", help=text)
         else:
-            group.addoption(flag, default=None, metavar=metavar, help=option.help)
-            parser.addini(ini, text, type="string", default=None)
-    group.addoption(
-        "--klom-save-baseline",
-        default=None,
-        metavar="FILE",
-        help="write the scores of this run to a small sorted file, to be committed and compared "
-        "with by --klom-baseline",
-    )
-    group.addoption(
-        "--klom-list",
-        action="store_true",
-        help="list tasks, forget sets and methods with their hyperparameters, and exit",
-    )
-    group.addoption(
-        "--klom-plan",
-        action="store_true",
-        help="show what is in the store, what would be trained and for how long; run nothing",
-    )
+            how = FLAG_KINDS[option.kind]
+            group.addoption(flag, default=None, metavar=option.shown(name), help=text, **how)
+        if option.has_ini:
+            ini: Any = INI_TYPES[option.kind]
+            default = [] if ini == "args" else None
+            parser.addini(f"klom_{name}", option.text, type=ini, default=default)
 
 
 def read_options(config: pytest.Config) -> Options:

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import FORGET, X, Y, agrees, batches, ensemble, run, streams
+from helpers.by_hand import FORGET, X, Y, agrees, batches, ensemble, run, streams
 from torch import nn
 
 from klom_bench import per_model

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import (
+from helpers.by_hand import (
     FORGET,
     MEMBERS,
     RETAIN,

@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from helpers.slow_klom import SLOW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from slow_klom import SLOW
 
 from klom_bench import klom
 from klom_bench.metrics.estimators import ESTIMATORS, estimator_named

@@ -207,6 +207,7 @@ def test_a_run_that_measures_nothing_is_not_green(project, pytester, text, args)
     result.stdout.fnmatch_lines(["0 of 1 tests measured*"])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("asked", "gates", "message"),
     [
@@ -217,7 +218,7 @@ def test_a_run_that_measures_nothing_is_not_green(project, pytester, text, args)
 def test_workers_of_xdist_tell_it_too(project, pytester, asked, gates, message):
     pytester.makefile(".toml", pyproject=gates)
     pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
-    result = pytester.runpytest_subprocess(
+    result = pytester.runpytest_inprocess(
         "-p", "no:hypothesispytest", "-n1", "--klom-models=4", "--klom-forget-set=1", *asked
     )
     assert result.ret == 1

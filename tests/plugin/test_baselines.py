@@ -1,45 +1,11 @@
-"""A run held against an earlier one."""
+"""--klom-baseline and --klom-max-regression."""
 
 import json
-import os
-import re
 
 import pytest
+from helpers.baselines import ASKED, change, lower_ga_on_3
 
 from klom_bench.tasks import DIGITS
-
-ASKED = ("--klom-method=do_nothing,ga", "--klom-forget-set=1,3", "--klom-models=6")
-
-FILES: list[str] = []
-
-
-@pytest.fixture
-def saved(project, pytester):
-    """A baseline of four tests, as its content; `saved(change)` writes it changed."""
-    names = ("base.json", "bench.json")
-    if not FILES:  # the same for all tests
-        asked = [f"--klom-save-baseline={names[0]}", f"--benchmark-json={names[1]}"]
-        result = project(*ASKED, *asked)
-        result.assert_outcomes(passed=4)
-        assert f"baseline saved: {pytester.path / names[0]}" in result.outlines
-        FILES.extend((pytester.path / name).read_text() for name in names)
-    for name, text in zip(names, FILES, strict=True):
-        (pytester.path / name).write_text(text)
-    path = pytester.path / names[0]
-
-    def write(change):
-        changed = json.loads(FILES[0])
-        for test, record in changed["tests"].items():
-            change(test, record)
-        path.write_text(json.dumps(changed))
-
-    return write
-
-
-def lower_ga_on_3(test, record):
-    """As if the forget set had scored less before."""
-    if test == "digits-forget_set_3-ga":
-        record["scores"]["forget"]["p95"] -= 0.5
 
 
 def test_the_same_run_rises_nowhere(project, saved):
@@ -162,13 +128,6 @@ def test_new_and_missing_tests_are_named(project, saved):
     )
 
 
-def change(key, value):
-    def made(test, record):
-        record[key] = value
-
-    return made
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -264,170 +223,11 @@ def test_bad_rises(project, saved, rise, message):
     result.stderr.fnmatch_lines([f"*{message}*"])
 
 
-def test_the_saved_file_is_sorted_and_stays_the_same(project, saved, pytester):
-    path = pytester.path / "base.json"
-    text = path.read_text()
-    content = json.loads(text)
-    assert text == json.dumps(content, indent=1, sort_keys=True) + "\n"
-    assert list(content["tests"]) == sorted(content["tests"])
-    assert len(text) < 4000 * len(content["tests"])
-    assert not re.search(r"seconds|torch|/tmp|node", text)
-    reversed_order = ("--klom-method=ga,do_nothing", "--klom-forget-set=3,1", "--klom-models=6")
-    project(*reversed_order, "--klom-save-baseline=base.json").assert_outcomes(passed=4)
-    assert path.read_text() == text
-
-
-def test_a_run_that_measured_less_than_all_saves_nothing(project, saved, pytester):
-    path = pytester.path / "base.json"
-    text = path.read_text()
-    conftest = """
-        import pytest
-
-        @pytest.fixture
-        def do_nothing():
-            def unlearn(model, forget, retain):
-                raise RuntimeError
-                yield
-            return unlearn
-    """
-    result = project(*ASKED, "--klom-save-baseline=base.json", conftest=conftest)
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["baseline not saved: not all tests were measured*"])
-    assert path.read_text() == text
-
-
-@pytest.mark.parametrize("args", [["-k", "nosuch"], ["nosuchfile.py"]])
-def test_a_run_of_nothing_saves_nothing(project, saved, pytester, args):
-    result = project(*ASKED, "--klom-save-baseline=base.json", *args)
-    assert result.ret != 0
-    assert (pytester.path / "base.json").read_text() == FILES[0]
-
-
-def test_conformance_alone_saves_nothing_and_is_held_against_nothing(project, saved, pytester):
-    pytester.makepyfile(test_mine="from klom_bench.suite import test_conformance")
-    result = project(*ASKED, "--klom-save-baseline=base.json")
-    assert result.ret == 1
-    assert (pytester.path / "base.json").read_text() == FILES[0]
-    against = ("--klom-baseline=base.json", "--klom-max-regression=val_p95=1%")
-    project(*ASKED, *against).assert_outcomes(passed=2)
-
-
-TWO = """
-    import dataclasses, pytest
-
-    @pytest.mark.parametrize("lr", [0.3, 0.01])
-    def test_lr(klom_cell, klom, lr):
-        cell = dataclasses.replace(klom_cell, hyperparameters={**klom_cell.hyperparameters, "lr": lr})
-        klom.check(klom.measure(cell))
-"""
-
-
-def test_two_records_of_one_test_are_not_made_one(project, saved, pytester):
-    pytester.makepyfile(test_mine=TWO)
-    asked = ("--klom-method=ga", "--klom-forget-set=3", "--klom-models=6")
-    result = project(*asked, "--klom-save-baseline=base.json", "--benchmark-json=two.json")
-    result.assert_outcomes(passed=2)
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(
-        ["baseline not saved: two records of digits-forget_set_3-ga differ*"]
-    )
-    assert (pytester.path / "base.json").read_text() == FILES[0]
-    refused = project(*asked, "--klom-baseline=two.json")
-    assert refused.ret == 4
-    refused.stderr.fnmatch_lines(["*two records of digits-forget_set_3-ga differ*"])
-
-
-def test_the_same_test_twice_is_one(project, pytester):
-    pytester.makepyfile(test_again="from klom_bench.suite import test_klom")
-    result = project("--klom-method=ga", "--klom-forget-set=1", "--klom-save-baseline=base.json")
-    result.assert_outcomes(passed=2)
-    assert len(json.loads((pytester.path / "base.json").read_text())["tests"]) == 1
-
-
-def test_a_run_that_fails_against_a_file_does_not_replace_it(project, saved, pytester):
-    saved(lower_ga_on_3)
-    text = (pytester.path / "base.json").read_text()
-    both = ("--klom-baseline=base.json", "--klom-save-baseline=base.json")
-    result = project(*ASKED, *both, "--klom-max-regression=forget_p95=0.1")
-    result.assert_outcomes(passed=3, failed=1)
-    result.stdout.fnmatch_lines(["baseline not saved: tests failed against this very file*"])
-    assert (pytester.path / "base.json").read_text() == text
-    project(*ASKED, *both, "--klom-max-regression=forget_p95=0.9").assert_outcomes(passed=4)
-    assert (pytester.path / "base.json").read_text() == FILES[0]
-
-
-def test_a_link_stays_a_link(project, pytester):
-    real = pytester.mkdir("real") / "base.json"
-    (pytester.path / "base.json").symlink_to(real)
-    project("--klom-method=ga", "--klom-forget-set=1", "--klom-save-baseline=base.json")
-    assert (pytester.path / "base.json").is_symlink()
-    assert "digits-forget_set_1-ga" in real.read_text()
-
-
-def test_what_is_no_file_is_not_replaced(project, pytester):
-    os.mkfifo(pytester.path / "pipe")
-    result = project("--klom-method=ga", "--klom-forget-set=1", "--klom-save-baseline=pipe")
-    assert result.ret == 1
-    assert (pytester.path / "pipe").is_fifo()
-
-
-ODD = """
-    import numpy as np, pytest, torch
-
-    @pytest.fixture
-    def odd():
-        def unlearn(model, forget, retain, *, lr=np.float64(0.5), kind=torch.float32, way=torch.optim.SGD,
-                    pairs=((1, 2), (3, 4)), table={1: 0.5}, limit=float("nan"), some=frozenset([1])):
-            with torch.no_grad():
-                for p in model.parameters():
-                    p *= lr
-            yield
-        return unlearn
-"""
-
-
-@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["serial", "workers"])
-def test_hyperparameters_of_any_kind_travel_and_stay_the_same(project, pytester, workers):
-    pytester.makeconftest(ODD)
-    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
-    run = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
-    asked = ("--klom-models=4", "--klom-method=odd", "--klom-forget-set=1", *workers)
-    run(*asked, "--klom-save-baseline=base.json").assert_outcomes(passed=1)
-    (record,) = json.loads((pytester.path / "base.json").read_text(), parse_constant=pytest.fail)[
-        "tests"
-    ].values()
-    found = record["hyperparameters"]
-    assert (found["lr"], found["kind"], found["limit"]) == (0.5, "torch.float32", "nan")
-    assert (found["pairs"], found["table"]) == ([[1, 2], [3, 4]], {"1": 0.5})
-    result = pytester.runpytest_inprocess(
-        *asked[:3],
-        "--klom-baseline=base.json",
-        "--klom-max-regression=val_p95=0",
-        "--klom-max-regression=val_mean=0",
-    )
-    result.assert_outcomes(passed=1)
-    assert "changed since" not in result.stdout.str()
-
-
 @pytest.mark.parametrize("flag", ["baseline=b.json", "save-baseline=b.json", "max-regression=a=1"])
 def test_without_a_method_nothing_is_ignored_in_silence(project, flag):
     result = project(f"--klom-{flag}")
     assert result.ret == 4
     result.stderr.fnmatch_lines([f"*--klom-{flag.partition('=')[0]} needs --klom-method*"])
-
-
-def test_a_baseline_that_cannot_be_written_turns_the_run_red(project, pytester):
-    name = "b" * 250  # fits, but not with what is added while it is written
-    result = project("--klom-method=ga", "--klom-forget-set=1", f"--klom-save-baseline={name}")
-    result.assert_outcomes(passed=1)
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["baseline not saved: *cannot be written (File name too long)"])
-
-
-def test_a_run_that_fails_its_gates_may_become_the_baseline(project, pytester):
-    result = project(*ASKED, "--klom-max=forget_p95=0.1", "--klom-save-baseline=base.json")
-    assert result.ret == 1
-    assert len(json.loads((pytester.path / "base.json").read_text())["tests"]) == 4
 
 
 def test_ini_values(project, saved, pytester):
@@ -436,10 +236,11 @@ def test_ini_values(project, saved, pytester):
     project(*ASKED, pyproject=ini).assert_outcomes(passed=3, failed=1)
 
 
+@pytest.mark.processes
 def test_workers_hold_tests_against_it_too(saved, pytester):
     saved(lower_ga_on_3)
     asked = (*ASKED, "-n1", "--klom-baseline=base.json")
-    result = pytester.runpytest_subprocess(
+    result = pytester.runpytest_inprocess(
         "-p",
         "no:hypothesispytest",
         *asked,

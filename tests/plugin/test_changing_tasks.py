@@ -1,6 +1,9 @@
 """A task of one's own that changes between runs, as it does while it is being written."""
 
+import pytest
+
 CONFTEST = """
+import pytest
 import torch
 from torch import nn
 from klom_bench.ensemble.training import Recipe
@@ -45,6 +48,7 @@ def test_a_change_is_an_error_until_it_is_said_what_to_do(project, pytester):
     assert (pytester.path / "own/stale/1/oracles/BLOBS/first_ten/manifest.json").exists()
 
 
+@pytest.mark.processes
 def test_workers_move_a_stale_ensemble_aside_once_and_score_as_a_serial_run(project, pytester):
     """With dropout, bit for bit."""
     project(*BLOBS, conftest=conftest()).assert_outcomes(passed=1)

@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from helpers.processes import WORKERS
 
 from klom_bench.cell.gates import METRICS
 from klom_bench.report.github import annotation, job_summary
@@ -21,13 +22,10 @@ def github(monkeypatch, pytester):
     return summary
 
 
-@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["serial", "workers"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_junit_has_the_scores(project, pytester, workers):
     args = (*ASKED, *workers, "--junitxml=out.xml", "--klom-max=forget_p95=0.1")
-    if workers:
-        pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--klom-models=4", *args)
-    else:
-        project(*args)
+    project(*args)
     cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))
     assert len(cases) == 2
     for case in cases:
@@ -90,11 +88,10 @@ def test_a_summary_that_cannot_be_written(project, github, monkeypatch, target):
     result.stdout.fnmatch_lines([f"GITHUB_STEP_SUMMARY={target} cannot be written (*): no job*"])
 
 
-@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["serial", "workers"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_file_that_cannot_be_collected_is_told(project, github, pytester, workers):
     pytester.makepyfile(test_mine="from klom_bench.suite import test_klom", test_other="x = (")
-    run = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
-    result = run("--klom-models=4", *ASKED, *workers)
+    result = pytester.runpytest_inprocess("--klom-models=4", *ASKED, *workers)
     assert result.ret != 0
     (command,) = [line for line in result.outlines if line.startswith("::error ")]
     assert "test_other.py" in command

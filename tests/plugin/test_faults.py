@@ -5,24 +5,21 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+from helpers.processes import PYTEST, WRITES_DOWN, written
 
 from klom_bench.files import atomic
 
-PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-
-# `die(where)` kills the worker once in a run, at a place inside our own code; training is counted.
-CONFTEST = """
-import json, os, pathlib, signal
+pytestmark = pytest.mark.processes
+# `die(where)` kills a worker once in a run, in the middle of what it does there.
+CONFTEST = (
+    WRITES_DOWN
+    + """
+import signal
 import pytest, torch
-import klom_bench.files.atomic as atomic
-import klom_bench.store.store as store
-
-here = pathlib.Path(__file__).parent
-train_pack, write_whole = store.train_pack, atomic.write_whole
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 def die(where):
     if os.environ.get("DIE") == where and "PYTEST_XDIST_WORKER" in os.environ:
@@ -32,22 +29,13 @@ def die(where):
             return
         os.kill(os.getpid(), signal.SIGKILL)
 
-def counted(ensemble, members, device, check, tick):
-    def told(amount):
-        tick(amount)
-        die("training")
-    trained = train_pack(ensemble, members, device, check, told)
-    with open(here / "trained", "a") as file:
-        file.write(json.dumps([ensemble.label, members]) + "\\n")
-    return trained
-
-def half(path, content):
-    if path.suffix == ".npy" and os.environ.get("DIE") == "writing":
-        path.with_name(f".{path.name}.partial").write_bytes(content[:100])
+def before_it_is_in_place(event, args):
+    if event == "os.rename" and str(args[1]).endswith(".npy"):
         die("writing")
-    write_whole(path, content)
 
-store.train_pack, atomic.write_whole = counted, half
+if "PYTEST_XDIST_WORKER" in os.environ:
+    sys.addaudithook(before_it_is_in_place)
+    register_optimizer_step_post_hook(lambda *_: die("training"))
 
 @pytest.fixture
 def mine():
@@ -61,29 +49,31 @@ def mine():
         yield
     return unlearn
 """
+)
+THREE = ("--klom-method=mine", "--klom-forget-set=1-3", "--klom-models=4", "--benchmark-quiet")
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "test_mine.py").write_text("from klom_bench.suite import test_klom\n")
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    return tmp_path
+def folder(pytester):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
+    pytester.makeconftest(CONFTEST)
+    return pytester.path
+
+
+@pytest.fixture
+def run(pytester, folder):
+    """A run in this process; its workers are processes of their own."""
+
+    def started(*more):
+        off = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+        return pytester.runpytest_inprocess(*off, *THREE, f"--klom-store={folder / 'store'}", *more)
+
+    return started
 
 
 def arguments(folder, *more):
-    asked = ("--klom-method=mine", "--klom-forget-set=1-3", "--klom-models=4", "--benchmark-quiet")
-    return [*PYTEST, *asked, f"--klom-store={folder / 'store'}", *more]
-
-
-def run(folder, *more, **variables):
-    return subprocess.run(
-        arguments(folder, *more),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | variables,
-        timeout=300,
-    )
+    """The same, as a process of its own."""
+    return [*PYTEST, *THREE, f"--klom-store={folder / 'store'}", *more]
 
 
 def whole_members(store):
@@ -98,45 +88,55 @@ def whole_members(store):
     return found
 
 
-def trained(folder):
-    path = folder / "trained"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(label, i) for label, members in map(json.loads, lines) for i in members]
+def checkpoints(store):
+    """Which file each is: another one would have another inode or time."""
+    return {path: (s := path.stat()).st_ino + s.st_mtime_ns for path in store.rglob("sd_*.pt")}
 
 
-def goes_on(folder, *more):
+@pytest.fixture
+def goes_on(run, folder):
     """The next run trains what is missing and nothing else, and measures everything."""
-    before, already = whole_members(folder / "store"), trained(folder)
-    contents = [json.loads(path.read_text()) for path in folder.rglob("manifest.json")]
-    weights = [i for content in contents for i in content.get("trained", ())]
-    result = run(folder, *more)
-    assert result.returncode == 0, result.stdout
-    assert "3 of 3 tests measured" in result.stdout
-    kept = sum(map(len, before.values())) + len(weights)
-    assert len(trained(folder)) - len(already) == 16 - kept
-    assert {len(members) for members in whole_members(folder / "store").values()} == {4}
+
+    def check():
+        store = folder / "store"
+        manifests = [json.loads(path.read_text()) for path in store.rglob("manifest.json")]
+        trained = sum(len({**m["members"], **m.get("trained", {})}) for m in manifests)
+        before = checkpoints(store)
+        assert len(before) >= trained
+        result = run()
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["3 of 3 tests measured*"])
+        after = checkpoints(store)
+        assert len(after) == 16
+        assert sum(after[path] == before.get(path) for path in after) >= trained
+        assert {len(members) for members in whole_members(store).values()} == {4}
+
+    return check
 
 
 @pytest.mark.parametrize("where", ["training", "unlearning", "writing"])
-def test_a_killed_worker(folder, where):
-    result = run(folder, "-n2", DIE=where)
+def test_a_killed_worker(run, goes_on, folder, monkeypatch, where):
+    monkeypatch.setenv("DIE", where)
+    result = run("-n2")
     assert (folder / "died").exists()
-    assert result.returncode == 1, result.stdout
-    assert "2 of 3 tests measured" in result.stdout
-    assert "crashed while running" in result.stdout
-    assert "1 failed, 2 passed" in result.stdout
-    assert "INTERNALERROR" not in result.stdout + result.stderr
-    goes_on(folder)
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*crashed while running*", "2 of 3 tests measured*"])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    monkeypatch.delenv("DIE")
+    goes_on()
 
 
-def test_a_killed_worker_that_is_not_replaced(folder):
-    result = run(folder, "-n1", "--max-worker-restart=0", DIE="unlearning")
-    assert result.returncode == 1
-    assert "0 of 3 tests measured" in result.stdout
-    goes_on(folder)
+def test_a_killed_worker_that_is_not_replaced(run, goes_on, monkeypatch):
+    monkeypatch.setenv("DIE", "unlearning")
+    result = run("-n1", "--max-worker-restart=0")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["0 of 3 tests measured*"])
+    monkeypatch.delenv("DIE")
+    goes_on()
 
 
-def test_a_full_disk(folder):
+def test_a_full_disk(goes_on, folder):
     """A real one: the store is a file system of its own, with room for the first members only."""
     store = folder / "store"
     store.mkdir()
@@ -163,18 +163,25 @@ def test_a_full_disk(folder):
     assert "INTERNALERROR" not in result.stdout + result.stderr
     store.rmdir()
     (folder / "kept").rename(store)
-    goes_on(folder)
+    goes_on()
 
 
 def test_two_runs_at_once(folder):
     runs = [
-        subprocess.Popen(arguments(folder, "-n2"), cwd=folder, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
+        subprocess.Popen(
+            arguments(folder, *workers),
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"WRITE_DOWN": "1"},
+        )
+        for workers in ([], ["-n2"])
     ]
     outputs = [process.communicate(timeout=300)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], outputs
-    assert sorted(trained(folder)) == sorted(set(trained(folder)))
-    assert len(trained(folder)) == 16
+    names = written(folder, folder / "store")
+    assert sorted(names) == sorted(set(names))
+    assert len(names) == 16
     whole_members(folder / "store")
     tables = [
         [line.split("  0.")[0] for line in text.splitlines() if "forget_set_" in line[:13]]
@@ -188,7 +195,7 @@ def test_two_runs_at_once(folder):
     [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
     ids=["ctrl-c", "the controller is terminated"],
 )
-def test_an_interrupted_run(folder, send, number):
+def test_an_interrupted_run(folder, run, send, number):
     """Ctrl-C reaches the whole foreground group, `kill -TERM` the controller alone."""
     process = subprocess.Popen(
         arguments(folder, "-n2", "--klom-models=60", "--klom-forget-set=1-5"),
@@ -212,8 +219,8 @@ def test_an_interrupted_run(folder, send, number):
     assert not subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout
     kept = whole_members(folder / "store")
     assert sum(map(len, kept.values())) >= 60 - 25
-    plan = run(folder, "--klom-models=60", "--klom-forget-set=1-5", "--klom-plan").stdout
-    shown = [line.split()[-2] for line in plan.splitlines() if "s of " in line[:14]]
+    plan = run("--klom-models=60", "--klom-forget-set=1-5", "--klom-plan").outlines
+    shown = [line.split()[-2] for line in plan if "s of " in line[:14]]
     assert sum(map(int, shown)) == sum(map(len, kept.values()))
 
 

@@ -1,24 +1,23 @@
 """What only a process of its own can show: start-up, a terminal, Ctrl-C, other suites."""
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from helpers.processes import PYTEST, on_a_terminal, screen
 
-PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+pytestmark = pytest.mark.processes
 ONE = ["--klom-method=ga", "--klom-forget-set=1"]
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "test_mine.py").write_text("from klom_bench.suite import test_klom\n")
-    return tmp_path
+def folder(pytester):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
+    return pytester.path
 
 
 def test_the_plugin_costs_other_suites_nothing_heavy(tmp_path):
@@ -41,58 +40,8 @@ def test_klom_alone_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def on_a_terminal(args, folder, seconds=120, send=None):
-    """Run pytest on a pseudo-terminal; its output. `send(pid, output)` may act meanwhile."""
-    terminal, other_end = pty.openpty()
-    process = subprocess.Popen(
-        [*PYTEST, *args],
-        cwd=folder,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
-        stdin=other_end,
-        stdout=other_end,
-        stderr=other_end,
-        start_new_session=True,
-    )
-    os.close(other_end)
-    output, end = b"", time.monotonic() + seconds
-    while time.monotonic() < end:
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                output += os.read(terminal, 65536)
-            except OSError:  # the other side is closed: the process has ended
-                break
-        if send:
-            send(process.pid, output.decode(errors="replace"))
-    os.close(terminal)
-    return output.decode(), process.wait()
-
-
-def screen(output):
-    """What is left on the screen: a small terminal that knows save, restore and erase."""
-    lines, row, column, saved = [""], 0, 0, (0, 0)
-    for part in re.findall(
-        r"\0337|\0338|\033\[K|\033\[[0-9;?]*[a-zA-Z]|\r|\n|[^\033\r\n]+", output
-    ):
-        if part == "\0337":
-            saved = (row, column)
-        elif part == "\0338":
-            row, column = saved
-        elif part == "\033[K":
-            lines[row] = lines[row][:column]
-        elif part == "\r":
-            column = 0
-        elif part == "\n":
-            row, column = row + 1, 0
-            if row == len(lines):
-                lines.append("")
-        elif not part.startswith("\033"):
-            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
-            column += len(part)
-    return "\n".join(line.rstrip() for line in lines)
-
-
 @pytest.mark.parametrize("flags", [["-o", "console_output_style=classic"], ["-v"]])
-def test_progress_shows_and_leaves_no_trace(folder, flags):
+def test_progress_shows_and_leaves_no_trace(folder, pytester, monkeypatch, flags):
     store = f"--klom-store={folder / 'store'}"
     asked = [*ONE, "--klom-models=30", "--klom-param=epochs=40", "--color=no", *flags, store]
     output, status = on_a_terminal(asked, folder)
@@ -102,13 +51,8 @@ def test_progress_shows_and_leaves_no_trace(folder, flags):
     left = screen(output)
     assert "training" not in left
     assert " left" not in left
-    plain = subprocess.run(
-        [*PYTEST, *asked],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    ).stdout
+    monkeypatch.setenv("COLUMNS", "120")
+    plain = pytester.runpytest_inprocess(*asked).stdout.str()
     assert "\033" not in plain
 
     def of_tests(text):
@@ -132,7 +76,7 @@ def test_progress_of_workers_shows_and_leaves_no_trace(folder, monkeypatch):
     assert not list((folder / "temporary").glob("klom-*"))
 
 
-def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
+def test_ctrl_c_ends_the_run_and_loses_nothing(folder, pytester):
     store = folder / "store"
     asked = ["--klom-method=ga", "--klom-models=100", f"--klom-store={store}"]
     sent = []
@@ -151,15 +95,10 @@ def test_ctrl_c_ends_the_run_and_loses_nothing(folder):
     kept = len(list(store.rglob("sd_*.pt")))
     assert kept % 25 == 0
     assert not list(store.rglob("*.partial"))
-    again = subprocess.run(
-        [*PYTEST, *asked, "--klom-forget-set=1", "--klom-plan"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    again = pytester.runpytest_inprocess(*asked, "--klom-forget-set=1", "--klom-plan")
     in_store = [
         int(line.split()[-2])
-        for line in again.stdout.splitlines()
+        for line in again.outlines
         if "s of " in line and line.split()[-1].isdigit()
     ]
     assert sum(in_store) == kept

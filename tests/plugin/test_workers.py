@@ -1,36 +1,19 @@
 """Runs that pytest-xdist shares out, against serial ones."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 
 import pytest
+import torch
+from helpers.processes import WRITES_DOWN, benchmarks, written
 
+pytestmark = pytest.mark.processes
 SETS = ("--klom-method=ga,do_nothing", "--klom-forget-set=1-2")
+
+
 TESTS = 4
-
-
-@pytest.fixture
-def run(pytester):
-    """A project with one test file; run(*args, conftest=...), with workers in its own process."""
-    pytester.makepyfile(test_mine="from klom_bench.suite import test_klom")
-
-    def started(*args, conftest=""):
-        if conftest:
-            pytester.makeconftest(conftest)
-        alone = any(arg.startswith("-n") and arg != "-n0" for arg in args)
-        start = pytester.runpytest_subprocess if alone else pytester.runpytest_inprocess
-        return start(
-            "--klom-models=4", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *args
-        )
-
-    return started
-
-
-def benchmarks(path):
-    return json.loads(path.read_text(), parse_constant=pytest.fail)["benchmarks"]
 
 
 def table(result):
@@ -43,14 +26,14 @@ def table(result):
 
 
 @pytest.fixture
-def serial(run, pytester):
-    result = run(*SETS, "-n0", "--benchmark-json=serial.json")
+def serial(project, pytester):
+    result = project(*SETS, "-n0", "--benchmark-json=serial.json")
     result.assert_outcomes(passed=TESTS)
     return benchmarks(pytester.path / "serial.json"), table(result)
 
 
-def test_workers_give_what_a_serial_run_gives(run, pytester, serial):
-    result = run(*SETS, "-n2", "--benchmark-json=out.json")
+def test_workers_give_what_a_serial_run_gives(project, pytester, serial):
+    result = project(*SETS, "-n2", "--benchmark-json=out.json", alone=True)
     result.assert_outcomes(passed=TESTS)
     assert "automatically disabled" not in result.stdout.str() + result.stderr.str()
     before, rows = serial
@@ -75,10 +58,10 @@ def test_workers_give_what_a_serial_run_gives(run, pytester, serial):
     assert {"gpu", "cuda", "workers_per_gpu"} <= machine.keys()
 
 
-def test_saved_runs_are_compared_serial_or_not(run, pytester):
+def test_saved_runs_are_compared_serial_or_not(project, pytester):
     asked = ("--klom-method=ga", "--klom-forget-set=1")
     for workers in ([], ["-n1"]):
-        assert run(*asked, *workers, "--benchmark-autosave").ret == 0
+        assert project(*asked, *workers, "--benchmark-autosave").ret == 0
     saved = sorted((pytester.path / ".benchmarks").rglob("*.json"))
     assert [len(benchmarks(path)) for path in saved] == [1, 1]
     compare = subprocess.run(
@@ -104,9 +87,9 @@ def test_saved_runs_are_compared_serial_or_not(run, pytester):
         for name in ("min", "max", "mean", "median"):
             stats[name] *= factor
         path.write_text(json.dumps(content))
-    for number, workers, status in (("0001", [], 1), ("0001", ["-n1"], 1), ("0002", ["-n1"], 0)):
+    for number, workers, status in (("0001", [], 1), ("0001", ["-n1"], 1), ("0002", [], 0)):
         against = f"--benchmark-compare={number}"
-        result = run(*asked, *workers, against, "--benchmark-compare-fail=mean:100%")
+        result = project(*asked, *workers, against, "--benchmark-compare-fail=mean:100%")
         text = result.stdout.str() + result.stderr.str()
         assert result.ret == status, text
         assert "Traceback" not in text
@@ -114,20 +97,20 @@ def test_saved_runs_are_compared_serial_or_not(run, pytester):
         result.stdout.fnmatch_lines(["1 of 1 tests measured*", "*1 passed*"])
 
 
-def test_what_pytest_benchmark_is_told_holds_for_workers(run, pytester):
+def test_what_pytest_benchmark_is_told_holds_for_workers(project, pytester):
     asked = ("--klom-method=ga", "--klom-forget-set=1", "-n1", "--benchmark-json=out.json")
-    run(*asked, "--benchmark-disable").assert_outcomes(passed=1)
+    project(*asked, "--benchmark-disable").assert_outcomes(passed=1)
     assert not (pytester.path / "out.json").exists()
     both = pytester.runpytest_inprocess(*asked, "--benchmark-disable", "--benchmark-only")
     assert both.ret == 4
     assert "--benchmark-only and --benchmark-disable" in both.stderr.str()
-    skipped = run(*asked, "--benchmark-skip")
+    skipped = project(*asked, "--benchmark-skip")
     skipped.assert_outcomes(skipped=1)
     assert skipped.ret == 1
     skipped.stdout.fnmatch_lines(["0 of 1 tests measured"])
 
 
-def test_a_failed_gate_is_recorded_and_a_method_that_raises_is_not(run, pytester):
+def test_a_failed_gate_is_recorded_and_a_method_that_raises_is_not(project, pytester):
     conftest = """
         import pytest
 
@@ -138,7 +121,7 @@ def test_a_failed_gate_is_recorded_and_a_method_that_raises_is_not(run, pytester
                 yield
             return unlearn
     """
-    result = run(
+    result = project(
         "-n2",
         "--klom-method=ga,mine",
         "--klom-forget-set=1",
@@ -154,7 +137,7 @@ def test_a_failed_gate_is_recorded_and_a_method_that_raises_is_not(run, pytester
     result.stdout.fnmatch_lines(["*ZeroDivisionError: of mine*", "1 of 2 tests measured*"])
 
 
-def test_subtests_do_not_double_a_measurement(run, pytester):
+def test_subtests_do_not_double_a_measurement(project, pytester):
     pytester.makepyfile(
         test_mine="""
         def test_parts(klom_cell, klom, subtests):
@@ -164,44 +147,20 @@ def test_subtests_do_not_double_a_measurement(run, pytester):
                     assert scores.p95 >= 0
         """
     )
-    run("-n1", "--klom-method=ga", "--klom-forget-set=1", "--benchmark-json=out.json")
+    project("-n1", "--klom-method=ga", "--klom-forget-set=1", "--benchmark-json=out.json")
     assert len(benchmarks(pytester.path / "out.json")) == 1
 
 
-def test_other_suites_see_stock_behaviour(run, pytester):
+def test_other_suites_see_stock_behaviour(project, pytester):
     pytester.makepyfile(test_other="def test_other(benchmark): benchmark(lambda: None)")
-    result = run("-n1", "--benchmark-json=out.json", "test_other.py")
+    result = project("-n1", "--benchmark-json=out.json", "test_other.py", alone=True)
     result.assert_outcomes(passed=1)
     assert "automatically disabled" in result.stdout.str() + result.stderr.str()
     assert not (pytester.path / "out.json").exists()
 
 
-TELLS_DIST = """
-    def pytest_configure(config):
-        if not hasattr(config, "workerinput"):
-            print("dist is", config.option.dist, config.option.numprocesses)
-"""
-
-
-@pytest.mark.parametrize(
-    ("args", "told"),
-    [
-        (["-n2", "--klom-method=ga"], "dist is worksteal 2"),
-        (["-n2", "--klom-method=ga", "--dist=load"], "dist is load 2"),
-        (["-n2", "--klom-method=ga", "-d"], "dist is load 2"),
-        (["-n2"], "dist is load 2"),
-        (["-n0", "--klom-method=ga"], "dist is no 0"),
-        (["-n2", "--klom-method=ga", "--klom-plan"], "dist is no 0"),
-    ],
-)
-def test_worksteal_is_the_default_of_klom_tests_alone(pytester, args, told):
-    pytester.makeconftest(TELLS_DIST)
-    assert told in pytester.runpytest_inprocess(*args, "--collect-only").stdout.str()
-
-
 TELLS_PLACE = """
     import json, os, pathlib, pytest, torch
-    torch.cuda.device_count = lambda: {count}
 
     @pytest.fixture
     def mine():
@@ -226,13 +185,14 @@ def places(pytester):
     return [json.loads(line) for line in (pytester.path / "places").read_text().splitlines()]
 
 
-def test_auto_is_a_worker_a_gpu_of_the_callers(run, pytester, monkeypatch):
+def test_auto_is_a_worker_a_gpu_of_the_callers(project, pytester, monkeypatch):
     """The count of GPUs is made up; everything else is as with real ones."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aa, 7,3")
-    conftest = TELLS_PLACE.format(count=3, die=False)
-    asked = ("--klom-method=mine", "--klom-forget-set=1-6", "--klom-device=auto")
-    result = run("-n", "auto", *asked, conftest=conftest)
-    result.assert_outcomes(passed=6)
+    conftest = TELLS_PLACE.format(die=False)
+    asked = ("--klom-method=mine", "--klom-forget-set=1-3", "--klom-device=auto")
+    result = project("-n", "auto", *asked, conftest=conftest)
+    result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["klom: mine on digits*3 workers on 3 GPUs*"])
     found = places(pytester)
     assert {p["PYTEST_XDIST_WORKER"] for p in found} == {"gw0", "gw1", "gw2"}
@@ -240,21 +200,23 @@ def test_auto_is_a_worker_a_gpu_of_the_callers(run, pytester, monkeypatch):
     assert by_worker == {("gw0", "GPU-aa"), ("gw1", "7"), ("gw2", "3")}
 
 
-def test_a_replacement_keeps_the_gpu(run, pytester, monkeypatch):
+def test_a_replacement_keeps_the_gpu(project, pytester, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,2")
-    conftest = TELLS_PLACE.format(count=2, die=True)
-    result = run("-n1", "--klom-method=mine", "--klom-forget-set=1-3", conftest=conftest)
+    conftest = TELLS_PLACE.format(die=True)
+    result = project("-n1", "--klom-method=mine", "--klom-forget-set=1-3", conftest=conftest)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["2 of 3 tests measured*"])
     found = [(p["PYTEST_XDIST_WORKER"], p["CUDA_VISIBLE_DEVICES"]) for p in places(pytester)]
     assert found == [("gw0", "4"), ("gw1", "4"), ("gw1", "4")]
 
 
-def test_workers_share_gpus_and_threads(run, pytester, monkeypatch):
+def test_workers_share_gpus_and_threads(project, pytester, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    conftest = TELLS_PLACE.format(count=2, die=False)
-    conftest += "    torch.get_num_threads = lambda: 5\n"
-    result = run("-n3", "--klom-method=mine", "--klom-forget-set=1-6", conftest=conftest)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    conftest = TELLS_PLACE.format(die=False)
+    result = project("-n3", "--klom-method=mine", "--klom-forget-set=1-3", conftest=conftest)
     result.stdout.fnmatch_lines(["klom: *3 workers on 2 GPUs (shared, so times are longer)*"])
     found = {
         (p["PYTEST_XDIST_WORKER"], p["CUDA_VISIBLE_DEVICES"], p["OMP_NUM_THREADS"])
@@ -263,75 +225,25 @@ def test_workers_share_gpus_and_threads(run, pytester, monkeypatch):
     assert found == {("gw0", "0", "2"), ("gw1", "1", "2"), ("gw2", "0", "1")}
 
 
-def test_without_gpus_auto_is_a_worker_a_physical_core(run):
+def test_without_gpus_auto_is_a_worker_a_physical_core(project):
     import joblib
 
     cores = joblib.cpu_count(only_physical_cores=True)
-    result = run("-n", "auto", "--klom-method=ga", "--klom-device=cpu", "--klom-forget-set=1")
+    result = project("-n", "auto", "--klom-method=ga", "--klom-device=cpu", "--klom-forget-set=1")
     result.stdout.fnmatch_lines([f"klom: ga on*, {cores} workers, store*"])
 
 
-COUNTS = """
-    import json, os
-    import klom_bench.store.store as store
-    train_pack = store.train_pack
-
-    def counted(ensemble, members, *rest):
-        with open("trained", "a") as file:
-            file.write(json.dumps([ensemble.label, members]) + "\\n")
-        return train_pack(ensemble, members, *rest)
-
-    store.train_pack = counted
-"""
-
-
-def test_each_ensemble_is_trained_once(run, pytester, tmp_path):
-    result = run(
-        "-n3",
+def test_each_ensemble_is_trained_once(project, pytester, tmp_path):
+    result = project(
+        "-n2",
         f"--klom-store={tmp_path / 'own'}",
         "--klom-models=30",
         "--klom-method=ga,do_nothing",
         "--klom-forget-set=1-3",
-        conftest=COUNTS,
+        conftest=WRITES_DOWN,
     )
     result.assert_outcomes(passed=6)
-    lines = (pytester.path / "trained").read_text().splitlines()
-    trained = sorted((label, i) for label, members in map(json.loads, lines) for i in members)
-    labels = [
-        "oracles of forget_set_1",
-        "oracles of forget_set_2",
-        "oracles of forget_set_3",
-        "originals of digits",
-    ]
-    assert trained == [(label, i) for label in labels for i in range(30)]
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["-p", "no:benchmark", "--klom-method=ga"], "which -p no:benchmark switches off"),
-        (["-n2", "--dist=loadgroup", "--klom-method=ga"], "--dist=loadgroup*once a worker"),
-        (["-p", "no:xdist", "-n2", "--klom-method=ga"], "unrecognized arguments: -n2"),
-        (["--benchmark-cprofile=tottime", "--klom-method=ga"], "cannot be unlearned again"),
-        (["-n2", "--klom-method=ga", "--klom-forget-set=77"], "unknown forget set 'forget_set_77'"),
-        (["-n2", "--dist=each", "--klom-method=ga"], "--dist=each would measure every test once a"),
-        (["--benchmark-json=no/out.json", "--klom-method=ga"], "the folder is not there"),
-        (["-n2", "--klom-method=ga", "--pdb"], "--pdb*incompatible*"),
-    ],
-)
-def test_odd_input_is_told_in_words(run, pytester, args, message):
-    result = run(*args) if "no:" in args[1] else pytester.runpytest_inprocess(*args)
-    assert result.ret == 4
-    result.stderr.fnmatch_lines([f"*{message}*"])
-    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-
-
-def test_without_xdist_a_serial_run_works(run):
-    result = run("-p", "no:xdist", "--klom-method=ga", "--klom-forget-set=1")
-    result.assert_outcomes(passed=1)
-
-
-def test_without_pytest_benchmark_other_suites_run(run, pytester):
-    pytester.makepyfile(test_other="def test_other(): pass")
-    run("-p", "no:benchmark").assert_outcomes(passed=1, deselected=1)
-    assert os.environ.get("PYTEST_XDIST_WORKER") is None
+    folders = [f"oracles/DIGITS/forget_set_{number}" for number in (1, 2, 3)]
+    folders.append("full_models/DIGITS")
+    every = [f"{folder}/sd_{i}____epoch_19.pt" for folder in folders for i in range(30)]
+    assert sorted(written(pytester.path, tmp_path / "own")) == sorted(every)

@@ -1,70 +1,29 @@
-"""The store with the real task: few members, real processes, really killed."""
+"""Ensembles trained once and found again."""
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+from helpers.ensembles import CPU, FORGET, ORACLES, TRAIN
 
 from klom_bench import cli
 from klom_bench.ensemble.ensemble import Ensemble, evaluating
-from klom_bench.ensemble.training import Recipe
-from klom_bench.errors import KlomError, KlomWarning
+from klom_bench.errors import KlomError
 from klom_bench.files import atomic
 from klom_bench.metrics.margins import margins
-from klom_bench.models.mlp import mlp
-from klom_bench.store.divergence import refuse_diverged
-from klom_bench.store.manifest import Member, load
+from klom_bench.store.manifest import load
 from klom_bench.store.stale import lock
 from klom_bench.store.store import Store
-from klom_bench.store.training import Evaluated
 from klom_bench.tasks import DIGITS
 from klom_bench.tasks.ensemble_id import EnsembleId, packs
 
-CPU = torch.device("cpu")
-FORGET = DIGITS.forget_set("forget_set_3")
-ORACLES = EnsembleId(DIGITS, "oracle", 0, FORGET)
 ORIGINALS = EnsembleId(DIGITS, "original", 0)
-
-TRAIN = """
-import sys, torch
-from pathlib import Path
-import klom_bench.store.store as module
-from klom_bench.tasks.ensemble_id import EnsembleId
-from klom_bench.store.store import Store
-from klom_bench.tasks import DIGITS
-ensemble = EnsembleId(DIGITS, "oracle", 0, DIGITS.forget_set("forget_set_3"))
-train_pack = module.train_pack
-def told(ensemble, members, *rest):
-    sys.stdout.write("".join(f"{i} " for i in members))
-    return train_pack(ensemble, members, *rest)
-module.train_pack = told
-print("ready", flush=True)
-Store(Path(sys.argv[1])).complete([(ensemble, int(sys.argv[2]))], torch.device("cpu"))
-"""
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def filled(small_store, tmp_path):
-    """A copy of a store with 4 oracles of forget_set_3."""
-    Store(small_store).complete([(ORACLES, 4)], CPU)
-    shutil.copytree(small_store, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
-    return Store(tmp_path / "store")
 
 
 def snapshot(store):
@@ -291,6 +250,7 @@ def test_a_store_that_cannot_be_written(tmp_path):
         Store(tmp_path / "file").complete([(ORACLES, 2)], CPU)
 
 
+@pytest.mark.processes
 def test_a_full_disk_leaves_no_half_file(tmp_path):
     """The limit on file sizes stands for a full disk: the write fails in the middle."""
     code = (
@@ -308,203 +268,6 @@ def test_a_full_disk_leaves_no_half_file(tmp_path):
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".partial", ".pt", ".npy")]
     store.complete([(ORACLES, 2)], CPU)
     assert store.held(ORACLES).margins(2, CPU).shape == (2, 1797)
-
-
-def start(store, members):
-    command = [sys.executable, "-c", TRAIN, store.root, str(members)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
-def test_a_killed_run_is_resumed(store, filled):
-    process = start(store, 60)
-    wait_for(lambda: any(store.root.rglob("sd_*.pt")))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    store.complete([(ORACLES, 60)], CPU)
-    found = store.held(ORACLES).margins(60, CPU)
-    assert len(store.held(ORACLES).states(60)) == 60
-    assert np.array_equal(found[:4], filled.held(ORACLES).margins(4, CPU))
-    assert len(np.unique(found, axis=0)) == 60
-
-
-def test_a_kill_before_anything_was_written_is_resumed(store):
-    process = start(store, 3)
-    wait_for(lambda: any(store.root.rglob("pack_0.lock")))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert [held.lacks(3) for held in store.complete([(ORACLES, 3)], CPU)] == [0]
-
-
-def test_processes_share_the_work_and_train_each_member_once(store):
-    both = [start(store, 100) for _ in range(2)]
-    trained = [[int(i) for i in process.communicate()[0].split()] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert sorted(trained[0] + trained[1]) == list(range(100))
-    assert all(trained)
-    assert sorted(store.manifest(ORACLES).members) == list(range(100))
-
-
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("0.weight", lambda w: w * 1e4),  # as accurate as the others, with margins far out
-        ("0.bias", lambda b: b - 1e4),  # dead units: it learns nothing
-        ("2.bias", lambda b: b + torch.inf),
-    ],
-)
-def test_a_diverged_member_is_refused(store, monkeypatch, name, change):
-    """Real divergence, of one member: its weights are spoiled before training."""
-    import klom_bench.store.training as module
-
-    new_members = module.new_members
-
-    def spoiled(ensemble, members):
-        model = new_members(ensemble, members)
-        states = model.states()
-        states[1][name] = change(states[1][name])
-        model.load_states(states)
-        return model
-
-    monkeypatch.setattr(module, "new_members", spoiled)
-    with pytest.raises(KlomError, match="member 1 of the oracles of forget_set_3 diverged"):
-        store.complete([(ORACLES, 4)], CPU)
-    assert store.manifest(ORACLES).members == store.manifest(ORACLES).trained == {}
-
-
-class FailsInEvalMode(nn.Module):
-    """On the points from the 200th on, which no trial before training reaches."""
-
-    broken = True
-
-    def __init__(self):
-        super().__init__()
-        self.layers = mlp()
-
-    def forward(self, x):
-        if self.broken and not self.training and len(x) > 64:
-            raise ZeroDivisionError("only in eval mode")
-        return self.layers(x)
-
-
-def test_what_was_trained_is_kept_though_evaluation_failed(store, monkeypatch):
-    task = replace(DIGITS, architecture=FailsInEvalMode, recipe=replace(DIGITS.recipe, epochs=2))
-    ensemble = EnsembleId(task, "original", 0)
-    with pytest.raises(ZeroDivisionError):
-        store.complete([(ensemble, 3)], CPU)
-    assert not store.manifest(ensemble).members
-    kept = store.manifest(ensemble).trained
-    assert sorted(kept) == [0, 1, 2]
-    monkeypatch.setattr(FailsInEvalMode, "broken", False)
-    store.complete([(ensemble, 4)], CPU)
-    now = store.manifest(ensemble)
-    assert not now.trained
-    assert [now.members[i].seconds for i in range(3)] == [kept[i].seconds for i in range(3)]
-    assert now.members[3].seconds not in [w.seconds for w in kept.values()]
-    afresh = Store(store.root / "afresh")
-    afresh.complete([(ensemble, 4)], CPU)
-    assert np.array_equal(
-        afresh.held(ensemble).margins(4, CPU), store.held(ensemble).margins(4, CPU)
-    )
-
-
-@pytest.mark.parametrize(("mode", "training"), [("train", True), ("eval", False)])
-def test_a_model_that_cannot_be_computed_is_told_before_training(store, mode, training):
-    class Broken(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = mlp()
-
-        def forward(self, x):
-            if self.training is training:
-                raise ZeroDivisionError("as it happens")
-            return self.layers(x)
-
-    task = replace(DIGITS, architecture=Broken)
-    text = rf"cannot be computed in {mode} mode, .*: as it happens \(.*test_store\.py:\d+\)"
-    with pytest.raises(KlomError, match=text):
-        store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
-    assert not store.root.exists()
-
-
-def test_a_backward_pass_that_cannot_be_computed_is_told_before_training(store):
-    class Broken(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = mlp()
-
-        def forward(self, x):
-            return self.layers(x).detach()
-
-    task = replace(DIGITS, architecture=Broken)
-    with pytest.raises(KlomError, match=r"computed in train mode.*does not require grad"):
-        store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
-
-
-def evaluated(member, accuracy, margin_size):
-    nothing = np.zeros(0, np.float32)
-    return Evaluated(member, nothing, nothing, {"retain": accuracy}, margin_size)
-
-
-@pytest.mark.parametrize(
-    ("pack", "company"),
-    [
-        ([(0.1, 8.0)], [(1.0, 8.0)] * 25),  # the pack's only member, among those in the store
-        ([(1.0, 1e6)], [(1.0, 8.0)] * 25),
-        ([(1.0, 5.0), (1.0, 1e6)], []),
-        ([(0.12, 2.0)] + [(0.99, 8.0)] * 24, []),  # collapsed: it says one class of every point
-        ([(float("nan"), float("nan"))] * 3, []),
-        ([(0.9, float("inf"))] + [(0.99, 8.0)] * 3, []),
-    ],
-)
-def test_divergence_is_seen_in_any_company(pack, company):
-    found = [evaluated(i, *values) for i, values in enumerate(pack)]
-    others = {100 + i: Member({}, {"retain": a}, s, 1.0, "") for i, (a, s) in enumerate(company)}
-    with pytest.raises(KlomError, match="diverged in training"):
-        refuse_diverged(ORACLES, found, others)
-    refuse_diverged(
-        ORACLES,
-        [evaluated(0, 0.99, 9.0)],
-        dict.fromkeys(range(1, 9), others.get(100)) if company else {},
-    )
-
-
-@pytest.mark.parametrize(
-    ("pack", "weak"),
-    [
-        ([(0.636, 0.8), *[(0.754, 0.8)] * 4], [0]),  # two epochs of a ResNet-18
-        ([(0.11, 8.0)] * 3, [0, 1, 2]),  # labels drawn by lot
-        ([(0.3, 1.0), *[(0.5, 1.5)] * 4], [0]),
-        ([(0.95, 7.0), *[(0.99, 9.0)] * 4], []),
-    ],
-)
-def test_what_is_only_weak_is_no_divergence_and_is_said(pack, weak):
-    found = [evaluated(i, *values) for i, values in enumerate(pack)]
-    said = refuse_diverged(ORACLES, found, {})
-    assert [text.partition(" of the ")[0] for text in said] == [f"member {i}" for i in weak]
-    assert all("is weak: accuracy" in text for text in said)
-
-
-def test_an_ensemble_without_any_learning_is_trained_kept_and_said(store):
-    """Labels drawn by lot, one epoch: the first thing tried with a model of one's own."""
-    data = DIGITS.data
-    lot = torch.randint(10, (1438,), generator=torch.Generator().manual_seed(0))
-    task = replace(
-        DIGITS,
-        recipe=Recipe(epochs=1, batch_size=64, lr=0.001),
-        load=lambda: replace(data, y_train=lot),
-    )
-    with pytest.warns(KlomWarning, match="is weak: accuracy 0.1"):
-        store.complete([(EnsembleId(task, "original", 0), 2)], CPU)
-    assert len(store.manifest(EnsembleId(task, "original", 0)).members) == 2
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -252,6 +252,7 @@ def test_all_packs_must_run_as_many_epochs(measured):
         measured(uneven, members=30)
 
 
+@pytest.mark.gates
 def test_a_minority_of_wrecked_members_shows_in_the_reverse(measured):
     """One wrecked member in ten hardly moves KLOM; its reverse tells, and can be gated."""
 

@@ -65,14 +65,14 @@ def test_a_folder_that_is_gone_is_called_so(tmp_path):
 def test_what_unpacks_to_gigabytes_of_nothing_is_refused(tmp_path, capsys):
     path = tmp_path / "bomb.npz"
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("val.npy", "w", force_zip64=True) as stream,
     ):
         header = {"descr": "<f4", "fortran_order": False, "shape": (500, 1_000_000)}
         np.lib.format.write_array_header_1_0(stream, header)
         for _ in range(500):
             stream.write(bytes(4_000_000))
-    assert path.stat().st_size < 3_000_000
+    assert path.stat().st_size < 12_000_000
     start = time.perf_counter()
     with pytest.raises(KlomError, match=r"unpacks from \d+ bytes to 2\.0 GB"):
         read_npz(path)

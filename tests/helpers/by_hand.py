@@ -1,6 +1,7 @@
 """A few members on a few points, and single models to do the same by hand."""
 
 import torch
+import torch.nn.functional as F
 
 from klom_bench.ensemble.ensemble import Ensemble, initial_state
 from klom_bench.ensemble.points import Points
@@ -79,3 +80,25 @@ def momentum_sgd(net, lr, momentum, weight_decay):
 def divergence(f0, f, t):
     p, q = (f0 / t).softmax(1), (f / t).softmax(1)
     return t**2 * (p * (p.log() - q.log())).sum(1).mean()
+
+
+def loss(net, x, y):
+    return F.cross_entropy(net(x), y)
+
+
+def adam(parameters, lr):
+    """Adam, as in its paper; returns a step function."""
+    m, v = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    t = 0
+
+    def one(loss, lr=lr):
+        nonlocal t
+        t += 1
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for p, a, b, grad in zip(parameters, m, v, gradients, strict=True):
+                a.mul_(0.9).add_(0.1 * grad)
+                b.mul_(0.999).add_(0.001 * grad**2)
+                p -= lr * (a / (1 - 0.9**t)) / ((b / (1 - 0.999**t)).sqrt() + 1e-8)
+
+    return one

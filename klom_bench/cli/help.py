@@ -1,0 +1,55 @@
+"""`klom help`: the pages of `docs`."""
+
+import argparse
+import pydoc
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+
+from klom_bench.cli.common import Commands
+from klom_bench.errors import KlomError, unknown
+
+EXAMPLES = """examples:
+  klom help                # what there is to read
+  klom help reading        # what the numbers mean
+  klom help gates | less"""
+FIRST = ("reading", "method", "task", "gates", "options", "published", "metric", "methods", "costs")
+"""In which order a newcomer reads; other pages come after these."""
+
+
+def add(commands: Commands) -> None:
+    """The command."""
+    parser = commands.add("help", run, "print a page of the documentation, or list them", EXAMPLES)
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a page that `klom help` lists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """`klom help`."""
+    pages = pages_by_topic()
+    if args.topic is None:
+        sys.stdout.write(contents(pages))
+    elif args.topic not in pages:
+        raise KlomError(f"{unknown('topic', args.topic, pages)}. Commands have --help")
+    elif sys.stdout.isatty():
+        pydoc.pager(pages[args.topic])
+    else:
+        sys.stdout.write(pages[args.topic])
+    return 0
+
+
+def pages_by_topic() -> dict[str, str]:
+    """The pages, as they are to be read."""
+    found = {
+        page.name.removesuffix(".md"): page.read_text(encoding="utf-8")
+        for page in files("klom_bench").joinpath("docs").iterdir()
+        if page.name.endswith(".md")
+    }
+    return {topic: found[topic] for topic in (*FIRST, *sorted({*found} - {*FIRST}))}
+
+
+def contents(pages: Mapping[str, str]) -> str:
+    """A line a page: its topic and its title."""
+    titles = {topic: text.splitlines()[0].removeprefix("# ") for topic, text in pages.items()}
+    lines = [f"  klom help {topic:<14}{title}" for topic, title in titles.items()]
+    more = "pytest --help and klom COMMAND --help tell of every option."
+    return "\n".join([*lines, "", more]) + "\n"

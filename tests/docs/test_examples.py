@@ -1,0 +1,145 @@
+"""The examples of README and the pages, run as they stand there; only with fewer models."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+from helpers.markdown import README, block, blocks, text_of
+
+from klom_bench.metrics.estimators import ESTIMATORS
+from klom_bench.metrics.floor import floor
+from klom_bench.plugin import hookspec
+from klom_bench.plugin.pages import DOCS
+
+CONFTESTS = {
+    f"{page.stem} {number}": code
+    for page in (README, DOCS / "method.md")
+    for number, code in enumerate(
+        code for code in blocks(page, "python") if code.startswith("# conftest.py\n")
+    )
+}
+MINE = CONFTESTS["README 0"]
+ONE = ("--klom-method=my_method", "--klom-forget-set=1")
+
+
+@pytest.mark.parametrize("conftest", CONFTESTS.values(), ids=CONFTESTS)
+def test_methods(project, conftest):
+    project(*ONE, conftest=conftest).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "method.md"], ids=lambda page: page.stem)
+def test_conformance(project, pytester, page):
+    """The first method of a page does what it says, by the test file of that page."""
+    first = CONFTESTS[f"{page.stem} 0"]
+    file = block(page, "python", "# test_unlearning.py")
+    pytester.makepyfile(test_mine=file)
+    project(*ONE, conftest=first).assert_outcomes(passed=2)
+
+
+def test_one_model_at_a_time_conforms(project, pytester):
+    pytester.makepyfile(test_mine="from klom_bench.suite import test_conformance")
+    (conftest,) = [c for c in CONFTESTS.values() if "per_model" in c]
+    project("--klom-method=my_method", conftest=conftest).assert_outcomes(passed=1)
+
+
+def test_the_words_of_docstrings_are_those_that_are_checked():
+    from klom_bench.conformance import claims
+
+    page = block(DOCS / "method.md", "", "Trains: ")
+    said = set(re.findall(r"^([A-Z][\w ]+): ", page, re.M))
+    known = inspect.getsource(claims)
+    assert said == {"Trains", "Resets", "Sees", "BatchNorm", "Tried with"}
+    assert all(word in known for word in said)
+
+
+def test_tasks_and_forget_sets(project):
+    page = DOCS / "task.md"
+    conftest = (
+        block(page, "python", "klom_forget_sets") + "\n\n" + block(page, "python", "klom_tasks")
+    )
+    for line in re.findall(r"^pytest (.*)$", text_of(page), re.M):
+        project(*line.split(), conftest=conftest).assert_outcomes(passed=1)
+
+
+def test_the_hooks_say_the_same_as_the_page():
+    page = text_of(DOCS / "task.md")
+    text = inspect.getdoc(hookspec.pytest_klom_tasks)
+    assert text[text.index("def ") :] in page
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "gates.md"], ids=lambda page: page.stem)
+def test_gates(project, page):
+    toml = block(page, "toml")
+    result = project(
+        "--klom-method=my_method", "--klom-forget-set=3", conftest=MINE, pyproject=toml
+    )
+    result.assert_outcomes(failed=1)  # at N = 4 these limits lie in the noise
+    result.stdout.fnmatch_lines(
+        ["*forget_mean*limit 1.5: inconclusive*", "*val_p95: the limit 1.5*"]
+    )
+
+
+def test_limits_of_a_marker(project, pytester):
+    pytester.makepyfile(test_mine=block(DOCS / "gates.md", "python", "pytest.mark.klom"))
+    result = project(*ONE, conftest=MINE)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*val_p95: the limit 1.5*"])
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "gates.md"], ids=lambda page: page.stem)
+def test_regressions(project, page):
+    text = text_of(page)
+    lines = re.findall(
+        r"^pytest (--klom-method=my_method --klom-(?:save-)?baseline=.*)$", text, re.M
+    )
+    assert len(lines) == 2
+    for line in lines:
+        args = [*line.partition("#")[0].split(), "--klom-forget-set=1"]
+        project(*args, conftest=MINE).assert_outcomes(passed=1)
+
+
+def test_the_workflow(project, pytester):
+    """Its pytest commands run as they stand, but for fewer models, no workers and no GPU."""
+    page = DOCS / "gates.md"
+    text = block(page, "yaml")
+    smoke, full = re.findall(r"- run: pytest test_unlearning.py (.*)", text)
+    saved = re.search(r"pytest (.*--klom-save-baseline=\S+)", text_of(page))[1]
+    three = "--klom-forget-set=1,3,5"
+    project(*saved.split(), three, conftest=MINE).assert_outcomes(passed=3)
+    for line in (smoke, f"{full} {three}"):
+        args = line.replace("-n auto", "").replace("--klom-device=cuda", "").split()
+        project(*args, conftest=MINE).assert_outcomes(passed=3)
+        assert (pytester.path / "klom.xml").exists()
+    assert (pytester.path / "klom.json").exists()
+    assert "path: .klom-store" in text
+
+
+def test_the_metric():
+    names = {}
+    exec(block(DOCS / "metric.md", "python"), names)
+    expected = floor(ESTIMATORS["default"], 100, 100)
+    assert names["scores"].mean() == pytest.approx(expected.mean, rel=0.15)
+
+
+def test_the_table_of_floors():
+    page = text_of(DOCS / "metric.md")
+    ns, floors = (
+        [float(cell) for cell in re.findall(r"\| ([\d.]+)(?= \|)", line)]
+        for line in re.findall(r"^\| (?:N|floor, P95 .*?) (\|.*)$", page, re.M)
+    )
+    found = [floor(ESTIMATORS["default"], int(n), int(n)).p95 for n in ns]
+    assert len(ns) == 5
+    assert np.allclose(found, floors, atol=0.06)
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "reading.md"], ids=lambda page: page.stem)
+def test_the_table_looks_as_it_is_shown(project, page):
+    """Head, and the names of rows: the numbers are those of N = 100."""
+    shown = block(page, "", "KLOM P95").splitlines()
+    lines = project("--klom-method=ga", "--klom-forget-set=3").outlines
+    head = next(i for i, line in enumerate(lines) if line.startswith("forget set"))
+    start = next(i for i, line in enumerate(shown) if line.startswith("forget set"))
+    assert shown[start : start + 2] == lines[head : head + 2]
+    rows = [line.rsplit("  ", 8)[0][:35].split("  ")[0] for line in lines[head + 2 : head + 5]]
+    assert all(any(line.startswith(row) for line in shown) for row in rows)

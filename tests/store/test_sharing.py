@@ -1,0 +1,57 @@
+"""Processes that train into one store, and are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers.ensembles import CPU, ORACLES, TRAIN
+
+
+def start(store, members):
+    command = [sys.executable, "-c", TRAIN, store.root, str(members)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.mark.processes
+def test_a_killed_run_is_resumed(store, filled):
+    process = start(store, 60)
+    wait_for(lambda: any(store.root.rglob("sd_*.pt")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    store.complete([(ORACLES, 60)], CPU)
+    found = store.held(ORACLES).margins(60, CPU)
+    assert len(store.held(ORACLES).states(60)) == 60
+    assert np.array_equal(found[:4], filled.held(ORACLES).margins(4, CPU))
+    assert len(np.unique(found, axis=0)) == 60
+
+
+@pytest.mark.processes
+def test_a_kill_before_anything_was_written_is_resumed(store):
+    process = start(store, 3)
+    wait_for(lambda: any(store.root.rglob("pack_0.lock")))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [held.lacks(3) for held in store.complete([(ORACLES, 3)], CPU)] == [0]
+
+
+@pytest.mark.processes
+def test_processes_share_the_work_and_train_each_member_once(store):
+    both = [start(store, 100) for _ in range(2)]
+    trained = [[int(i) for i in process.communicate()[0].split()] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(trained[0] + trained[1]) == list(range(100))
+    assert all(trained)
+    assert sorted(store.manifest(ORACLES).members) == list(range(100))
