@@ -190,7 +190,7 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(flag, default=None, metavar=option.shown(name), help=text, **how)
         if option.has_ini:
             ini: Any = INI_TYPES[option.kind]
-            default = [] if ini == "args" else None
+            default: Any = [] if ini == "args" else None
             parser.addini(f"klom_{name}", option.text, type=ini, default=default)
 
 

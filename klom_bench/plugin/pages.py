@@ -58,7 +58,7 @@ def _commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
 def _argument_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if action.dest != "help":
-            name = " ".join(filter(None, [*action.option_strings[:1], action.metavar or ""]))
+            name = f"{''.join(action.option_strings[:1])} {action.metavar or ''}".strip()
             yield f"| `{name or action.dest}` | {_in_a_cell(action.help or '')} |"
 
 

@@ -43,7 +43,7 @@ def test_it_begins_with_a_title_and_what_a_reader_wants(page):
 def test_its_lines_can_be_read_in_a_terminal(page):
     code = "".join(blocks(page))
     for line in text_of(page).splitlines():
-        assert len(line) <= 135 or line.startswith("|") or line in code, line
+        assert len(line) <= 120 or line.startswith("|") or line in code, line
 
 
 @every_page

@@ -2,13 +2,27 @@
 
 import os
 
+import joblib
 import pytest
+import torch
 
 TELLS_DIST = """
     def pytest_configure(config):
         if not hasattr(config, "workerinput"):
             print("dist is", config.option.dist, config.option.numprocesses)
 """
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, joblib.cpu_count(only_physical_cores=True)), (3, 3)]
+)
+def test_auto_is_a_worker_a_gpu_or_a_physical_core(pytester, monkeypatch, count, expected):
+    """The count of GPUs is made up."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(count))
+    config = pytester.parseconfig("-n", "auto", "--klom-method=ga")
+    assert config.hook.pytest_xdist_auto_num_workers(config=config) == expected
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,13 @@ def goes_on(run, folder):
     return check
 
 
-@pytest.mark.parametrize("where", ["training", "unlearning", "writing"])
-def test_a_killed_worker(run, goes_on, folder, monkeypatch, where):
+@pytest.mark.parametrize(
+    ("where", "workers"),
+    [("training", "-n2"), ("unlearning", "-n1"), ("writing", "-n1")],  # two: one waits for a claim
+)
+def test_a_killed_worker(run, goes_on, folder, monkeypatch, where, workers):
     monkeypatch.setenv("DIE", where)
-    result = run("-n2")
+    result = run(workers)
     assert (folder / "died").exists()
     assert result.ret == 1
     result.assert_outcomes(passed=2, failed=1)
@@ -147,7 +150,7 @@ def test_a_full_disk(goes_on, folder):
     ):
         pytest.skip("this system lets nobody mount a small file system (unshare -rm)")
     copy = f"cp -a {store} {folder / 'kept'}"
-    command = " ".join(arguments(folder, "-n2"))
+    command = " ".join(arguments(folder, "-n1"))
     result = subprocess.run(
         ["unshare", "-rm", "sh", "-c", f"{setup} && {command}; status=$?; {copy}; exit $status"],
         cwd=folder,

@@ -71,7 +71,7 @@ def test_a_users_method_may_say_what_it_needs(project):
 
 @pytest.mark.processes
 def test_skipped_tests_are_told_by_workers_too(project):
-    result = project("--klom-method=unsir,ga", "--klom-forget-set=3,class_9", "-n2")
+    result = project("--klom-method=unsir,ga", "--klom-forget-set=3,class_9", "-n1")
     result.assert_outcomes(passed=3, skipped=1)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["3 of 3 tests measured: 3 no gate", "n/a: unsir unlearns*"])

@@ -122,7 +122,7 @@ def test_a_failed_gate_is_recorded_and_a_method_that_raises_is_not(project, pyte
             return unlearn
     """
     result = project(
-        "-n2",
+        "-n1",
         "--klom-method=ga,mine",
         "--klom-forget-set=1",
         "--klom-max=val_mean=11",
@@ -187,17 +187,16 @@ def places(pytester):
 
 def test_auto_is_a_worker_a_gpu_of_the_callers(project, pytester, monkeypatch):
     """The count of GPUs is made up; everything else is as with real ones."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aa, 7,3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aa, 7")
     conftest = TELLS_PLACE.format(die=False)
-    asked = ("--klom-method=mine", "--klom-forget-set=1-3", "--klom-device=auto")
+    asked = ("--klom-method=mine", "--klom-forget-set=1-2", "--klom-device=auto")
     result = project("-n", "auto", *asked, conftest=conftest)
-    result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(["klom: mine on digits*3 workers on 3 GPUs*"])
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["klom: mine on digits*2 workers on 2 GPUs*"])
     found = places(pytester)
-    assert {p["PYTEST_XDIST_WORKER"] for p in found} == {"gw0", "gw1", "gw2"}
     by_worker = {(p["PYTEST_XDIST_WORKER"], p["CUDA_VISIBLE_DEVICES"]) for p in found}
-    assert by_worker == {("gw0", "GPU-aa"), ("gw1", "7"), ("gw2", "3")}
+    assert by_worker == {("gw0", "GPU-aa"), ("gw1", "7")}
 
 
 def test_a_replacement_keeps_the_gpu(project, pytester, monkeypatch):
@@ -223,14 +222,6 @@ def test_workers_share_gpus_and_threads(project, pytester, monkeypatch):
         for p in places(pytester)
     }
     assert found == {("gw0", "0", "2"), ("gw1", "1", "2"), ("gw2", "0", "1")}
-
-
-def test_without_gpus_auto_is_a_worker_a_physical_core(project):
-    import joblib
-
-    cores = joblib.cpu_count(only_physical_cores=True)
-    result = project("-n", "auto", "--klom-method=ga", "--klom-device=cpu", "--klom-forget-set=1")
-    result.stdout.fnmatch_lines([f"klom: ga on*, {cores} workers, store*"])
 
 
 def test_each_ensemble_is_trained_once(project, pytester, tmp_path):

@@ -209,23 +209,22 @@ def parts(store):
 
 
 @pytest.mark.processes
-def test_parts_of_files_that_a_killed_download_left_are_removed(hub, tmp_path):
+def test_parts_of_files_that_a_killed_download_left_are_removed(hub, run_klom, tmp_path):
     hub.files["big/x.bin"] = os.urandom(1_000_000) * 60
     hub.files["small.bin"] = b"1" * 1000
     hub.faults["big/x.bin"] = ["slow"]
     big, env = command(hub, tmp_path, what="big")
-    small, _ = command(hub, tmp_path, what="small.bin")
     process = subprocess.Popen(big, env=env, stderr=subprocess.PIPE)
     store, deadline = tmp_path / "store", time.monotonic() + 60
     while not any(p.stat().st_size for p in parts(store)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    subprocess.run(small, env=env, check=True)
+    assert run_klom("download", "small.bin")[0] == 0
     assert len(parts(store)) == 1, "a download that is under way keeps its part"
     process.kill()
     process.communicate()
     assert len(parts(store)) == 1
-    subprocess.run(small, env=env, check=True)
+    assert run_klom("download", "small.bin")[0] == 0
     assert parts(store) == []
     assert list((store / ".cache" / "klom-downloads").iterdir()) == []
-    subprocess.run(big, env=env, check=True)
+    assert run_klom("download", "big")[0] == 0
     assert (store / "big/x.bin").read_bytes() == hub.files["big/x.bin"]
