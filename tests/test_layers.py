@@ -84,3 +84,13 @@ def test_no_file_is_long():
     """Of code that is read: a file holds one thing."""
     long = {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().split("\n"))) > 321}
     assert not long
+
+
+def test_tests_lie_as_the_package_does():
+    """Beside its folders there are `helpers`, which several tests use, and `benchmarks`."""
+    tests = Path(__file__).parent
+    folders = {path.name for path in tests.iterdir() if list(path.glob("*.py"))}
+    mirrored = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert folders - {"helpers", "benchmarks"} <= mirrored
+    long = {p.name: n for p in tests.rglob("*.py") if (n := len(p.read_text().split("\n"))) > 401}
+    assert not long

@@ -1,4 +1,4 @@
-"""The speeds that README states: python tests/benchmarks/speeds.py [klom|score|list|cold_warm|workers|bridge]
+"""The speeds in docs/costs.md: python tests/benchmarks/speeds.py [klom|score|list|cold_warm|workers|bridge]
 
 By hand, on a quiet machine. Times move by a fifth between runs; ratios are taken in one run.
 """

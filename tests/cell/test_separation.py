@@ -52,5 +52,5 @@ def test_half_a_retraining_comes_near_the_floor(records, forget_set):
     record = records["eu_k", forget_set]
     assert record["relative_cost"]["examples"] <= 0.5
     assert record["scores"]["forget"]["p95"] <= record["do_nothing"]["forget"]["p95"] / 2
-    for split in ("retain", "val"):  # 1.5 x on the machine of README; another CPU may differ
+    for split in ("retain", "val"):  # 1.5 x where it was tuned; another CPU may differ
         assert record["scores"][split]["p95"] <= 2 * record["floor"][split]["p95"]
