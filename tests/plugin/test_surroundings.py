@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from klom_bench import cli
 from klom_bench.plugin.distribution import gpus
@@ -161,7 +162,7 @@ def test_a_store_that_is_removed_in_mid_run(project, small_store, tmp_path):
 )
 def test_gpus_as_the_caller_names_them(monkeypatch, given, count, found):
     """CUDA counts one slice of a MIG GPU, however many a process is given."""
-    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     if given is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:

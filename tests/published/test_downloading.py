@@ -7,14 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
 from helpers.hub_server import REPO, Handler
 from helpers.repository import names, set_endpoint
-
-from klom_bench.published.hub import Hub
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(hub, run_klom, tmp_path, monkeypatch):
@@ -170,16 +167,9 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("path", HOSTILE)
-@pytest.mark.parametrize("asked", ["oracles", "digits"])
-def test_a_path_that_leaves_the_store_is_refused_before_anything_is_touched(
-    hub, run_klom, tmp_path, monkeypatch, path, asked
-):
-    """What a mirror lists is not trusted: not by folder, and not by ensemble."""
-    victim = tmp_path / "victim.txt"
-    victim.write_text("mine")
-    listed = path.format(victim=victim)
-    entry = {"type": "file", "path": listed, "size": 4, "oid": "0" * 40}
+def list_among_oracles(monkeypatch, path):
+    """Have the server list this path, and nothing else, below `oracles`."""
+    entry = {"type": "file", "path": path, "size": 4, "oid": "0" * 40}
     tree = Handler.tree
 
     def with_one_more(self, folder):
@@ -189,6 +179,18 @@ def test_a_path_that_leaves_the_store_is_refused_before_anything_is_touched(
             tree(self, folder)
 
     monkeypatch.setattr(Handler, "tree", with_one_more)
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+@pytest.mark.parametrize("asked", ["oracles", "digits"])
+def test_a_path_that_leaves_the_store_is_refused_before_anything_is_touched(
+    hub, run_klom, tmp_path, monkeypatch, path, asked
+):
+    """What a mirror lists is not trusted: not by folder, and not by ensemble."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    listed = path.format(victim=victim)
+    list_among_oracles(monkeypatch, listed)
     code, out, err = run_klom("download", asked)
     assert code == 1
     assert "broken or hostile" in err
@@ -200,7 +202,7 @@ def test_a_path_that_leaves_the_store_is_refused_before_anything_is_touched(
 
 
 def test_a_listed_path_that_is_no_text_is_refused(hub, run_klom, monkeypatch):
-    monkeypatch.setattr(Hub, "_listed", lambda *_, **__: [SimpleNamespace(path=7, size=1)])
+    list_among_oracles(monkeypatch, 7)
     assert "lists 7" in run_klom("download", "oracles")[2]
 
 

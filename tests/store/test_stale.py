@@ -1,6 +1,7 @@
 """Ensembles whose data, model or recipe changed since they were trained."""
 
 import json
+import os
 import warnings
 
 import pytest
@@ -114,7 +115,7 @@ def test_a_store_that_cannot_be_written_is_read(root, monkeypatch):
     mine = task(word="v1")
     path = dated(root, originals(mine), "v1")
     before = path.read_bytes()
-    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     Store(root, "error").complete([(originals(mine), 3)], CPU)
     assert path.read_bytes() == before
 
