@@ -34,6 +34,7 @@ class Commands:
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        self.by_name: dict[str, argparse.ArgumentParser] = {}
 
     def add(self, name: str, run: Run, text: str, examples: str) -> argparse.ArgumentParser:
         """The parser of a new command."""
@@ -45,6 +46,7 @@ class Commands:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         found.set_defaults(run=run)
+        self.by_name[name] = found
         return found
 
 

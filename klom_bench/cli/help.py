@@ -20,7 +20,10 @@ FIRST = ("reading", "method", "task", "gates", "options", "published", "metric",
 def add(commands: Commands) -> None:
     """The command."""
     parser = commands.add("help", run, "print a page of the documentation, or list them", EXAMPLES)
-    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a page that `klom help` lists")
+    parser.add_argument(
+        "topic", nargs="?", metavar="TOPIC", help="a page that `klom help` lists, or a command"
+    )
+    parser.set_defaults(commands=commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     pages = pages_by_topic()
     if args.topic is None:
         sys.stdout.write(contents(pages))
+    elif command := args.commands.by_name.get(args.topic):
+        sys.stdout.write(command.format_help())
     elif args.topic not in pages:
-        raise KlomError(f"{unknown('topic', args.topic, pages)}. Commands have --help")
+        raise KlomError(unknown("topic", args.topic, pages))
     elif sys.stdout.isatty():
         pydoc.pager(pages[args.topic])
     else:

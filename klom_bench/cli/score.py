@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="the first N points are train points, the others val (where one array holds all)",
     )
-    score.add_argument("--estimator", default="default", help="as --klom-estimator (default: ours)")
+    score.add_argument("--estimator", default="default", help="as --klom-estimator")
 
     add_json(score)
 

@@ -13,7 +13,7 @@ from klom_bench.plugin.collection import is_klom
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
-from klom_bench.plugin.keys import DESELECTED, ENDED, OUTCOME, PROBLEM, RUN, TERMINAL
+from klom_bench.plugin.keys import DESELECTED, ENDED, OUTCOME, PROBLEM, RUN, TERMINAL, UNASKED
 from klom_bench.plugin.options import add_options, read_options
 from klom_bench.plugin.timing import refuse_what_cannot_be_timed, refuse_without_benchmark
 
@@ -122,6 +122,8 @@ def pytest_collection_modifyitems(
     if dropped:
         items[:] = chosen
         config.hook.pytest_deselected(items=dropped)
+    if run is None and dropped and not chosen:
+        config.stash[UNASKED] = len(dropped)
     if run is None or (problem := collection.problem_of(session, run, chosen)) is None:
         return
     config.stash[PROBLEM] = problem
@@ -134,6 +136,13 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if RUN in item.config.stash and is_klom(item):
             item.config.stash[DESELECTED] = item.config.stash.get(DESELECTED, 0) + 1
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    """Where KLOM tests are all there is, why none of them runs."""
+    if not (count := config.stash.get(UNASKED, 0)):
+        return None
+    return f"klom: {count} KLOM tests run with --klom-method=NAME only (--klom-list; klom help)"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -213,12 +213,14 @@ def klom_conformance(
     """klom_conformance.check(): whether the selected method does what it says."""
     from klom_bench.cell.cell import unfit_for
     from klom_bench.conformance.subject import Subject
+    from klom_bench.tasks.checks import checked_model
 
     _start_clean(request.node)
     (method, variant), run = _selected(request, klom_method), request.config.stash[RUN]
     hyperparameters = plain_failures(lambda: run.hyperparameters(method, variant))
     if reason := unfit_for(method, run.task):
         _skip(request.node, klom_task, "", method, variant, reason)
+    plain_failures(lambda: checked_model(run.task, run.device))
     subject = plain_failures(lambda: Subject(method, hyperparameters, run.task, run.device))
     return Conformance(request.node, subject)
 

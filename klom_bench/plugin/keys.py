@@ -26,6 +26,7 @@ class Outcome(TypedDict, total=False):
 RUN: "pytest.StashKey[Run]" = pytest.StashKey()
 ENDED: "pytest.StashKey[Ended]" = pytest.StashKey()
 DESELECTED: pytest.StashKey[int] = pytest.StashKey()
+UNASKED: pytest.StashKey[int] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()

@@ -137,7 +137,10 @@ def resolve(options: Options, config: pytest.Config) -> Run:
     """The run that is asked for; KlomError for a name that is not known, or nothing there."""
     tasks = tasks_of(config)
     if options.task not in tasks:
-        raise KlomError(unknown("task", options.task, tasks))
+        raise KlomError(
+            f"{unknown('task', options.task, tasks)} (and what pytest_klom_tasks gives in the "
+            "conftest.py of pytest's root folder: `klom help task`)"
+        )
     store = _store(options, tasks[options.task])
     hub = Hub.default() if store.missing == "download" else None
     task = stored(tasks[options.task], store.root, hub)

@@ -191,8 +191,9 @@ class TerminalReport:
             )
         where = run.gates_file or self._config.rootpath / "pyproject.toml"
         if verdicts["none"]:
+            some = f" of {verdicts['none']} tests" if len(verdicts) > 1 else ""
             lines.append(
-                f"no gate: nothing was asserted; set limits in [tool.klom.gates] of {where} "
+                f"no gate: nothing was asserted{some}; set limits in [tool.klom.gates] of {where} "
                 "or with --klom-max forget_p95=LIMIT"
             )
         if run.baseline and records:

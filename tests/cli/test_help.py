@@ -2,8 +2,10 @@
 
 import sys
 
-import pytest
 from helpers.markdown import DOCS
+
+from klom_bench.cli.help import pages_by_topic
+from klom_bench.errors import unknown
 
 
 def test_every_page_is_listed_and_printed(run):
@@ -16,14 +18,17 @@ def test_every_page_is_listed_and_printed(run):
         assert run("help", page.stem) == (0, text, "")
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"), [("gate", "did you mean gates?"), ("train", "Commands have --help")]
-)
-def test_what_is_no_page_is_told(run, asked, message):
-    code, out, err = run("help", asked)
+def test_of_a_command_it_is_that_of_the_command(run):
+    code, out, err = run("help", "train")
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: klom train ")
+
+
+def test_what_is_no_page_is_told(run):
+    code, out, err = run("help", "gate")
     assert (code, out) == (1, "")
-    assert message in err
-    assert "Traceback" not in err
+    assert err == f"klom help: {unknown('topic', 'gate', pages_by_topic())}\n"
+    assert "did you mean gates?" in err
 
 
 def test_needs_neither_torch_nor_numpy(pytester):

@@ -23,7 +23,7 @@ BROKEN = """
 def both(project, pytester):
     def run(*args, names="test_klom, test_conformance", **more):
         pytester.makepyfile(test_mine=f"from klom_bench.suite import {names}")
-        sets = () if "--klom-task=pictures" in args else ("--klom-forget-set=1,2",)
+        sets = () if any("--klom-task" in arg for arg in args) else ("--klom-forget-set=1,2",)
         return project(*sets, *args, **more)
 
     return run
@@ -106,3 +106,26 @@ def test_a_task_of_ones_own_with_batchnorm(both):
         conftest=conftest,
     )
     result.assert_outcomes(passed=4)
+
+
+def test_a_task_that_cannot_be_right_is_told_before_anything_is_tried(both):
+    conftest = """
+        def pytest_klom_tasks(config):
+            import torch
+            from klom_bench import Data, Recipe, Task, mlp
+            x, y = torch.randn(300, 20), torch.arange(300) % 4
+            data = Data(x[:200], y[:200], x[200:], y[200:])
+            sets = {"first_ten": lambda: range(10)}
+            one = lambda: mlp(20, 16, 3)
+            return [Task("few", "FEW", one, Recipe(1, 32, 0.1), lambda: data, 200, sets)]
+    """
+    result = both(
+        "--klom-method=ga",
+        "--klom-task=few",
+        "--klom-forget-set=first_ten",
+        names="test_conformance",
+        conftest=conftest,
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the model of task few gives 3 logits a point, and labels go up to 3*"])
+    assert "IndexError" not in result.stdout.str()

@@ -325,3 +325,11 @@ def test_benchmark_disable_still_measures(project):
     result = project("--klom-method=ga", "--klom-forget-set=1", "--benchmark-disable")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["1 of 1 tests measured*"])
+
+
+def test_where_klom_tests_are_all_there_is_it_says_what_runs_them(project, pytester):
+    result = project()
+    assert result.ret == 5
+    result.stdout.fnmatch_lines(["klom: 1 KLOM tests run with --klom-method=NAME only*"])
+    pytester.makepyfile(test_other="def test_other(): pass")
+    assert "--klom-method" not in project().stdout.str()
