@@ -127,5 +127,7 @@ def test_a_task_that_cannot_be_right_is_told_before_anything_is_tried(both):
         conftest=conftest,
     )
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the model of task few gives 3 logits a point, and labels go up to 3*"])
+    result.stdout.fnmatch_lines(
+        ["the model of task few gives 3 logits a point, and labels go up to 3*"]
+    )
     assert "IndexError" not in result.stdout.str()

@@ -66,7 +66,12 @@ def test_a_users_method_may_say_what_it_needs(project):
     result = project("--klom-method=mine", "--klom-forget-set=3", conftest=conftest)
     result.assert_outcomes(skipped=1)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["0 of 0 tests measured"])
+    result.stdout.fnmatch_lines(
+        [
+            "0 of 0 tests measured",
+            "nothing was measured: no method applies to any of these tests",
+        ]
+    )
 
 
 @pytest.mark.processes

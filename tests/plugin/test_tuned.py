@@ -48,6 +48,21 @@ def test_tuned_settings_are_used_and_told(project, pytester):
     assert (record["hyperparameters"]["lr"], record["tuning"]) == (0.5, None)
 
 
+def test_a_file_is_looked_for_where_pytest_was_started(project, pytester, monkeypatch):
+    """And that of an ini value beside the ini file."""
+    tuning_file(pytester)
+    below = pytester.mkdir("below")
+    monkeypatch.chdir(below)
+    args = (str(pytester.path), "--rootdir", str(pytester.path), "--klom-method=ga", "--klom-plan")
+    ini = '[tool.pytest]\nklom_tuned = ["ga.json"]\n'
+    assert project(*args, pyproject=ini).ret == 0
+    result = project(*args, "--klom-tuned=ga.json")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{below / 'ga.json'}*"])
+    (pytester.path / "ga.json").rename(below / "ga.json")
+    assert project(*args, "--klom-tuned=ga.json").ret == 0
+
+
 def test_what_is_overridden_of_tuned_settings_is_told(project, pytester):
     tuning_file(pytester, ranges={"lr": "1e-4..1", "epochs": "1..10"})
     args = ("--klom-method=ga", "--klom-forget-set=3", "--klom-tuned=ga.json")

@@ -32,8 +32,25 @@ def serial(project, pytester):
     return benchmarks(pytester.path / "serial.json"), table(result)
 
 
+THE_SECOND_FIRST = """
+    import os, pathlib, time
+
+    WORKER, ENDED = os.environ.get("PYTEST_XDIST_WORKER"), pathlib.Path("gw1 ended a test")
+
+    def pytest_runtest_setup(item):
+        end = time.monotonic() + 60
+        while WORKER == "gw0" and not ENDED.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def pytest_runtest_logfinish(nodeid):
+        if WORKER == "gw1":
+            ENDED.touch()
+"""
+
+
 def test_workers_give_what_a_serial_run_gives(project, pytester, serial):
-    result = project(*SETS, "-n2", "--benchmark-json=out.json", alone=True)
+    asked = (*SETS, "-n2", "--benchmark-json=out.json")
+    result = project(*asked, alone=True, conftest=THE_SECOND_FIRST)
     result.assert_outcomes(passed=TESTS)
     assert "automatically disabled" not in result.stdout.str() + result.stderr.str()
     before, rows = serial

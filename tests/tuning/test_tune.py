@@ -1,6 +1,7 @@
 """`klom tune`."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -219,6 +220,18 @@ def test_more_trials_are_no_more_than_asked_for(tmp_path, tuned):
     for trials in (3, 4, 7):
         assert main([*args, "--trials", str(trials)]) == 0
         assert len(json.loads((tmp_path / "ga.json").read_text())["trials"]) == trials
+
+
+def test_the_second_half_of_the_trials_is_near_the_best_of_the_first(tmp_path, tuned):
+    """Nearer than draws from the whole range: steps are a part of it."""
+    args = ["tune", "ga", "--models", "4", "--store", str(tuned[0]), "--output", str(tmp_path)]
+    assert main([*args, "--trials", "12", "--range", "lr=1e-7..1"]) == 0
+    trials = load(tmp_path / "ga.json").trials
+    steps = []
+    for number in range(6, 12):
+        best = min(trials[:number], key=lambda trial: trial.objective)
+        steps.append(math.log10(trials[number].hyperparameters["lr"] / best.hyperparameters["lr"]))
+    assert np.mean(np.abs(steps)) < 1.1, steps  # by design .8; from the whole range more
 
 
 def test_a_chosen_tuple_can_be_used(tmp_path, tuned):
