@@ -96,8 +96,9 @@ DATAMODELS = {"dm_direct", "dmm"}  # halves of so few points train nothing: refu
 @pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in CLASS_WISE | DATAMODELS])
 def test_every_method_runs(store, name):
     known = BUILT_IN[name].hyperparameters
-    lr = {"lr": 0.01} if "lr" in known else ON_SMALL.get(name, {})
-    record = measure(cell(name, **lr), store, timed)
+    given = {"lr": 0.01} if "lr" in known else ON_SMALL.get(name, {})
+    epochs = {"epochs": 2} if "epochs" in known else {}
+    record = measure(cell(name, **given, **epochs), store, timed)
     assert np.isfinite(record.points).all()
     assert record.points.shape == (81,)
 
