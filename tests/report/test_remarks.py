@@ -75,7 +75,7 @@ def test_a_run(project):
         "--klom-method=ga",
         "--klom-param=lr=1e-6,5",
         "--klom-forget-set=5",
-        "--klom-models=40",
+        "--klom-models=32",
         "--klom-max=val_p95=11.5",
     )
     result.assert_outcomes(passed=2)

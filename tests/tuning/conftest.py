@@ -4,7 +4,7 @@ from helpers.tuning import SMALL
 from klom_bench.cli import main
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tuned(tmp_path_factory):
     """A store, and the file of four trials of ga."""
     root = tmp_path_factory.mktemp("tuning")
