@@ -46,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
+    return built()[0]
+
+
+def built() -> tuple[argparse.ArgumentParser, Commands]:
+    """The parser, and its commands by name."""
     parser = argparse.ArgumentParser(
         prog="klom",
         description="Does an unlearning method really forget? Scores, ensembles and their store.",
@@ -56,4 +61,4 @@ def build_parser() -> argparse.ArgumentParser:
     commands = Commands(parser)
     for part in (score, store, tune, report, help):
         part.add(commands)
-    return parser
+    return parser, commands

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,11 @@ class Commands:
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-        self.by_name: dict[str, argparse.ArgumentParser] = {}
+
+    @property
+    def by_name(self) -> Mapping[str, argparse.ArgumentParser]:
+        """The parser of each command."""
+        return self._parsers.choices
 
     def add(self, name: str, run: Run, text: str, examples: str) -> argparse.ArgumentParser:
         """The parser of a new command."""
@@ -46,7 +50,6 @@ class Commands:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         found.set_defaults(run=run)
-        self.by_name[name] = found
         return found
 
 

@@ -14,7 +14,7 @@ from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
 from klom_bench.plugin.keys import DESELECTED, ENDED, OUTCOME, PROBLEM, RUN, TERMINAL, UNASKED
-from klom_bench.plugin.options import add_options, read_options
+from klom_bench.plugin.options import OPTIONS, add_options, read_options
 from klom_bench.plugin.timing import refuse_what_cannot_be_timed, refuse_without_benchmark
 
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not options.methods:
         for name in ("plan", "baseline", "save_baseline", "max_regression", "epochs", "tuned"):
             if config.getoption(f"klom_{name}"):
-                flag = f"--klom-{name.replace('_', '-')}"
+                flag = OPTIONS[name].flag(name)
                 raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")
         return
     refuse_what_cannot_be_timed(config)

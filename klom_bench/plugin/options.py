@@ -285,12 +285,12 @@ def _tuned(config: pytest.Config) -> list[Path]:
 
 def _file(config: pytest.Config, name: str) -> Path | None:
     """A file: of the command line, seen from where pytest was started, or an ini value."""
-    given, flag = config.getoption(f"klom_{name}"), f"--klom-{name.replace('_', '-')}"
+    given, flag = config.getoption(f"klom_{name}"), OPTIONS[name].flag(name)
     if given is not None:
         if not given:
             raise pytest.UsageError(f"{flag} is empty: name a file")
         return _path(config.invocation_params.dir, given, flag)
-    ini = None if name == "save_baseline" else config.getini(f"klom_{name}")
+    ini = config.getini(f"klom_{name}") if OPTIONS[name].has_ini else None
     return _path(config.rootpath, ini, f"ini value klom_{name}") if ini else None
 
 

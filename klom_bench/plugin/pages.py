@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import klom_bench
-from klom_bench.cli.command import build_parser
+from klom_bench.cli.command import built
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import Method
 from klom_bench.plugin.options import OPTIONS, Option
@@ -29,7 +29,7 @@ def options_text() -> str:
     """The options of pytest, and those of the commands of `klom`."""
     lines = ["## Of pytest", "", "| option | meaning | ini value |", "|---|---|---|"]
     lines += [_option_row(name, option) for name, option in OPTIONS.items()]
-    for name, parser in _commands():
+    for name, parser in built()[1].by_name.items():
         lines += ["", f"## klom {name}", "", f"{parser.description}.", ""]
         lines += ["| argument | meaning |", "|---|---|"]
         lines += list(_argument_rows(parser))
@@ -47,12 +47,6 @@ def _option_row(name: str, option: Option) -> str:
     flag = _in_a_cell(f"{option.flag(name)} {option.shown(name)}".strip())
     ini = f"`klom_{name}`" if option.has_ini else ""
     return f"| `{flag}` | {_in_a_cell(option.text)} | {ini} |"
-
-
-def _commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in build_parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
 
 
 def _argument_rows(parser: argparse.ArgumentParser) -> Iterator[str]:

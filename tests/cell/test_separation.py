@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.processes import benchmarks
+from helpers.records import records as records_of
 
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.floor import floor_scores
@@ -24,8 +24,7 @@ def records():
     path = os.environ.get("KLOM_GATES_JSON")
     if not path:
         pytest.skip("`tox run -e gates` makes what this looks at, and names it $KLOM_GATES_JSON")
-    found = [benchmark["extra_info"]["klom"] for benchmark in benchmarks(Path(path))]
-    return {(record["method"], record["forget_set"]): record for record in found}
+    return {(record["method"], record["forget_set"]): record for record in records_of(Path(path))}
 
 
 @pytest.mark.parametrize("forget_set", SETS)

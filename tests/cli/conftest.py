@@ -1,9 +1,7 @@
 import shutil
 
 import pytest
-from helpers.margin_files import (
-    N,
-)
+from helpers.margin_files import N
 
 from klom_bench import cli
 

@@ -50,19 +50,13 @@ def write(root, m, kind):
     return (write_whole if kind.startswith(".") else write_folder)(root, m, kind)
 
 
+def export(run, store, out, layout):
+    """`klom export` of all that is there of forget_set_5."""
+    what = ("digits", "--forget-set", "5", "--models", N, "--layout", layout)
+    return run("export", out, *what, "--store", store)
+
+
 def published(store, tmp_path, run, layout="card"):
-    code, out, _ = run(
-        "export",
-        tmp_path / "out",
-        "digits",
-        "--forget-set",
-        "5",
-        "--models",
-        N,
-        "--layout",
-        layout,
-        "--store",
-        store,
-    )
+    code, out, _ = export(run, store, tmp_path / "out", layout)
     assert code == 0, out
     return tmp_path / "out"

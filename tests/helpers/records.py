@@ -1,4 +1,4 @@
-import json
+from helpers.processes import benchmarks
 
 COUNTING = """
     import pytest, torch
@@ -22,5 +22,5 @@ COUNTING = """
 
 
 def records(path):
-    found = json.loads(path.read_text())["benchmarks"]
-    return [b["extra_info"]["klom"] for b in found]
+    """The KLOM records of a benchmark JSON."""
+    return [benchmark["extra_info"]["klom"] for benchmark in benchmarks(path)]

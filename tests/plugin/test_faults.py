@@ -90,7 +90,8 @@ def whole_members(store):
 
 def checkpoints(store):
     """Which file each is: another one would have another inode or time."""
-    return {path: (s := path.stat()).st_ino + s.st_mtime_ns for path in store.rglob("sd_*.pt")}
+    stats = {path: path.stat() for path in store.rglob("sd_*.pt")}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 @pytest.fixture
