@@ -21,7 +21,7 @@ LAYERS = [
     ["tasks"],
     ["ensemble", "models"],
     ["metrics"],
-    ["forget_set", "progress", "interrupt", "folders", "literals"],
+    ["forget_set", "progress", "interrupt", "folders", "literals", "imports"],
     ["errors"],
     ["__init__"],
 ]

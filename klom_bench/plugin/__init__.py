@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from klom_bench.imports import kept
 from klom_bench.plugin import collection, distribution, hookspec
 from klom_bench.plugin.collection import is_klom
 from klom_bench.plugin.fixtures import klom as klom
@@ -42,14 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")
         return
     refuse_what_cannot_be_timed(config)
-    from klom_bench.errors import KlomError
-    from klom_bench.interrupt import as_interrupt
-    from klom_bench.plugin import bridge
-    from klom_bench.plugin.fixtures import built_in_methods
-    from klom_bench.plugin.github import GitHub
-    from klom_bench.plugin.progress import WorkersProgress, open_terminal
-    from klom_bench.plugin.run import resolve
-    from klom_bench.plugin.terminal_report import TerminalReport
+    with kept():
+        from klom_bench.errors import KlomError
+        from klom_bench.interrupt import as_interrupt
+        from klom_bench.plugin import bridge
+        from klom_bench.plugin.fixtures import built_in_methods
+        from klom_bench.plugin.github import GitHub
+        from klom_bench.plugin.progress import WorkersProgress, open_terminal
+        from klom_bench.plugin.run import resolve
+        from klom_bench.plugin.terminal_report import TerminalReport
 
     try:
         run = resolve(options, config)

@@ -7,6 +7,7 @@ import torch
 from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.ensemble import Ensemble, initial_state
 from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.imports import kept
 from klom_bench.tasks.task import Task
 
 
@@ -15,7 +16,7 @@ def warm_up(task: Task, members: int, device: torch.device) -> None:
     """Take one step of training with so many members, and throw it away; once a process.
 
     On a GPU, libraries and kernels are loaded and the fastest of them looked for; anywhere, the
-    first optimizer of a process imports for 1.3 s. No stream of a member is touched.
+    first optimizer of a process imports the compiler of torch. No stream of a member is touched.
     """
     parameters = [torch.zeros(1, requires_grad=True)]
     if device.type != "cpu":
@@ -26,5 +27,6 @@ def warm_up(task: Task, members: int, device: torch.device) -> None:
         many = x.expand(members, *x.shape).contiguous()
         cross_entropy(model(many).float(), y.expand(members, -1)).backward()
         parameters = list(model.parameters())
-    torch.optim.SGD(parameters).step()
+    with kept():
+        torch.optim.SGD(parameters).step()
     finish(device)

@@ -83,7 +83,7 @@ def test_ctrl_c_ends_training_with_130_and_the_next_call_goes_on(tmp_path, run):
         "--forget-set",
         "5",
         "--models",
-        "75",
+        "50",
         "--store",
         str(tmp_path),
     ]

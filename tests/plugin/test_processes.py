@@ -43,10 +43,10 @@ def test_klom_alone_needs_no_torch():
 @pytest.mark.parametrize("flags", [["-o", "console_output_style=classic"], ["-v"]])
 def test_progress_shows_and_leaves_no_trace(folder, pytester, monkeypatch, flags):
     store = f"--klom-store={folder / 'store'}"
-    asked = [*ONE, "--klom-models=30", "--klom-param=epochs=40", "--color=no", *flags, store]
+    asked = [*ONE, "--klom-models=12", "--klom-param=epochs=20", "--color=no", *flags, store]
     output, status = on_a_terminal(asked, folder)
     assert status == 0
-    assert re.search(r"training originals and oracles \d+/60, \d+/s, \d+ s left", output), output
+    assert re.search(r"training originals and oracles \d+/24, \d+/s, \d+ s left", output), output
     assert "ga on forget_set_1 " in output
     left = screen(output)
     assert "training" not in left
@@ -65,7 +65,7 @@ def test_progress_of_workers_shows_and_leaves_no_trace(folder, monkeypatch):
     (folder / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(folder / "temporary"))
     store = f"--klom-store={folder / 'store'}"
-    asked = ["--klom-method=ga", "--klom-forget-set=1-2", "--klom-models=30", "-v", "-n2"]
+    asked = ["--klom-method=ga", "--klom-forget-set=1-2", "--klom-models=12", "-v", "-n2"]
     output, status = on_a_terminal([*asked, "--color=no", store], folder)
     assert status == 0
     assert re.search(r"gw[01] training [^;]+ \d+/\d+, \d+/s, \d+ s left", output), output
@@ -78,11 +78,11 @@ def test_progress_of_workers_shows_and_leaves_no_trace(folder, monkeypatch):
 
 def test_ctrl_c_ends_the_run_and_loses_nothing(folder, pytester):
     store = folder / "store"
-    asked = ["--klom-method=ga", "--klom-models=100", f"--klom-store={store}"]
+    asked = ["--klom-method=ga", "--klom-models=75", f"--klom-store={store}"]
     sent = []
 
     def interrupt(pid, output):
-        if not sent and len(list(store.rglob("sd_*.pt"))) > 60:
+        if not sent and len(list(store.rglob("sd_*.pt"))) > 30:
             os.kill(pid, signal.SIGINT)
             sent.append(time.monotonic())
 
