@@ -29,7 +29,7 @@ def test_what_was_imported_before_freezes_nothing_more(unknown):
     frozen = gc.get_freeze_count()
     with kept():
         __import__(unknown)
-    assert gc.get_freeze_count() == frozen
+    assert gc.get_freeze_count() <= frozen
 
 
 def test_a_collector_that_rests_goes_on_resting(unknown):
