@@ -8,7 +8,7 @@ from torch.func import functional_call, vjp, vmap
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.stacked import forward
+from klom_bench.ensemble.stacked import forward, is_plain
 
 Slopes = Callable[[Tensor, Tensor], Tensor]
 Size = Callable[[Tensor], Tensor]
@@ -25,8 +25,10 @@ def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Si
     size(a b) = size(a) size(b), as the square or the absolute value. In eval mode.
     """
     network = model.network
-    linear = isinstance(network, nn.Sequential) and all(
-        isinstance(layer, nn.Linear) or not layer.state_dict() for layer in network
+    linear = (
+        isinstance(network, nn.Sequential)
+        and is_plain(network, nn.Sequential)
+        and all(is_plain(layer, nn.Linear) or not layer.state_dict() for layer in network)
     )
     of_batch, batch_size = (_of_linear_layers, 512) if linear else (_of_any_network, BATCH)
     total = [torch.zeros_like(p) for p in model.parameters()]

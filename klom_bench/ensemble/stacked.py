@@ -29,12 +29,28 @@ def one_by_one(module: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
-@singledispatch
 def forward(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply a module with stacked parameters to x [M, B, ...].
+    """Apply a module with stacked parameters to x [M, B, ...], by the rule for its class.
 
-    Without parameters and buffers the members are one long batch. Anything else that has no rule
-    of its own below goes through vmap: right for every module, fast for none.
+    A rule is for the class and for those derived from it that keep its `forward`.
+    """
+    kind = next(c for c in type(module).__mro__ if c in by_rule.registry)
+    rule = by_rule.registry[kind if is_plain(module, kind) else object]
+    found: Tensor = rule(module, x)
+    return found
+
+
+def is_plain(module: nn.Module, kind: type) -> bool:
+    """Whether a module is one of a class and computes what that class computes."""
+    return isinstance(module, kind) and type(module).forward is getattr(kind, "forward", None)
+
+
+@singledispatch
+def by_rule(module: nn.Module, x: Tensor) -> Tensor:
+    """Without parameters and buffers the members are one long batch.
+
+    Anything else that has no rule of its own below goes through vmap: right for every module, fast
+    for none.
     """
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     if not tensors:
@@ -49,14 +65,14 @@ def forward(module: nn.Module, x: Tensor) -> Tensor:
     return stacked
 
 
-@forward.register
+@by_rule.register
 def _(module: nn.Sequential, x: Tensor) -> Tensor:
     for layer in module:
         x = forward(layer, x)
     return x
 
 
-@forward.register
+@by_rule.register
 def _(module: OwnStream, x: Tensor) -> Tensor:
     if not active([module]):
         return x
@@ -66,7 +82,7 @@ def _(module: OwnStream, x: Tensor) -> Tensor:
     return dropped
 
 
-@forward.register
+@by_rule.register
 def _(module: nn.Linear, x: Tensor) -> Tensor:
     odd = x.shape[1] % 2
     if odd:  # MKL computes unaligned slices by another path: members would depend on packing

@@ -7,6 +7,7 @@ from torch import nn
 
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, logits, new_model
 from klom_bench.ensemble.losses import cross_entropy, kl
+from klom_bench.ensemble.per_example import mean_over_examples
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator, member_seed
 from klom_bench.ensemble.training import Recipe, train
@@ -43,6 +44,49 @@ def test_computes_what_the_single_models_compute(architecture, rows):
         single = architecture()
         single.load_state_dict(state)
         torch.testing.assert_close(model(x)[i], single.eval()(x[i]))
+
+
+class Thrice(nn.Linear):
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class Skipping(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Renamed(nn.Linear):
+    """With the forward of nn.Linear."""
+
+
+@pytest.mark.parametrize("kind", [Thrice, Skipping, Renamed])
+@pytest.mark.parametrize("inside", [True, False])
+def test_classes_derived_from_others_compute_what_they_say(kind, inside):
+    """Neither as what they are derived from, nor in gradients of single examples."""
+
+    def architecture():
+        own = Skipping(nn.Linear(64, 64)) if kind is Skipping else kind(64, 64)
+        return nn.Sequential(own, nn.Linear(64, 10)) if inside else own
+
+    states = [initial_state(architecture, i) for i in range(3)]
+    model = Ensemble(architecture, states)
+    x = torch.randn(3, 6, 64, generator=torch.Generator().manual_seed(0))
+    points = Points(x[0], torch.arange(6), torch.arange(6), model.generators)
+    found = mean_over_examples(model, points, lambda z, _: z.unsqueeze(0), torch.square)
+    for i, state in enumerate(states):
+        net = architecture()
+        net.load_state_dict(state)
+        torch.testing.assert_close(model(x)[i], net(x[i]))
+        squares = [torch.zeros_like(p) for p in net.parameters()]
+        for one in x[0]:
+            z = net(one.unsqueeze(0))
+            for total, g in zip(
+                squares, torch.autograd.grad(z, net.parameters(), z.detach()), strict=True
+            ):
+                total += g**2 / 6
+        for got, wanted in zip(found, squares, strict=True):
+            torch.testing.assert_close(got[i], wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", [mlp])
