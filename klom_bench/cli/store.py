@@ -23,6 +23,7 @@ from klom_bench.errors import KlomError
 
 LIST_EXAMPLES = """examples:
   klom list
+  klom list --methods
   klom list --store KLOM-models --json"""
 
 VERIFY_EXAMPLES = """examples:
@@ -63,6 +64,9 @@ def add(commands: Commands) -> None:
     """The commands."""
     text = "tasks, forget sets, methods, and what the store holds"
     listing = commands.add("list", run_list, text, LIST_EXAMPLES)
+    listing.add_argument(
+        "--methods", action="store_true", help="what each method sees, needs and costs; its code"
+    )
     add_store(listing)
     add_json(listing)
 
@@ -120,10 +124,13 @@ def add(commands: Commands) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """`klom list`."""
-    from klom_bench.report.listing import as_json, as_text
+    from klom_bench.report.listing import as_json, as_text, of_methods
     from klom_bench.store.survey import survey
     from klom_bench.tasks import BUILT_IN
 
+    if args.methods and not args.json:
+        sys.stdout.write(of_methods())
+        return 0
     root = store_of(args)
     holdings = survey(root, BUILT_IN)
     if args.json:

@@ -1,13 +1,14 @@
 """What a method's docstring says of it, in lines that can be checked.
 
-    Trains: all | nothing | 4.*, 6.weight | last k | share of the weights     (default: all)
+    Trains: all | nothing | 4.*, 6.weight | last k [unit] | share of the weights     (default: all)
     Resets: the same words                                                    (default: nothing)
     Sees: forget and retain | forget | retain | nothing          (default: forget and retain)
     BatchNorm: frozen | updated                                   (default: nothing is said)
     Tried with: NAME VALUE, ...      (hyperparameters for the few points on which it is tried)
 
 `4.*` are names of parameters, `k` and `share` hyperparameters of the method (or numbers, `50 %`);
-`last k` are the last k blocks, the children of the network that have parameters.
+`last k` are the last k blocks, the children of the network that have parameters; `last k layers`
+its last k conv or linear layers and what lies behind them; a hyperparameter may name the unit.
 """
 
 import ast
@@ -21,6 +22,7 @@ from typing import Any
 from torch import nn
 
 from klom_bench.errors import KlomError, unknown
+from klom_bench.methods.freezing import belongs, last
 from klom_bench.methods.method import source_of
 
 _LINE = re.compile(
@@ -64,12 +66,10 @@ def names(claim: str, network: nn.Module, settings: Mapping[str, Any]) -> set[st
         return set()
     if claim == "all" or share(claim, settings) is not None:
         return set(known)
-    if match := re.fullmatch(r"last (\w+)", claim):
-        count = int(_value(match[1], settings))
-        blocks = [
-            n for n, child in network.named_children() if any(True for _ in child.parameters())
-        ]
-        return {n for n in known if n.partition(".")[0] in blocks[max(len(blocks) - count, 0) :]}
+    if match := re.fullmatch(r"last (\w+)(?: (\w+))?", claim):
+        unit = settings.get(match[2] or "", match[2] or "blocks")
+        modules = last(network, int(_value(match[1], settings)), unit)
+        return {n for n in known if belongs(n, modules)}
     found: set[str] = set()
     for pattern in re.split(r"[,\s]+", claim):
         matching = {name for name in known if fnmatchcase(name, pattern)}

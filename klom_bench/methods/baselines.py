@@ -11,7 +11,13 @@ from klom_bench.tasks.task import Task
 
 @method(changes_nothing=True)
 def do_nothing(model: Ensemble, forget: Points, retain: Points) -> Iterator[None]:
-    """The original, unchanged: what a failure to forget scores."""
+    """The original, unchanged: what a failure to forget scores.
+
+    Paper: none, a baseline.
+    Code: none needed.
+    Costs: 0.
+    Sees: nothing.
+    """
     yield
 
 
@@ -20,6 +26,9 @@ def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> I
     """Train afresh on R by the task's recipe: an independent second set of oracles.
 
     Its scores are what a perfect unlearner gets: they lie at the floor.
+    Paper: none, a baseline.
+    Code: none needed.
+    Costs: recipe_epochs * R.
     Resets: all.
     Sees: retain.
     """

@@ -18,6 +18,7 @@ SCHEDULES: dict[str, Factor] = {
     "constant": lambda t, epochs: 1.0,
     "linear": lambda t, epochs: 1 - t / epochs,
     "cosine": lambda t, epochs: (1 + math.cos(math.pi * t / epochs)) / 2,
+    "ramp": lambda t, epochs: _ramp(t + 1, epochs, (epochs + 1) // 2),
 }
 """By how much the learning rate is multiplied in epoch t = 0, 1, ... of so many."""
 
@@ -52,7 +53,7 @@ class Descent:
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"
-    schedule: Literal["constant", "linear", "cosine"] | None = "constant"
+    schedule: Literal["constant", "linear", "cosine", "ramp"] | None = "constant"
     max_norm: float = 0.0
     freeze_batchnorm: bool = False
 
@@ -84,6 +85,9 @@ class Descent:
         """Epochs 0, 1, ..., with the learning rate of each as the schedule has it."""
         share = SCHEDULES[self.schedule or "constant"]
         for t in range(epochs):
+            if t == 0:
+                for group in optimizer.param_groups:
+                    group["lr"] *= share(0, epochs)
             yield t
             for group in optimizer.param_groups:
                 group["lr"] *= share(t + 1, epochs) / share(t, epochs) if t + 1 < epochs else 1.0
@@ -97,6 +101,11 @@ class Descent:
         finally:
             if hook:
                 hook.remove()
+
+
+def _ramp(t: int, epochs: int, top: int) -> float:
+    """Up to 1 in epoch `top` of 1 ... epochs, and down: 1/3, 2/3, 1, 2/3, 1/3 for five."""
+    return min(t / top, (epochs + 1 - t) / (epochs + 1 - top))
 
 
 NAMES = tuple(field.name for field in fields(Descent))

@@ -1,25 +1,50 @@
 """Methods that keep all but the last layers as they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, unknown
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.finetuning import finetune
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Range
+from klom_bench.tasks.task import Task
+
+Unit = Literal["layers", "blocks"]
 
 
-def last_blocks(network: nn.Module, k: int) -> list[str]:
-    """Names of the last k children of a network that have parameters."""
-    blocks = [name for name, child in network.named_children() if [*child.parameters()]]
-    if not 1 <= k <= len(blocks):
-        raise KlomError(f"k = {k}, but the network has {len(blocks)} blocks: {', '.join(blocks)}")
-    return blocks[-k:]
+def last(network: nn.Module, k: int, unit: str) -> list[str]:
+    """Names of modules: the last k and what lies behind them; KlomError where there are fewer.
+
+    Of `layers`, conv and linear ones count, and norm layers and others with parameters of their
+    own come along if they lie behind the k-th; `blocks` are the children that have parameters.
+    """
+    if unit == "blocks":
+        names = [name for name, child in network.named_children() if [*child.parameters()]]
+        counted = names
+    elif unit == "layers":
+        modules = dict(network.named_modules())
+        names = [n for n, m in modules.items() if [*m.parameters(recurse=False)]]
+        counted = [n for n in names if isinstance(modules[n], _ConvNd | nn.Linear)]
+    else:
+        raise KlomError(unknown("unit", unit, get_args(Unit)))
+    if not 1 <= k <= len(counted):
+        raise KlomError(f"k = {k}, but the network has {len(counted)} {unit}: {', '.join(counted)}")
+    return names[names.index(counted[-k]) :]
+
+
+def belongs(name: str, modules: Sequence[str]) -> bool:
+    """Whether a parameter, buffer or module is of one of these modules."""
+    return any(
+        name == module or name.startswith(f"{module}.") or ("." not in name and not module)
+        for module in modules
+    )
 
 
 @method(tune={"k": Range(1, 2, whole=True)})
@@ -29,6 +54,7 @@ def cf_k(
     retain: Points,
     *,
     k: int = 1,
+    unit: Unit = "layers",
     lr: float = 0.01,
     epochs: int = 10,
     batch_size: int = 256,
@@ -36,18 +62,27 @@ def cf_k(
     weight_decay: float = 5e-4,
     descent: Descent = Descent(),
 ) -> Iterator[None]:
-    """Catastrophic forgetting of the last k blocks: min L_R over these, all others frozen.
+    """Catastrophic forgetting of the last k layers: min L_R over these, all others frozen.
 
-    Frozen blocks keep their BatchNorm statistics, too.
-    Source: Goel 2022 (arXiv 2201.06640), CF-k. Defaults: k 1, lr .01, 10 epochs as in public code,
-    batch, momentum and weight decay as `finetune`.
-    Trains: last k.
+    unit `layers`: conv and linear ones, with the norm layers behind the k-th; `blocks`: children of
+    the network, which are the stages and the classifier that other papers count.
+    Paper: Goel 2022 (arXiv 2201.06640), CF-k.
+    Code: shash42/Evaluating-Inexact-Unlearning, `cat_forget_finetune` in src/methods.py: the same
+    weights train (MLP, CNN, ResNet-18, k 1 to 5); equal to 2e-16 where nothing has BatchNorm.
+    Departures: frozen BatchNorm keeps its statistics, too.
+    Defaults: lr .01 and 10 epochs of `fk_fientune` in the notebooks of meghdadk/SCRUB (30 epochs in
+    Goel's code); k 1; batch, momentum and weight decay as `finetune`.
+    Costs: epochs * R.
+    Trains: last k unit.
     Sees: retain.
     """
-    last = last_blocks(model.network, k)
-    for name, block in model.network.named_children():
-        if name not in last:
-            block.eval().requires_grad_(False)
+    trained = last(model.network, k, unit)
+    for name, module in model.network.named_modules():
+        own = [*module.parameters(recurse=False)]
+        if own and not belongs(name, trained):
+            module.training = False
+            for p in own:
+                p.requires_grad_(False)
     yield from finetune(  # SGD passes over what has no gradient
         model,
         forget,
@@ -69,37 +104,47 @@ def eu_k(
     forget: Points,
     retain: Points,
     *,
+    task: Task,
     k: int = 1,
+    unit: Unit = "layers",
     lr: float = 0.01,
-    epochs: int = 20,
+    epochs: int | None = None,
     batch_size: int = 256,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     descent: Descent = Descent(),
 ) -> Iterator[None]:
-    """Exact unlearning of the last k blocks: these anew, then min L_R over them.
+    """Exact unlearning of the last k layers: these anew, then min L_R over them.
 
-    Every parameter and buffer of a block is drawn anew, each member's from its own stream, whether
-    or not its layers can reset themselves.
-    Source: Goel 2022 (arXiv 2201.06640), EU-k. Defaults: as `cf_k`, and twice its epochs (public
-    code trains "longer").
-    Trains: last k.
-    Resets: last k.
+    The unit is that of `cf_k`. Every parameter and buffer of them is drawn anew as the architecture
+    draws it, each member's from its own stream, whether or not its layers can reset themselves.
+    epochs None: as many as the task's recipe has.
+    Paper: Goel 2022 (arXiv 2201.06640), EU-k.
+    Code: shash42/Evaluating-Inexact-Unlearning, `retrain_lastK` in src/methods.py: equal to 4e-16
+    from the same new weights where nothing has BatchNorm.
+    Departures: the architecture's own new weights, norm layers included (its code: kaiming_normal,
+    conv and linear layers only); frozen BatchNorm keeps its statistics.
+    Defaults: as long as the original was trained, as there (62 epochs) and in xcadet/deepunlearn;
+    the rest as `cf_k`.
+    Costs: (epochs or recipe_epochs) * R.
+    Trains: last k unit.
+    Resets: last k unit.
     Sees: retain.
     """
     fresh = model.fresh_states()
-    last = last_blocks(model.network, k)
+    trained = last(model.network, k, unit)
     with torch.no_grad():
         for name, value in model.network.state_dict().items():
-            if name.partition(".")[0] in last:
+            if belongs(name, trained):
                 value.copy_(torch.stack([state[name] for state in fresh]))
     yield from cf_k(
         model,
         forget,
         retain,
         k=k,
+        unit=unit,
         lr=lr,
-        epochs=epochs,
+        epochs=task.recipe.epochs if epochs is None else epochs,
         batch_size=batch_size,
         momentum=momentum,
         weight_decay=weight_decay,

@@ -1,13 +1,13 @@
 """Methods that alter the kernels of conv layers and repair the damage on R."""
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.gradient import gradient
-from klom_bench.ensemble.per_member import per_member
+from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
@@ -43,8 +43,11 @@ def ct(
 ) -> Iterator[None]:
     """Convolution transpose: swap height and width of every conv kernel, then min L_R.
 
-    Source: NeurIPS 2023 unlearning challenge, 5th place. Defaults: lr 1e-3 on a cosine, 3 epochs,
-    batch 64 as there; momentum and weight decay as `msg`.
+    Paper: Cadet 2024 (arXiv 2410.01276), which reports the NeurIPS 2023 challenge's 5th place.
+    Code: xcadet/deepunlearn, `KGLTop5` in munl/unlearning/kgltop5.py: equal to 8.9e-16.
+    Departures: none; the submission itself was not seen.
+    Defaults: lr 1e-3 on a cosine, 3 epochs, batch 64, momentum .9, weight decay 5e-4 as there.
+    Costs: epochs * R.
     Sees: retain.
     """
     with torch.no_grad():
@@ -81,22 +84,30 @@ def msg(
     batch_size: int = 64,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
-    descent: Descent = Descent(),
+    descent: Descent = Descent(schedule="ramp"),
 ) -> Iterator[None]:
-    """MSG: draw anew conv weights with the smallest |∇(L_R - L_F)|, then min L_R.
+    """MSG: draw anew the share of each conv layer with the smallest |g_R' - g_F|, then min L_R.
 
-    Masked small gradients. The share is taken over all conv weights of a model, gradients in eval
-    mode; while fine-tuning, gradients of the other conv weights are multiplied by `slow`.
-    Source: NeurIPS 2023 unlearning challenge, 2nd place. Defaults: share .3, slow .1, lr 1e-3,
-    5 epochs, momentum .9, weight decay 5e-4, batch 64 as there.
+    Masked small gradients. g are sums of the gradients of batches, in train mode; R' are |F| points
+    of R, drawn once. New weights are normal with variance 2 / fan_out. While fine-tuning, gradients
+    of the other conv weights are multiplied by `slow`, and lr rises to the middle epoch and falls.
+    Paper: Cadet 2024 (arXiv 2410.01276), which reports the NeurIPS 2023 challenge's 2nd place.
+    Code: xcadet/deepunlearn, `KGLTop2.unlearn` in munl/unlearning/kgltop2.py: equal to 7e-10
+    (its .1 is rounded to single precision).
+    Departures: none; the submission itself was not seen.
+    Defaults: share .3, slow .1, lr 1e-3, 5 epochs, momentum .9, weight decay 5e-4, batch 64 as
+    there.
+    Costs: 2 * F + epochs * R.
     """
     weights = kernels(model)
-    of_r, of_f = (gradient(model, p, [*weights.values()], batch_size) for p in (retain, forget))
-    small = least([r - f for r, f in zip(of_r, of_f, strict=True)], share)
-    fresh = model.fresh_states()
+    some = drawn(retain, min(len(forget), len(retain)))
+    of_r, of_f = (summed(model, p, [*weights.values()], batch_size) for p in (some, forget))
+    retain.seen += len(some)
     hooks = []
-    for (name, kernel), mask in zip(weights.items(), small, strict=True):
-        anew = torch.stack([state[name] for state in fresh]).to(kernel)
+    for kernel, r, f in zip(weights.values(), of_r, of_f, strict=True):
+        mask = least(r - f, share)
+        out, _, *area = kernel.shape[1:]
+        anew = math.sqrt(2 / (out * math.prod(area))) * model.noise_like(kernel)
         with torch.no_grad():
             kernel.copy_(torch.where(mask, anew, kernel))
         rate = torch.where(mask, 1.0, slow)
@@ -116,9 +127,29 @@ def msg(
         hook.remove()
 
 
-def least(values: list[Tensor], share: float) -> list[Tensor]:
-    """Masks [M, ...]: the share of a member's entries with the smallest absolute values."""
-    sizes = torch.cat([v.abs().flatten(1) for v in values], 1)
-    count = max(1, round(share * sizes.shape[1]))
-    most = sizes.kthvalue(count, 1).values
-    return [v.abs() <= per_member(most, v) for v in values]
+def drawn(points: Points, some: int) -> Points:
+    """So many of the points for each member, drawn from its stream."""
+    rows = []
+    for i, g in enumerate(points.generators):
+        mine = points.of_member(i).indices
+        rows.append(mine[torch.randperm(len(mine), generator=g)[:some]])
+    return Points(points.x, points.y, torch.stack(rows), points.generators, points.prepare)
+
+
+def summed(
+    model: Ensemble, points: Points, parameters: list[Tensor], batch_size: int
+) -> list[Tensor]:
+    """Sum over batches of the gradient of a batch's mean loss: a tensor a parameter [M, ...]."""
+    total = [torch.zeros_like(p) for p in parameters]
+    for x, y in points.batches(batch_size):
+        found = torch.autograd.grad(cross_entropy(model(x), y), parameters)
+        total = [t + g for t, g in zip(total, found, strict=True)]
+    return total
+
+
+def least(values: Tensor, share: float) -> Tensor:
+    """A mask [M, ...]: the share of a member's entries with the smallest absolute values."""
+    sizes = values.abs().flatten(1)
+    smallest = sizes.topk(round(share * sizes.shape[1]), 1, largest=False).indices
+    mask = torch.zeros_like(sizes, dtype=torch.bool).scatter(1, smallest, True)
+    return mask.view_as(values)

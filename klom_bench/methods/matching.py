@@ -35,8 +35,13 @@ def oracle_matching(
     R' are ratio |F| points of R, drawn anew each epoch; lr x decay after each. target `member`: g
     of member i is oracle i; `mean`: g of all members is the mean of all oracles, as in the paper,
     which narrows the spread between members.
-    Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.1. Defaults: Adam 1e-3, batch 512,
-    |R'| = 5 |F|, 10 epochs, lr x .95, from the ranges of the public codes.
+    Paper: Georgiev 2024 (arXiv 2410.23232), algorithm C.1.
+    Code: Attribute-to-Delete, `oracle_matching`: read, not run.
+    Departures: R' drawn anew each epoch (there once); the loss is a sum over classes, not a mean,
+    which Adam feels in its eps alone; `member` is ours.
+    Defaults: Adam 1e-3, batch 512, |R'| = 5 |F|, 10 epochs, lr x .95 from the ranges of the public
+    codes (Attribute-to-Delete: 5e-4, 3 |F|, 5 epochs).
+    Costs: epochs * (F + min(ratio * F, R)).
     """
     given = oracles.logits if target == "member" else oracles.mean.expand_as(oracles.logits)
     yield from match(model, forget, retain, given, ratio, 1, lr, epochs, batch_size, decay, descent)
@@ -56,7 +61,11 @@ def dm_direct(
 
     τ is estimated from `subsets` models trained on random halves of the train points: least squares
     with a ridge (`Datamodels`). It knows the task's points only.
-    Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.2. Defaults: ours, measured on `digits`.
+    Paper: Georgiev 2024 (arXiv 2410.23232), algorithm C.2.
+    Code: Attribute-to-Delete, `dm_direct`: read, not run.
+    Departures: τ by ridge (there LASSO or TRAK, computed before).
+    Defaults: ours, measured on `digits`.
+    Costs: 0.
     Trains: nothing.
     Sees: forget.
     """
@@ -92,8 +101,11 @@ def dmm(
 
     min ‖f(x) - (f0(x) - Σ_{z in F} τ(z, x))‖² on F (`repeats` times an epoch) and ratio |F| points
     of R, drawn anew each epoch.
-    Source: Georgiev 2024 (arXiv 2410.23232), algorithm C.3. Defaults: Adam 1e-4, 4 epochs, retain
-    x 20, forget x 5 as in its code; batch as `oracle_matching`, datamodels as `dm_direct`.
+    Paper: Georgiev 2024 (arXiv 2410.23232), algorithm C.3.
+    Code: Attribute-to-Delete, `dm_matching`: read, not run.
+    Departures: as `oracle_matching`; τ as `dm_direct`; lr stays (there x .95 an epoch).
+    Defaults: Adam 1e-4, 4 epochs, retain x 20, forget x 5 are ours; batch as `oracle_matching`.
+    Costs: epochs * (repeats * F + min(ratio * F, R)).
     """
     train = len(forget.x)
     change = removal(datamodels, forget, subsets, ridge)[:, :train]

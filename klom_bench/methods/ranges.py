@@ -94,3 +94,4 @@ Ranges = Mapping[str, Range | Choice]
 
 ADAM = Range(1e-5, 0.1)
 SHARE = Range(0.1, 0.9, log=False)
+BATCHES = Choice((32, 64, 128, 256))

@@ -34,11 +34,16 @@ def random_label(
     weight_decay: float = 5e-4,
     descent: Descent = Descent(),
 ) -> Iterator[None]:
-    """Random labels on F, true labels on R (amnesiac; Golatkar 2020, Graves 2021).
+    """Random labels on F, true labels on R (amnesiac): each epoch on F, then on R.
 
-    Each epoch: cross-entropy on F with labels drawn anew among the wrong classes, then on R.
-    Defaults: lr and epochs from the published ranges lr 1e-4 ... 1e-2, 3 to 10 epochs; momentum
-    and weight decay as in training.
+    Labels of F are drawn anew for each batch among the wrong classes.
+    Paper: Golatkar 2020 (arXiv 1911.04933), Graves 2021 (arXiv 2010.10981).
+    Code: OPTML-Group/Unlearn-Saliency, `RL` in Classification/unlearn/RL.py: equal to 4.4e-16 with
+    the same labels.
+    Departures: the true class is never drawn (there it may be, a step then differs by 32 to 40 %).
+    Defaults: lr and epochs from the published ranges lr 1e-4 ... 1e-2, 3 to 10 epochs; batch,
+    momentum and weight decay ours, those of training.
+    Costs: epochs * (F + R).
     """
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
     for _ in descent.epochs(optimizer, epochs):
@@ -72,8 +77,14 @@ def salun(
 
     m = 1[|∇L_F(θ0)| ≥ its quantile], over all weights of a model, in eval mode; after each step
     of `random_label` θ ← m θ + (1 - m) θ0, since momentum and weight decay move masked weights.
-    Source: Fan 2024 (arXiv 2310.12508, not checked). Defaults: share .5, lr .013, 10 epochs,
-    momentum .9, weight decay 5e-4 as in public code; batch as `random_label`.
+    Paper: Fan 2024 (arXiv 2310.12508).
+    Code: OPTML-Group/Unlearn-Saliency, `save_gradient_ratio` in Classification/generate_mask.py and
+    `RL` in unlearn/RL.py: equal to 4.4e-16 with the same labels, where F is one batch.
+    Departures: ∇ of the mean over F (there the sum of batch means, so that a last small batch
+    weighs more: 23 % of a mask differ); labels as `random_label`.
+    Defaults: share .5, lr .013, 10 epochs, momentum .9, weight decay 5e-4 as there; batch 64 ours
+    (256 there).
+    Costs: F + epochs * (F + R).
     Trains: share of the weights.
     """
     before = [p.detach().clone() for p in model.parameters()]

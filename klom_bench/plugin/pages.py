@@ -4,7 +4,6 @@
 """
 
 import argparse
-import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import klom_bench
 from klom_bench.cli.command import built
 from klom_bench.methods import BUILT_IN
+from klom_bench.methods.description import described
 from klom_bench.methods.method import Method
 from klom_bench.plugin.options import OPTIONS, Option
 
@@ -37,8 +37,9 @@ def options_text() -> str:
 
 
 def methods_text() -> str:
-    """A row a method: its name, its rule, where it applies."""
-    lines = ["| method | rule | applies to |", "|---|---|---|"]
+    """A row a method: its rule, where it is from, where it departs from it, where it applies."""
+    lines = ["| method | rule | paper | public code, and how nearly it is that | departures |"]
+    lines += ["|---|---|---|---|---|"]
     lines += [_method_row(method) for method in BUILT_IN.values()]
     return "\n".join(lines) + "\n"
 
@@ -57,9 +58,11 @@ def _argument_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _method_row(method: Method) -> str:
-    rule = (inspect.getdoc(method.function) or "").splitlines()[0]
-    where = ["conv layers"] * method.traits.conv + ["whole classes"] * method.traits.class_wise
-    return f"| `{method.name}` | {_in_a_cell(rule)} | {', '.join(where)} |"
+    said, traits = described(method), method.traits
+    only = ["conv layers"] * traits.conv + ["whole classes"] * traits.class_wise
+    name = f"`{method.name}`" + f" ({', '.join(only)} only)" * bool(only)
+    cells = (name, said.rule.removesuffix("."), said.paper, said.code, said.departures)
+    return f"| {' | '.join(map(_in_a_cell, cells))} |"
 
 
 def _in_a_cell(text: str) -> str:

@@ -1,13 +1,14 @@
 """Tasks, forget sets, methods, and what a store holds."""
 
-import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from klom_bench.cell.record_json import plain_value
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.descent import Descent
+from klom_bench.methods.description import described
 from klom_bench.report.columns import aligned
 from klom_bench.store.survey import Holding
 from klom_bench.tasks.task import Task
@@ -28,7 +29,7 @@ def listing(tasks: Mapping[str, Task]) -> str:
     lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
     usual = Descent().hyperparameters
     for name, method in BUILT_IN.items():
-        lines.append(f"  {name}: {(inspect.getdoc(method.function) or '').splitlines()[0]}")
+        lines.append(f"  {name}: {described(method).rule}")
         for key, value in method.hyperparameters.items():
             if key in usual and value == usual[key]:
                 continue
@@ -42,6 +43,27 @@ def listing(tasks: Mapping[str, Task]) -> str:
     lines += [f"    {key} = {value}" for key, value in usual.items()]
     lines.append("A fixture of your own that returns a method is one, too, under its own name.")
     return "\n".join(lines) + "\n"
+
+
+def of_methods() -> str:
+    """`klom list --methods`: what each sees and needs, its cost, its year, its code."""
+    rows = [("method", "year", "sees", "needs", "cost in examples", "code")]
+    for name, method in BUILT_IN.items():
+        said, traits = described(method), method.traits
+        given = [n for n in method.needs if n != "task"]
+        needs = ["conv layers"] * traits.conv + ["whole classes"] * traits.class_wise
+        rows.append(
+            (
+                name,
+                said.year or "-",
+                ", ".join([*said.sees.split(" and "), *given]),
+                ", ".join(needs) or "-",
+                said.costs,
+                said.repository or "-",
+            )
+        )
+    note = "F, R: forget and retain points; other words are hyperparameters. `klom help methods`."
+    return "\n".join([*aligned(rows, left=6), note]) + "\n"
 
 
 def as_text(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) -> str:
@@ -97,6 +119,7 @@ def as_json(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) 
             name: {key: plain_value(value) for key, value in method.hyperparameters.items()}
             for name, method in BUILT_IN.items()
         },
+        "descriptions": {name: asdict(described(method)) for name, method in BUILT_IN.items()},
         "store": str(root),
         "ensembles": [holding.as_json() for holding in holdings],
     }

@@ -29,6 +29,11 @@ def best_line(tuning: Tuning, path: Path) -> str:
     return (
         f"{method}: best of {len(tuning.trials)}: {best.objective:.2f} with {chosen}"
         f" (doing nothing: {'n/a' if best.do_nothing is None else f'{best.do_nothing:.2f}'})\n"
-        f"  pytest --klom-method={method} --klom-tuned={path}\n"
+        + "".join(
+            f"  {name}={tuning.chosen()[name]} lies at an end of {ends}: --range {name}=LOW..HIGH "
+            "looks further (into another --output)\n"
+            for name, ends in tuning.at_ends().items()
+        )
+        + f"  pytest --klom-method={method} --klom-tuned={path}\n"
         + ("" if method in BUILT_IN else f"  (with a fixture {method!r} that returns it)\n")
     )

@@ -11,12 +11,12 @@ from klom_bench.literals import literal
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import Method
 from klom_bench.methods.named import method_named
-from klom_bench.methods.ranges import Choice, Range, Ranges
+from klom_bench.methods.ranges import BATCHES, Choice, Range, Ranges
 
 USUAL: Ranges = {
     "lr": Range(1e-4, 1.0),
     "epochs": Range(1, 10, whole=True),
-    "batch_size": Choice((32, 64, 128, 256)),
+    "batch_size": BATCHES,
 }
 """Of methods that say nothing else; 10 epochs on R are half of a retraining of `digits`."""
 

@@ -60,6 +60,15 @@ class Tuning:
             raise KlomError(f"no trial of {self.asked['method']} was measured: nothing is chosen")
         return {name: self.best.hyperparameters[name] for name in self.asked["ranges"]}
 
+    def at_ends(self) -> dict[str, str]:
+        """Name -> range of each number whose choice lies within 5 % of an end of its range."""
+        found = {}
+        for name, value in (self.chosen() if self.best else {}).items():
+            low, dots, high = self.asked["ranges"][name].removesuffix(" whole").partition("..")
+            if dots and not float(low) * 1.05 < value < float(high) / 1.05:
+                found[name] = f"{low}..{high}"
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """Every trial, in plain values."""
         return {

@@ -1,6 +1,7 @@
 """`klom list`, `verify` and `train`."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -17,6 +18,7 @@ from helpers.margin_files import (
 )
 
 from klom_bench import klom
+from klom_bench.methods import BUILT_IN as METHODS
 from klom_bench.store.store import Store
 
 
@@ -264,3 +266,14 @@ def test_pytest_refuses_oracles_that_are_originals(run, store, tmp_path, project
     result.stdout.fnmatch_lines(
         ["*the published oracles of forget_set_5 cannot be used: they look as if they had been*"]
     )
+
+
+def test_list_of_methods_says_what_each_sees_needs_and_costs(run):
+    code, out, _ = run("list", "--methods")
+    assert code == 0
+    lines = {line.split()[0]: re.split(r"  +", line) for line in out.splitlines()}
+    assert lines["method"] == ["method", "year", "sees", "needs", "cost in examples", "code"]
+    assert {*lines} >= {*METHODS}
+    assert lines["msg"][2:5] == ["forget, retain", "conv layers", "2 * F + epochs * R"]
+    assert lines["oracle_matching"][2] == "forget, retain, oracles"
+    assert lines["ssd"][1::4] == ["2024", "if-loops/selective-synaptic-dampening"]

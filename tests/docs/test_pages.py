@@ -119,7 +119,7 @@ def test_what_is_written_from_code_is_up_to_date(topic):
 
 def test_the_pages_name_all_there_is():
     methods = text_of(pages.DOCS / "methods.md")
-    assert all(f"| `{name}` |" in methods for name in BUILT_IN)
+    assert all(f"| `{name}`" in methods for name in BUILT_IN)
     assert all(f"`{name}`" in text_of(pages.DOCS / "task.md") for name in TASKS)
     options = text_of(pages.DOCS / "options.md")
     assert all(option.flag(name) in options for name, option in OPTIONS.items())

@@ -58,7 +58,7 @@ def agrees(model, by_hand):
     for i, state in zip(MEMBERS, model.states(), strict=True):
         wanted = by_hand(*single(i))
         for name, value in wanted.state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(state[name], value, rtol=1e-9, atol=1e-9)
         before = single(i)[0].state_dict()
         assert any(not torch.equal(state[name], before[name]) for name in state)
 

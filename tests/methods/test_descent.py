@@ -5,25 +5,25 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.by_hand import FORGET, X, Y, agrees, batches, ensemble, run, streams
+from helpers.any_method import any_method, normed
+from helpers.by_hand import FORGET, agrees, batches, ensemble, run
 from torch import nn
 
 from klom_bench import per_model
-from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
-from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.ensemble import initial_state
 from klom_bench.ensemble.switches import gradient_method
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.method import method_of
-from klom_bench.methods.needs import Datamodels, oracles_for
-from klom_bench.tasks.task import Data
 
 pytestmark = pytest.mark.usefixtures("double")
 SWITCHED = [n for n, m in BUILT_IN.items() if m.descends]
 
 
-NO_DESCENT = {"do_nothing", "retrain", "ssd", "lfssd", "fisher", "influence", "dm_direct"}
+NO_DESCENT = {
+    *("do_nothing", "retrain", "ssd", "lfssd", "assd", "fisher", "influence", "iu", "dm_direct")
+}
 """They follow no gradient, so they take no `descent`."""
 
 
@@ -115,41 +115,8 @@ def test_another_optimizer():
     agrees(model, by_hand)
 
 
-def normed():
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)),
-        nn.Conv2d(1, 2, 3),
-        nn.Flatten(),
-        nn.Linear(72, 8),
-        nn.BatchNorm1d(8),
-        nn.ReLU(),
-        nn.Linear(8, 10),
-    )
-
-
 def small_run(name, **settings):
-    """Two members of a net with BatchNorm and a conv layer; F is a class of its own."""
-    gens = streams()
-    nines = torch.tensor([i for i in range(60) if Y[i] == 9])
-    others = torch.tensor([i for i in range(60) if Y[i] != 9])
-    model = Ensemble(normed, [initial_state(normed, i) for i in range(2)], (0, 1), gens).train()
-    forget, retain = (Points(X[:60], Y[:60], rows, gens) for rows in (nines, others))
-    g = torch.Generator().manual_seed(0)
-    logits = torch.randn((40, 60, 10), generator=g)
-    data = Data(X[:60], Y[:60], X[60:60], Y[60:60], "")
-    masks = torch.rand((40, 60), generator=g) < 0.5
-    given = {
-        "oracles": oracles_for([0, 1], logits, Y[:60]),
-        "datamodels": Datamodels(masks.numpy(), logits, data),
-    }
-    method = BUILT_IN[name]
-    own = {"lr": 0.01, "epochs": 3, "batch_size": 16, "noise_size": 16, "k": 3}
-    own = {n: v for n, v in own.items() if n in method.hyperparameters}
-    needs = {n: given[n] for n in method.needs}
-    for _ in method(model, forget, retain, **needs, **own, **settings):
-        with evaluating(model):
-            model(X[:4].expand(2, -1, -1))  # as between two epochs of a run
-    return model.states()
+    return any_method(name, **settings)[0].states()
 
 
 @pytest.mark.parametrize("name", SWITCHED)

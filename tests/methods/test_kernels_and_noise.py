@@ -25,7 +25,6 @@ from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.models.cnn import cnn
-from klom_bench.models.mlp import mlp
 from klom_bench.tasks import DIGITS
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -38,17 +37,24 @@ def test_unsir():
     def by_hand(net, g):
         torch.randperm(len(nines), generator=g)  # one look at F, for its class
         noise = torch.randn((16, 64), generator=g).requires_grad_()
-        original = mlp()
-        original.load_state_dict(net.state_dict())
         learn, c = adam([noise], 0.1), torch.full((16,), 9)
         for _ in range(3):
-            learn(0.2 * (noise**2).sum(1).mean() - F.cross_entropy(original(noise), c))
-        for lr, n in ((0.02, 16), (0.01, 0)):
-            one = adam(list(net.parameters()), lr)
-            for x, y in batches(others, 16, g):
-                k = min(n, len(y))
-                x, y = torch.cat([x, noise[:k].detach()]), torch.cat([y, c[:k]])
-                one(F.cross_entropy(net(x), y))
+            learn(0.2 * (noise**2).sum(1).mean() - F.cross_entropy(net(noise), c))
+        known = dict.fromkeys(range(10), 0)
+        some = []
+        for i in others.tolist():
+            known[int(Y[i])] += 1
+            if known[int(Y[i])] <= 4:
+                some.append(i)
+        noisy = [(noise.detach()[n], 9) for _ in range(3) for n in range(5)]
+        noisy += [(X[i], Y[i]) for i in some]
+        one = adam(list(net.parameters()), 0.02)
+        for chosen in torch.randperm(len(noisy), generator=g).split(16):
+            x, y = zip(*(noisy[n] for n in chosen), strict=True)
+            one(F.cross_entropy(net(torch.stack(x)), torch.tensor(y)))
+        one = adam(list(net.parameters()), 0.01)
+        for x, y in batches(torch.tensor(some), 16, g):
+            one(F.cross_entropy(net(x), y))
         return net
 
     model, *_ = ensemble()
@@ -64,11 +70,31 @@ def test_unsir():
         impair_lr=0.02,
         repair_lr=0.01,
         noise_size=16,
+        noise_used=5,
+        copies=3,
+        per_class=4,
         batch_size=16,
     ):
         pass
     agrees(model, by_hand)
-    assert (forget.seen, retain.seen) == (0, 2 * len(others))
+    assert (forget.seen, retain.seen) == (0, 3 * 5 + 2 * 36)
+
+
+def test_unsir_learns_noise_in_train_mode():
+    """As the notebook does, so that BatchNorm's statistics see it."""
+
+    def net():
+        return nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+
+    def passes(steps):
+        gens = streams()
+        model = Ensemble(net, [initial_state(net, i) for i in MEMBERS], MEMBERS, gens).train()
+        points = [Points(X, Y, torch.nonzero(rows)[:20, 0], gens) for rows in (Y == 9, Y != 9)]
+        for _ in BUILT_IN["unsir"](model, *points, noise_steps=steps, noise_size=16):
+            pass
+        return model.states()[0]["1.num_batches_tracked"]
+
+    assert passes(5) - passes(2) == 3
 
 
 def conv_members():
@@ -125,41 +151,48 @@ def test_ct():
 
 
 def test_msg():
+    """Sums of batch gradients; a mask a layer; normal weights; up and down with the rate."""
+    masked = []
+
     def by_hand(net, g):
-        slopes = []
-        net.eval()
-        for rows in (RETAIN, FORGET):
-            torch.randperm(len(rows), generator=g)
-            total = F.cross_entropy(net(X[rows].view(-1, 1, 8, 8)), Y[rows])
-            slopes.append(torch.autograd.grad(total, kernels_of(net)))
-        net.train()
-        fresh = cnn()
-        fresh.load_state_dict(initial_state(cnn, int(torch.randint(2**62, (), generator=g))))
-        differences = [(r - f).abs() for r, f in zip(*slopes, strict=True)]
-        every = torch.cat([d.flatten() for d in differences]).sort().values
-        most = every[round(0.3 * len(every)) - 1]
+        some = RETAIN[torch.randperm(33, generator=g)[:7]]
+        sums = []
+        for rows in (some, FORGET):
+            total = [torch.zeros_like(w) for w in kernels_of(net)]
+            for x, y in images(rows, 4, g):
+                found = torch.autograd.grad(F.cross_entropy(net(x), y), kernels_of(net))
+                total = [a + b for a, b in zip(total, found, strict=True)]
+            sums.append(total)
         rates = []
-        with torch.no_grad():
-            for w, new, d in zip(kernels_of(net), kernels_of(fresh), differences, strict=True):
-                w[d <= most] = new[d <= most]
-                rates.append(torch.where(d <= most, 1.0, 0.2))
+        for w, r, f in zip(kernels_of(net), *sums, strict=True):
+            order = (r - f).abs().flatten().argsort()
+            mask = torch.zeros(w.numel(), dtype=torch.bool)
+            mask[order[: round(0.3 * w.numel())]] = True
+            mask = mask.view_as(w)
+            masked.append(float(mask.double().mean()))
+            new = torch.randn(w.shape, generator=g) * (2 / (len(w) * 9)) ** 0.5
+            with torch.no_grad():
+                w[mask] = new[mask]
+            rates.append(torch.where(mask, 1.0, 0.2))
         parameters, slow = list(net.parameters()), iter(rates)
         rate = [next(slow) if p.ndim == 4 else torch.ones_like(p) for p in parameters]
         velocity = [torch.zeros_like(p) for p in parameters]
-        for _ in range(3):
-            for x, y in images(RETAIN, 11, g):
+        for of_lr in (1 / 2, 1, 1 / 2):
+            for x, y in images(RETAIN, 4, g):
                 gradients = torch.autograd.grad(F.cross_entropy(net(x), y), parameters)
                 with torch.no_grad():
                     for p, grad, v, r in zip(parameters, gradients, velocity, rate, strict=True):
                         v.mul_(0.9).add_(grad * r + 0.01 * p)
-                        p -= 0.05 * v
+                        p -= 0.05 * of_lr * v
         return net
 
     model, forget, retain = conv_members()
-    for _ in BUILT_IN["msg"](model, forget, retain, share=0.3, slow=0.2, lr=0.05, **CONV):
+    settings = {**CONV, "batch_size": 4}
+    for _ in BUILT_IN["msg"](model, forget, retain, share=0.3, slow=0.2, lr=0.05, **settings):
         pass
     conv_agrees(model, by_hand)
-    assert (forget.seen, retain.seen) == (7, 33 + 99)
+    assert (forget.seen, retain.seen) == (7, 7 + 99)
+    assert all(share == pytest.approx(0.3, abs=0.03) for share in masked)
 
 
 @pytest.mark.parametrize("name", ["ct", "msg"])

@@ -1,5 +1,4 @@
 import functools
-import inspect
 from functools import partial
 
 import pytest
@@ -132,15 +131,6 @@ def test_ranges_are_of_hyperparameters_that_there_are():
         @method(tune={"lrr": Range(1, 2)})
         def mine(model, forget, retain, *, lr=1.0):
             yield
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_docstrings_say_rule_and_source(name):
-    text = inspect.getdoc(BUILT_IN[name])
-    assert text
-    if BUILT_IN[name].hyperparameters:
-        assert "20" in text.splitlines()[0] or "Source:" in text
-        assert "efaults" in text
 
 
 def test_defaults_of_tasks_name_real_hyperparameters():

@@ -67,6 +67,7 @@ def test_what_failed_is_told_from_what_does_not_apply(made, capsys):
     path = made(
         "--klom-method=ssd,unsir,dm_direct",
         "--klom-forget-set=3,class_9",
+        "--klom-param=ssd.importance=example",
         "--klom-param=ssd.alpha=9.99",
         "--klom-param=dm_direct.subsets=25",
     )

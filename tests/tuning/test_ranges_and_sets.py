@@ -12,9 +12,11 @@ from klom_bench.cli import main
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.ranges import Choice, Range
+from klom_bench.report.trials import best_line
 from klom_bench.tasks import DIGITS, Data, Task
 from klom_bench.tuning.ranges import USUAL, range_in, ranges_of
 from klom_bench.tuning.sets import tuning_task
+from klom_bench.tuning.trials import Trial, Tuning
 
 
 def test_no_point_is_tuned_on_that_is_gated():
@@ -126,3 +128,20 @@ def test_ranges_are_of_the_kind_of_the_default(tmp_path, tuned):
     drawn = [t["hyperparameters"] for t in json.loads((tmp_path / "ga.json").read_text())["trials"]]
     assert all(type(d["epochs"]) is int for d in drawn)
     assert any(d["lr"] not in (0.0, 1.0) for d in drawn[1:])
+
+
+def test_choices_at_an_end_of_their_range_are_told(tmp_path):
+    ranges = {
+        "lr": "0.0001..1",
+        "epochs": "1..10 whole",
+        "share": "0.1..0.9",
+        "batch_size": "32|64",
+        "alpha": "1..100",
+    }
+    values = {"lr": 0.97, "epochs": 1, "share": 0.5, "batch_size": 32, "alpha": 1.2}
+    trial = Trial(values, {"a": {"forget": 1.0}})
+    tuning = Tuning({"method": "ga", "ranges": ranges}, (trial,))
+    assert tuning.at_ends() == {"lr": "0.0001..1", "epochs": "1..10"}
+    line = best_line(tuning, tmp_path / "ga.json")
+    assert "  lr=0.97 lies at an end of 0.0001..1: --range lr=LOW..HIGH looks further" in line
+    assert Tuning({"method": "ga", "ranges": ranges}).at_ends() == {}
