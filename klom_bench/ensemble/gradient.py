@@ -18,6 +18,15 @@ def gradient(
     with in_eval_mode(model):
         for x, y in points.batches(batch_size):
             loss = cross_entropy(model(x), y) * (y.shape[1] / len(points))
-            found = torch.autograd.grad(loss, parameters)
+            found = slopes_of(loss, parameters)
             total = [t + g for t, g in zip(total, found, strict=True)]
     return total
+
+
+def slopes_of(
+    loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """∇ of a loss, 0 for parameters that it does not depend on."""
+    return torch.autograd.grad(
+        loss, parameters, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )

@@ -41,8 +41,15 @@ def forward(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def is_plain(module: nn.Module, kind: type) -> bool:
-    """Whether a module is one of a class and computes what that class computes."""
-    return isinstance(module, kind) and type(module).forward is getattr(kind, "forward", None)
+    """Whether a module is one of a class and computes what that class computes.
+
+    Weights that are computed from others (parametrizations) make another function.
+    """
+    return (
+        isinstance(module, kind)
+        and type(module).forward is getattr(kind, "forward", None)
+        and (kind is not nn.Linear or "weight" in module._parameters)
+    )
 
 
 @singledispatch
@@ -84,6 +91,9 @@ def _(module: OwnStream, x: Tensor) -> Tensor:
 
 @by_rule.register
 def _(module: nn.Linear, x: Tensor) -> Tensor:
+    if x.ndim != 3:  # of tokens, as between layers of a language model
+        apart: Tensor = by_rule.registry[object](module, x)
+        return apart
     odd = x.shape[1] % 2
     if odd:  # MKL computes unaligned slices by another path: members would depend on packing
         x = nn.functional.pad(x, (0, 0, 0, 1))

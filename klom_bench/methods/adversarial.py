@@ -9,6 +9,7 @@ from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
+from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Range
 
@@ -43,12 +44,14 @@ def amun(
     Code: Ali-E/AMUN, `PGDL2` in pgdl2_modified.py and `train` in adversarial_unlearn.py: equal to
     2e-16 without its clamp and without the 1e-10 beside ‖g‖ (with it 3e-9: g is a mean there).
     Departures: x' is not clamped to [0, 1], since inputs are standardised here, and ε is in their
-    units; it doubles 20 times at most (code: for ever).
+    units; it doubles 19 times at most (code: for ever), and a point that is right
+    even then keeps its label.
     Defaults: ε .04, 50 steps as in `PGDL2`; lr .01, x .1 after each epoch, 10 epochs as in its
     `hyperparam_tune.py`; batch 128, momentum .9, weight decay 5e-4 as in `adversarial_unlearn.py`.
     Costs: F + epochs * (2 * F + R).
     Tried with: attack_steps 5.
     """
+    refuse_whole_numbers("amun", forget)
     f0 = model.clone().eval().requires_grad_(False)
     found = [nearest(f0, x, y, bound, attack_steps) for x, y in forget.batches(batch_size)]
     x_a, y_a = (torch.cat(parts, 1) for parts in zip(*found, strict=True))

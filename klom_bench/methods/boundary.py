@@ -10,6 +10,7 @@ from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
+from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import ADAM, Choice, Range
 
@@ -32,9 +33,10 @@ def boundary_shrink(
     """Boundary shrink: cross-entropy on F with the class as label that lies a step of FGSM away.
 
     That class is argmax_c f0(x + bound · sign ∇_x ℓ(f0(x), y)), f0 the original, in eval mode. Of
-    images stored as uint8 the bound is in pixels from 0 to 1, and the result is clamped to these
-    and rounded to 1/255; else it is in units of the model's input. A small bound leaves most of F
-    its own class, towards which f then descends; `masked` takes the nearest wrong one, c ≠ y.
+    images stored as uint8 and scaled pixel by pixel the bound is in pixels from 0 to 1, and the
+    result is clamped to these and rounded to 1/255; else it is in units of the model's input. A
+    small bound leaves most of F its own class, towards which f then descends; `masked` takes the
+    nearest wrong one, c ≠ y.
     Paper: Chen 2023 (arXiv 2303.11570).
     Code: TY-LEE-KR/Boundary-Unlearning-Code, `boundary_shrink` in boundary_unlearning.py: equal to
     0. OPTML-Group/Unlearn-Saliency, `boundary_shrink` in boundary_sh.py has the same rule.
@@ -43,6 +45,7 @@ def boundary_shrink(
     Costs: epochs * F.
     Sees: forget.
     """
+    refuse_whole_numbers("boundary_shrink", forget)
     f0 = model.clone().eval().requires_grad_(False)
     pixels = range_of_pixels(forget.x, forget.prepare)
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
@@ -60,10 +63,16 @@ Pixels = tuple[Tensor, Tensor]
 
 
 def range_of_pixels(x: Tensor, prepare: Prepare) -> Pixels | None:
-    """Of images stored as uint8; None of other points."""
+    """Of images stored as uint8 that are scaled pixel by pixel; None of other points."""
     if x.dtype != torch.uint8:
         return None
-    return prepare(torch.zeros_like(x[:1])), prepare(torch.full_like(x[:1], 255))
+    some = x[:8]
+    black, white = (prepare(torch.full_like(some, shade)) for shade in (0, 255))
+    if black.shape != some.shape or not torch.allclose(
+        prepare(some), black + some / 255 * (white - black), rtol=1e-4, atol=1e-4
+    ):
+        return None
+    return black[:1], white[:1]
 
 
 def class_beyond(
@@ -77,9 +86,11 @@ def class_beyond(
             z = f0(x + bound * slope.sign())
         else:
             black, white = pixels
-            shade = (x - black) / (white - black) + bound * slope.sign()
+            span = white - black
+            shade = torch.where(span == 0, 0.0, (x - black) / span)
+            shade = shade + bound * slope.sign() * span.sign()
             shade = (shade.clamp(0, 1) * 255).round() / 255
-            z = f0(black + shade * (white - black))
+            z = f0(black + shade * span)
         if masked:
             z = z.scatter(-1, y.unsqueeze(-1), -torch.inf)
         label: Tensor = z.argmax(-1)
@@ -151,7 +162,7 @@ def classes_of(model: Ensemble, x: Tensor) -> int:
     try:
         with evaluating(model):
             return int(model(x).shape[-1])
-    except RuntimeError:
+    except Exception:  # of any kind: the network is not ours
         return 0
 
 

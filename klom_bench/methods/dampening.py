@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
+from klom_bench.ensemble.gradient import slopes_of
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_example import Size, Slopes, mean_over_examples
 from klom_bench.ensemble.per_member import per_member
@@ -116,11 +117,11 @@ def assd(
     i_r = mean_over_batches(model, retain, loss, size, batch_size)
     share = len(forget) / (len(forget) + len(retain))
     ratios = torch.cat([(f / r).flatten(1) for f, r in zip(i_f, i_r, strict=True)], 1)
+    finite = [row[row.isfinite()].cpu().numpy() for row in ratios]
     alpha = [
-        float(np.percentile(row[row.isfinite()].cpu().numpy(), 100 - np.log1p(100 * share)))
-        for row in ratios
+        np.percentile(row, 100 - np.log1p(100 * share)) if len(row) else np.inf for row in finite
     ]
-    dampen(model, i_f, i_r, torch.tensor(alpha).to(ratios), lam)
+    dampen(model, i_f, i_r, torch.tensor(alpha, dtype=ratios.dtype).to(ratios), lam)
     yield
 
 
@@ -166,7 +167,7 @@ def mean_over_batches(
     total, batches = [torch.zeros_like(p) for p in parameters], 0
     with in_eval_mode(model):
         for x, y in points.batches(batch_size):
-            found = torch.autograd.grad(loss(model(x), y), parameters)
+            found = slopes_of(loss(model(x), y), parameters)
             total = [t + size(g) for t, g in zip(total, found, strict=True)]
             batches += 1
     return [t / batches for t in total]

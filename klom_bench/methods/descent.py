@@ -32,7 +32,7 @@ class Descent:
 
     Args:
         optimizer: the kind; `adam` passes over momentum.
-        schedule: how the learning rate falls over the epochs (`SCHEDULES`); None: the method has
+        schedule: how the learning rate changes over the epochs (`SCHEDULES`); None: the method has
             no such hyperparameter.
         max_norm: each member's gradient is scaled down to this norm before a step; 0: as it is.
         freeze_batchnorm: norm layers use and keep the original's running statistics.

@@ -22,6 +22,8 @@ Unit = Literal["layers", "blocks"]
 def last(network: nn.Module, k: int, unit: str) -> list[str]:
     """Names of modules: the last k and what lies behind them; KlomError where there are fewer.
 
+    Last in the order in which the network registers them, which should be that of its forward.
+
     Of `layers`, conv and linear ones count, and norm layers and others with parameters of their
     own come along if they lie behind the k-th; `blocks` are the children that have parameters.
     """
@@ -65,7 +67,8 @@ def cf_k(
     """Catastrophic forgetting of the last k layers: min L_R over these, all others frozen.
 
     unit `layers`: conv and linear ones, with the norm layers behind the k-th; `blocks`: children of
-    the network, which are the stages and the classifier that other papers count.
+    the network, which are the stages and the classifier that other papers count. Both in the order
+    in which the network registers them.
     Paper: Goel 2022 (arXiv 2201.06640), CF-k.
     Code: shash42/Evaluating-Inexact-Unlearning, `cat_forget_finetune` in src/methods.py: the same
     weights train (MLP, CNN, ResNet-18, k 1 to 5); equal to 2e-16 where nothing has BatchNorm.
@@ -126,7 +129,7 @@ def eu_k(
     conv and linear layers only); frozen BatchNorm keeps its statistics.
     Defaults: as long as the original was trained, as there (62 epochs) and in xcadet/deepunlearn;
     the rest as `cf_k`.
-    Costs: (epochs or recipe_epochs) * R.
+    Costs: (recipe_epochs if epochs is None else epochs) * R.
     Trains: last k unit.
     Resets: last k unit.
     Sees: retain.

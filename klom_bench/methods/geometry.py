@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble
+from klom_bench.ensemble.gradient import slopes_of
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
@@ -47,7 +48,7 @@ def munba(
     Departures: where F has more batches than R (there the code fails) the rest is left out.
     Defaults: lr .01, 10 epochs, batch 256, momentum .9, weight decay 5e-4 as in its
     `arg_parser.py`; β .1, clip 1 as in `munba`.
-    Costs: epochs * (F + R).
+    Costs: epochs * (min(F, batch_size * ceil(R / batch_size)) + R).
     """
     parameters = list(model.parameters())
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
@@ -61,7 +62,7 @@ def munba(
             else:
                 z = model(batch[0])
                 loss_f = cross_entropy(z, any_label(batch[1], z.shape[-1], model))
-                g_r, g_f = (torch.autograd.grad(loss, parameters) for loss in (loss_r, loss_f))
+                g_r, g_f = (slopes_of(loss, parameters) for loss in (loss_r, loss_f))
                 a_r, a_f = nash_weights(g_r, g_f, beta)
                 for p, r, f in zip(parameters, g_r, g_f, strict=True):
                     p.grad = per_member(a_r, r) * r + per_member(a_f, f) * f
@@ -125,7 +126,7 @@ def sfron(
     Defaults: α 25, λ .5, γ 1, every 5th step, clip 7, lr .01, momentum .9, weight decay 5e-4 as in
     `SFRon`, batch 128 as in its `main_random.py`; 4 epochs for its 1500 steps, which are 4.3
     epochs of 90 % of CIFAR-10.
-    Costs: F + R + epochs * R * (1 + min(F, batch_size) / batch_size / every).
+    Costs: F + R + epochs * R * (1 + F / (every * batch_size * ceil(F / batch_size))).
     """
     masks = salient_weights(model, forget, retain, gamma, batch_size)
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
-from klom_bench.ensemble.gradient import gradient
+from klom_bench.ensemble.gradient import gradient, slopes_of
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
@@ -58,8 +58,8 @@ def influence(
         total = [damping * part for part in v]
         for x, y in retain.batches(batch_size):
             loss = cross_entropy(model(x), y) * (y.shape[1] / len(retain))
-            g = torch.autograd.grad(loss, parameters, create_graph=True)
-            h_v = torch.autograd.grad(dot(g, v).sum(), parameters)
+            g = slopes_of(loss, parameters, create_graph=True)
+            h_v = slopes_of(dot(g, v).sum(), parameters)
             total = [t + h for t, h in zip(total, h_v, strict=True)]
         return total
 
@@ -92,6 +92,7 @@ def iu(
     Departures: examples come in the order of a member's stream (there: as they are stored).
     Defaults: α .2, 1,002 examples, n 1,000 as there (300,000 for ImageNet); batch as `finetune`.
     Costs: F + R + min(R, examples).
+    Tried with: examples 12.
     """
     parameters = list(model.parameters())
     f, r = len(forget), len(retain)
@@ -101,7 +102,7 @@ def iu(
     n = examples - 2
     with in_eval_mode(model):
         for x, y in islice(retain.batches(1), examples):
-            g = torch.autograd.grad(cross_entropy(model(x), y), parameters)
+            g = slopes_of(cross_entropy(model(x), y), parameters)
             if not o:
                 o = g
                 continue

@@ -9,6 +9,7 @@ from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
+from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import ADAM, Range
 
@@ -42,7 +43,9 @@ def jit(
     never zeroes the gradients of its own optimizer, plain SGD.
     Costs: epochs * F.
     Sees: forget.
+    Tried with: samples 3.
     """
+    refuse_whole_numbers("jit", forget)
     optimizer = descent.optimizer_for(model, lr, momentum)
     for _ in descent.epochs(optimizer, epochs):
         for x, _ in forget.batches(batch_size):
@@ -52,7 +55,9 @@ def jit(
                 near = noisy(x, sigma, model)
                 with torch.no_grad():
                     z_near = model(near)
-                loss = loss + (z - z_near).norm(dim=-1) / (x - near).flatten(2).norm(dim=-1)
+                size = (x - near).flatten(2).norm(dim=-1)
+                least = torch.finfo(size.dtype).tiny  # of ξ that is cut to nothing, as f's change
+                loss = loss + (z - z_near).norm(dim=-1) / size.clamp(min=least)
             optimizer.zero_grad()
             (loss.sum() / samples).backward()
             optimizer.step()

@@ -274,6 +274,6 @@ def test_list_of_methods_says_what_each_sees_needs_and_costs(run):
     lines = {line.split()[0]: re.split(r"  +", line) for line in out.splitlines()}
     assert lines["method"] == ["method", "year", "sees", "needs", "cost in examples", "code"]
     assert {*lines} >= {*METHODS}
-    assert lines["msg"][2:5] == ["forget, retain", "conv layers", "2 * F + epochs * R"]
+    assert lines["msg"][2:5] == ["forget, retain", "conv layers", "F + min(F, R) + epochs * R"]
     assert lines["oracle_matching"][2] == "forget, retain, oracles"
     assert lines["ssd"][1::4] == ["2024", "if-loops/selective-synaptic-dampening"]

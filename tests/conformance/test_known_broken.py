@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 from helpers.broken_methods import DEFECTS, SomeParameters
@@ -9,7 +10,7 @@ from helpers.broken_public_methods import descend
 from torch import nn
 
 from klom_bench import per_model
-from klom_bench.conformance.checks import CHECKS, complaints
+from klom_bench.conformance.checks import CHECKS, complaints, every_hyperparameter_is_used
 from klom_bench.conformance.subject import Subject
 from klom_bench.ensemble.ensemble import initial_state
 from klom_bench.ensemble.training import Recipe
@@ -57,7 +58,14 @@ def test_built_in_methods_hold(name):
 
 @pytest.mark.parametrize("name", DIGITS.hyperparameters)
 def test_built_in_methods_hold_as_they_are_tuned(name):
-    assert examine(BUILT_IN[name], name, **DIGITS.hyperparameters[name]) == {}
+    """Whether each hyperparameter is used takes longest, and hardly hangs on their values."""
+    method = BUILT_IN[name]
+    subject = Subject(method, method.values(DIGITS.hyperparameters[name], {}), DIGITS, CPU)
+    assert np.isfinite(subject.first.margins).all()
+    assert subject.changed
+    others = [check for check in CHECKS if check is not every_hyperparameter_is_used]
+    found = {check.__name__: [*check(subject)] for check in others}
+    assert not any(found.values()), found
 
 
 def test_what_it_is_tried_with_is_in_the_docstring():

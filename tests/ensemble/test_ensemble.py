@@ -89,6 +89,40 @@ def test_classes_derived_from_others_compute_what_they_say(kind, inside):
             torch.testing.assert_close(got[i], wanted, rtol=1e-4, atol=1e-5)
 
 
+def weight_normed():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(64, 8)), nn.Linear(8, 10))
+
+
+def of_tokens():
+    return nn.Sequential(nn.Unflatten(1, (16, 4)), nn.Linear(4, 3), nn.Flatten(), nn.Linear(48, 10))
+
+
+@pytest.mark.parametrize("architecture", [weight_normed, of_tokens])
+def test_linear_layers_that_compute_more_or_on_more(architecture):
+    model = ensemble(architecture, range(3)).eval()
+    x = torch.randn(3, 6, 64, generator=torch.Generator().manual_seed(0))
+    for i, state in enumerate(model.states()):
+        single = architecture()
+        single.load_state_dict(state)
+        torch.testing.assert_close(model(x)[i], single.eval()(x[i]))
+
+
+def test_a_layer_that_stands_twice_counts_twice_in_gradients_of_examples():
+    def architecture():
+        act = nn.Tanh()
+        return nn.Sequential(nn.Linear(64, 8), act, nn.Linear(8, 8), act, nn.Linear(8, 10))
+
+    model = ensemble(architecture, [0])
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    points = Points(x, torch.zeros(1, dtype=torch.int64), torch.arange(1), model.generators)
+    found = mean_over_examples(model, points, lambda z, _: z.unsqueeze(0), torch.square)
+    net = architecture()
+    net.load_state_dict(model.states()[0])
+    z = net(x)
+    for got, g in zip(found, torch.autograd.grad(z, net.parameters(), z.detach()), strict=True):
+        torch.testing.assert_close(got[0], g**2, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("architecture", [mlp])
 def test_training_is_that_of_single_models(architecture):
     """Three SGD epochs of an ensemble against torch's own loop over single models."""

@@ -44,10 +44,11 @@ def any_method(name, **settings):
     }
     method = BUILT_IN[name]
     own = {"lr": 0.01, "epochs": 3, "batch_size": 16, "noise_size": 16, "k": 2}
+    own |= {"attack_steps": 5, "noise_steps": 3, "examples": 20, "samples": 2, "iterations": 3}
     own["unseen"] = 0.0  # of LoTUS, which else were done before the first epoch
     own = {n: v for n, v in own.items() if n in method.hyperparameters}
     needs = {n: given[n] for n in method.needs}
-    for _ in method(model, forget, retain, **needs, **own, **settings):
+    for _ in method(model, forget, retain, **needs, **{**own, **settings}):
         with evaluating(model):
             model(X[:4].expand(2, -1, -1))  # as between two epochs of a run
     return model, forget, retain

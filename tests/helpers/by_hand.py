@@ -1,5 +1,7 @@
 """A few members on a few points, and single models to do the same by hand."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 
@@ -19,24 +21,38 @@ def streams():
     return [generator("order", i) for i in MEMBERS]
 
 
-def ensemble():
-    states = [initial_state(mlp, member_seed("rule", i)) for i in MEMBERS]
+def drawn(i):
+    """The weights of a member that nothing has trained."""
+    return initial_state(mlp, member_seed("rule", i))
+
+
+@cache
+def trained(i):
+    """Those of one that knows most of its points, and has small gradients on R."""
+    net = mlp()
+    net.load_state_dict(drawn(i))
+    for _ in range(300):
+        step(net, F.cross_entropy(net(X[:40]), Y[:40]), 0.5)
+    return net.state_dict()
+
+
+def ensemble(start=drawn):
+    states = [start(i) for i in MEMBERS]
     gens = streams()
     model = Ensemble(mlp, states, MEMBERS, gens).train()
     return model, *(Points(X, Y, rows, gens) for rows in (FORGET, RETAIN))
 
 
-def run(name, **settings):
+def run(name, start=drawn, **settings):
     """A built-in method with these settings on new members: model, epochs, forget, retain."""
-    model, forget, retain = ensemble()
+    model, forget, retain = ensemble(start)
     epochs = sum(1 for _ in BUILT_IN[name](model, forget, retain, **settings))
     return model, epochs, forget, retain
 
 
-def single(i):
-    model, _, _ = ensemble()
+def single(i, start=drawn):
     net = mlp()
-    net.load_state_dict(model.states()[i])
+    net.load_state_dict(start(i))
     return net, streams()[i]
 
 
@@ -54,12 +70,12 @@ def step(net, loss, lr):
             p -= lr * g
 
 
-def agrees(model, by_hand):
+def agrees(model, by_hand, start=drawn):
     for i, state in zip(MEMBERS, model.states(), strict=True):
-        wanted = by_hand(*single(i))
+        wanted = by_hand(*single(i, start))
         for name, value in wanted.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=1e-9, atol=1e-9)
-        before = single(i)[0].state_dict()
+        before = single(i, start)[0].state_dict()
         assert any(not torch.equal(state[name], before[name]) for name in state)
 
 

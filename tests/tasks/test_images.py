@@ -89,6 +89,7 @@ ON_SMALL = {  # larger thresholds are never reached here, and curvature is negat
     "lfssd": {"alpha": 0.5},
     "influence": {"damping": 100.0},
     "amun": {"attack_steps": 5},  # 50 take 20 seconds
+    "iu": {"examples": 20},
 }
 CLASS_WISE = {"unsir"}  # and the sets here are none
 DATAMODELS = {"dm_direct", "dmm"}  # halves of so few points train nothing: refused as diverged
