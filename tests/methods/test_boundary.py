@@ -95,7 +95,7 @@ def test_pixels():
         pass
     for i, state in zip(MEMBERS, model.states(), strict=True):
         for name, value in by_hand(*single(i)).state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(state[name], value, rtol=1e-9, atol=1e-9)
     assert min(beyond) > 0.1
 
 

@@ -147,4 +147,4 @@ def test_importances_of_any_network(name, settings):
         pass
     for one, other in zip(plain.states(), model.states(), strict=True):
         for key, value in one.items():
-            torch.testing.assert_close(other[f"inner.{key}"], value, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(other[f"inner.{key}"], value, rtol=1e-9, atol=1e-9)

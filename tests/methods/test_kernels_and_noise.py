@@ -117,7 +117,7 @@ def kernels_of(net):
 def conv_agrees(model, by_hand):
     for i, state in zip(MEMBERS, model.states(), strict=True):
         for name, value in by_hand(*conv_by_hand(i)).state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(state[name], value, rtol=1e-9, atol=1e-9)
 
 
 def images(rows, size, g):
