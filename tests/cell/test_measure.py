@@ -256,14 +256,20 @@ def test_all_packs_must_run_as_many_epochs(measured):
 def test_a_minority_of_wrecked_members_shows_in_the_reverse(measured):
     """One wrecked member in ten hardly moves KLOM; its reverse tells, and can be gated."""
 
-    def wrecks_a_tenth(model, forget, retain, *, task):
+    retrained = {}
+
+    def keeps(model, forget, retain, *, task):
         yield from BUILT_IN["retrain"](model, forget, retain, task=task)
+        retrained[model.members] = model.states()
+
+    def wrecks_a_tenth(model, forget, retain):
+        model.load_states(retrained[model.members])
         with torch.no_grad():
             for p in model.parameters():
                 p[::10].normal_(0, 3, generator=model.generator(0))
         yield
 
-    whole, wrecked = measured("retrain", members=50), measured(wrecks_a_tenth, members=50)
+    whole, wrecked = measured(keeps, members=50), measured(wrecks_a_tenth, members=50)
     gate = wrecked.judged({"reverse_val_mean": 1.3})[0]
     assert gate.verdict == "fail"
     assert whole.judged({"reverse_val_mean": 1.3})[0].verdict == "pass"
