@@ -1,6 +1,7 @@
 """What each training example alone asks of the parameters."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ def _of_linear_layers(
     """
     layers: list[tuple[nn.Module, Tensor, Tensor]] = []
     z = x
-    for layer in _layers(model.network):
+    # `children` would leave out layers that stand in it twice.
+    for layer in cast(nn.Sequential, model.network):
         a, z = z, forward(layer, z)
         if isinstance(layer, nn.Linear):
             layers.append((layer, a.detach(), z))
@@ -63,11 +65,6 @@ def _of_linear_layers(
             if layer.bias is not None:
                 next(sizes).add_(size(delta).sum(1))
     return found
-
-
-def _layers(network: nn.Module) -> Iterable[nn.Module]:
-    """Of a Sequential; `children` would leave out those that stand in it twice."""
-    return network if isinstance(network, nn.Sequential) else network.children()
 
 
 def _of_any_network(

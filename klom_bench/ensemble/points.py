@@ -45,13 +45,18 @@ class Points:
     def __len__(self) -> int:
         return self.indices.shape[-1]
 
+    @property
+    def by_member(self) -> Tensor:
+        """The indices of each member's points: int64 [M, k]."""
+        return self.indices.expand(len(self.generators), len(self))
+
     def batches(
         self, batch_size: int, *, drop_last: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch: x [M, B, ...] and y [M, B], shuffled anew by each member's own stream."""
         n = len(self)
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
-        chosen = self.indices.expand(len(order), n).gather(1, order).to(self.x.device)
+        chosen = self.by_member.gather(1, order).to(self.x.device)
         end = n - n % batch_size if drop_last and n >= batch_size else n
         for start in range(0, end, batch_size):
             batch = chosen[:, start : start + batch_size]
@@ -62,6 +67,14 @@ class Points:
         """The same points for the i-th member alone."""
         indices = self.indices if self.indices.ndim == 1 else self.indices[i]
         return type(self)(self.x, self.y, indices, [self.generators[i]], self.prepare)
+
+    def drawn(self, some: int) -> "Points":
+        """So many of the points for each member, drawn from its stream."""
+        chosen = [
+            mine[torch.randperm(len(mine), generator=g)[:some]]
+            for mine, g in zip(self.by_member, self.generators, strict=True)
+        ]
+        return type(self)(self.x, self.y, torch.stack(chosen), self.generators, self.prepare)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Not without a batch size."""

@@ -11,6 +11,7 @@ from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
+from klom_bench.methods.mixed import mixed
 from klom_bench.methods.ranges import Range
 
 DOUBLINGS = 20
@@ -55,14 +56,18 @@ def amun(
     f0 = model.clone().eval().requires_grad_(False)
     found = [nearest(f0, x, y, bound, attack_steps) for x, y in forget.batches(batch_size)]
     x_a, y_a = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+    a = (len(forget.x) + torch.arange(len(forget))).expand(len(model), -1)
+    rows = torch.cat([retain.by_member, forget.by_member, a], 1)
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
     for _ in descent.epochs(optimizer, epochs):
-        for x, y in joined(forget, retain, x_a, y_a, batch_size):
+        for x, y in mixed(forget, rows, x_a, y_a, batch_size):
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
             optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] *= decay
+        retain.seen += len(retain)
+        forget.seen += 2 * len(forget)
         yield
 
 
@@ -87,24 +92,3 @@ def nearest(f0: Ensemble, x: Tensor, y: Tensor, bound: float, steps: int) -> tup
         moved *= (eps / norm(moved)).clamp(max=1.0)
         delta = torch.where(right, moved, delta)
     return near.detach(), label
-
-
-def joined(
-    forget: Points, retain: Points, x_a: Tensor, y_a: Tensor, batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of R, F and A, shuffled together, each member's A its own."""
-    n, a = len(forget.x), y_a.shape[1]
-    both = [points.indices.expand(len(y_a), -1) for points in (retain, forget)]
-    rows = torch.cat([*both, torch.arange(n, n + a).expand(len(y_a), -1)], 1)
-    numbers = torch.arange(n + a, device=forget.x.device)
-    member = torch.arange(len(y_a), device=forget.x.device).unsqueeze(1)
-    for row, _ in Points(numbers, numbers, rows, forget.generators).batches(batch_size):
-        old, new, is_a = row.clamp(max=n - 1), (row - n).clamp(min=0), row >= n
-        x = forget.prepare(forget.x[old])
-        is_x_a = is_a.view(*is_a.shape, *[1] * (x.ndim - 2))
-        yield (
-            torch.where(is_x_a, x_a[member, new], x),
-            torch.where(is_a, y_a[member, new], forget.y[old]),
-        )
-    retain.seen += len(retain)
-    forget.seen += len(forget) + a

@@ -140,11 +140,8 @@ def importances(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """I_F and I_D, from single examples' slopes or batches' losses."""
     if importance == "batch":
-        rows = [
-            torch.cat([points.of_member(i).indices for points in (forget, retain)])
-            for i in range(len(model))
-        ]
-        both = Points(forget.x, forget.y, torch.stack(rows), forget.generators, forget.prepare)
+        rows = torch.cat([forget.by_member, retain.by_member], 1)
+        both = Points(forget.x, forget.y, rows, forget.generators, forget.prepare)
         of_f, of_d = (
             mean_over_batches(model, points, loss, size, batch_size) for points in (forget, both)
         )

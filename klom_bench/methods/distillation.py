@@ -101,8 +101,8 @@ def bad_teacher(
     random = model.clone().eval().requires_grad_(False)
     random.load_states(model.fresh_states())
     some = round(share * len(retain))
-    forgotten = forgotten_by(forget, len(model))
-    both = together(forget, retain, some, torch.arange(len(forget.x)))
+    forgotten = forgotten_by(forget)
+    both = together(forget, retain, some)
     optimizer = descent.optimizer_for(model, lr)
     for _ in descent.epochs(optimizer, epochs):
         for x, point in both.batches(batch_size):
@@ -152,25 +152,16 @@ def delete(
         yield
 
 
-def forgotten_by(forget: Points, members: int) -> Callable[[Tensor], Tensor]:
+def forgotten_by(forget: Points) -> Callable[[Tensor], Tensor]:
     """Of train points [M, B], by number: whether each is in the F of its member, [M, B]."""
-    f = torch.zeros(members, len(forget.x), dtype=torch.bool)
-    f.scatter_(1, forget.indices.expand(members, -1), True)
+    rows = forget.by_member
+    f = torch.zeros(len(rows), len(forget.x), dtype=torch.bool).scatter_(1, rows, True)
     f = f.to(forget.x.device)
     return lambda points: f.gather(1, points)
 
 
-def together(
-    forget: Points, retain: Points, some: int, labels: torch.Tensor, repeats: int = 1
-) -> Points:
-    """F, so often, and `some` points of R for each member, drawn from its stream.
-
-    labels: what y is to be, one for every train point.
-    """
-    rows = []
-    for i, g in enumerate(retain.generators):
-        f, r = (points.of_member(i).indices for points in (forget, retain))
-        drawn = r[torch.randperm(len(r), generator=g)[:some]]
-        rows.append(torch.cat([f.repeat(repeats), drawn]))
-    on_device = labels.to(forget.x.device)
-    return Points(forget.x, on_device, torch.stack(rows), forget.generators, forget.prepare)
+def together(forget: Points, retain: Points, some: int, repeats: int = 1) -> Points:
+    """F, so often, and `some` points of R drawn for each member; y is the number of the point."""
+    rows = torch.cat([forget.by_member.repeat(1, repeats), retain.drawn(some).indices], 1)
+    numbers = torch.arange(len(forget.x), device=forget.x.device)
+    return Points(forget.x, numbers, rows, forget.generators, forget.prepare)

@@ -102,7 +102,7 @@ def msg(
     Tried with: epochs 3.
     """
     weights = kernels(model)
-    some = drawn(retain, min(len(forget), len(retain)))
+    some = retain.drawn(min(len(forget), len(retain)))
     of_r, of_f = (summed(model, p, [*weights.values()], batch_size) for p in (some, forget))
     retain.seen += len(some)
     hooks = []
@@ -129,15 +129,6 @@ def msg(
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def drawn(points: Points, some: int) -> Points:
-    """So many of the points for each member, drawn from its stream."""
-    rows = []
-    for i, g in enumerate(points.generators):
-        mine = points.of_member(i).indices
-        rows.append(mine[torch.randperm(len(mine), generator=g)[:some]])
-    return Points(points.x, points.y, torch.stack(rows), points.generators, points.prepare)
 
 
 def summed(

@@ -143,7 +143,7 @@ def match(
     member = torch.arange(len(model), device=g.device).unsqueeze(1)
     optimizer = descent.optimizer_for(model, lr)
     for _ in descent.epochs(optimizer, epochs):
-        both = together(forget, retain, some, torch.arange(len(forget.x)), repeats)
+        both = together(forget, retain, some, repeats)
         for x, point in both.batches(batch_size):
             optimizer.zero_grad()
             (model(x) - g[member, point]).square().sum(-1).mean(1).sum().backward()

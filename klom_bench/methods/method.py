@@ -33,6 +33,11 @@ class Traits:
     changes_nothing: bool = False
     tune: Ranges = field(default_factory=dict)
 
+    @property
+    def only(self) -> list[str]:
+        """Where it applies, in words; nothing where it does everywhere."""
+        return ["conv layers"] * self.conv + ["whole classes"] * self.class_wise
+
 
 @dataclass(frozen=True, eq=False)
 class Method:

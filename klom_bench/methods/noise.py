@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
@@ -13,6 +12,7 @@ from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
+from klom_bench.methods.mixed import mixed
 from klom_bench.methods.ranges import ADAM, Choice, Range
 
 
@@ -61,20 +61,21 @@ def unsir(
     """
     refuse_whole_numbers("unsir", forget)
     x, y = next(forget.batches(1))
-    c = y[:, 0]
     forget.seen -= 1
     noise = model.noise_like(x.expand(-1, noise_size, *x.shape[2:])).requires_grad_()
-    labels = c.unsqueeze(1).expand(-1, noise_size)
+    labels = y.expand(-1, noise_size)
     learn = torch.optim.Adam([noise], lr=noise_lr)
     for _ in range(noise_steps):
         learn.zero_grad()
         size = noise.square().flatten(2).sum(-1).mean(1).sum()
         (penalty * size - cross_entropy(model(noise), labels)).backward()
         learn.step()
-    noise.requires_grad_(False)
+    used = noise.detach()[:, :noise_used]
     some = first_of_classes(retain, per_class)
+    numbers = (len(retain.x) + torch.arange(used.shape[1])).repeat(copies)
+    rows = torch.cat([numbers.expand(len(model), -1), some.indices], 1)
     for lr, batches in (
-        (impair_lr, with_noise(some, noise[:, :noise_used], c, copies, batch_size)),
+        (impair_lr, mixed(some, rows, used, labels[:, :noise_used], batch_size)),
         (repair_lr, some.batches(batch_size)),
     ):
         optimizer = descent.optimizer_for(model, lr)
@@ -82,36 +83,17 @@ def unsir(
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
             optimizer.step()
-    retain.seen += some.seen
+    retain.seen += rows.shape[1] + some.seen
     yield
 
 
 def first_of_classes(points: Points, per_class: int) -> Points:
     """The first so many points of each class; KlomError where members have unlike numbers."""
     rows = []
-    for i in range(len(points.generators)):
-        mine = points.of_member(i).indices.sort().values
+    for mine in points.by_member.sort().values:
         labels = points.y.cpu()[mine]
         before = F.one_hot(labels).cumsum(0).gather(1, labels.unsqueeze(1)).squeeze(1)
         rows.append(mine[before <= per_class])
     if len({len(mine) for mine in rows}) > 1:
         raise KlomError("unsir: members have unlike numbers of points with so many of each class")
     return Points(points.x, points.y, torch.stack(rows), points.generators, points.prepare)
-
-
-def with_noise(
-    points: Points, noise: Tensor, c: Tensor, copies: int, batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch over noise [M, n, ...] of class c [M], so often, and the points, all shuffled."""
-    n, k = copies * noise.shape[1], len(points)
-    order = torch.stack([torch.randperm(n + k, generator=g) for g in points.generators])
-    rows = points.indices.expand(len(order), k)
-    member = torch.arange(len(order)).unsqueeze(1)
-    for batch in order.split(batch_size, 1):
-        is_noise = (batch < n).to(noise.device)
-        real = rows[member, (batch - n).clamp(min=0)].to(points.x.device)
-        x, y = points.prepare(points.x[real]), points.y[real]
-        some = noise[member.to(noise.device), (batch % noise.shape[1]).to(noise.device)]
-        points.seen += batch.shape[1]
-        at = is_noise.view(*is_noise.shape, *[1] * (x.ndim - 2))
-        yield torch.where(at, some, x), torch.where(is_noise, c.unsqueeze(1), y)

@@ -59,9 +59,9 @@ def lotus(
     Costs: epochs * (2 * F + share * R).
     """
     f0 = model.clone().eval().requires_grad_(False)
-    forgotten = forgotten_by(forget, len(model))
+    forgotten = forgotten_by(forget)
     some = int(share * len(retain))
-    both = together(forget, retain, some, torch.arange(len(forget.x)))
+    both = together(forget, retain, some)
     optimizer = descent.optimizer_for(model, lr)
     going = torch.ones(len(model), dtype=torch.bool)
     for _ in descent.epochs(optimizer, epochs):

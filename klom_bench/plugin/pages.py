@@ -58,8 +58,7 @@ def _argument_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _method_row(method: Method) -> str:
-    said, traits = described(method), method.traits
-    only = ["conv layers"] * traits.conv + ["whole classes"] * traits.class_wise
+    said, only = described(method), method.traits.only
     name = f"`{method.name}`" + f" ({', '.join(only)} only)" * bool(only)
     cells = (name, said.rule.removesuffix("."), said.paper, said.code, said.departures)
     return f"| {' | '.join(map(_in_a_cell, cells))} |"

@@ -49,15 +49,14 @@ def of_methods() -> str:
     """`klom list --methods`: what each sees and needs, its cost, its year, its code."""
     rows = [("method", "year", "sees", "needs", "cost in examples", "code")]
     for name, method in BUILT_IN.items():
-        said, traits = described(method), method.traits
+        said = described(method)
         given = [n for n in method.needs if n != "task"]
-        needs = ["conv layers"] * traits.conv + ["whole classes"] * traits.class_wise
         rows.append(
             (
                 name,
                 said.year or "-",
                 ", ".join([*said.sees.split(" and "), *given]),
-                ", ".join(needs) or "-",
+                ", ".join(method.traits.only) or "-",
                 said.costs,
                 said.repository or "-",
             )
