@@ -34,7 +34,7 @@ from klom_bench.metrics.summary import Summary, summarise
 from klom_bench.progress import Announce, silent
 from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import packs
-from klom_bench.tasks.warm_up import warm_up
+from klom_bench.tasks.warm_up import import_compiler, warm_up
 
 Timed = Callable[[Callable[[], None]], float]
 """Runs the unlearning once and returns the seconds it took."""
@@ -75,6 +75,8 @@ def unlearn(
         for pack in packs(range(cell.members), cell.task.pack)
     ]
     warm_up(cell.task, len(runs[0].pack), cell.device)  # which is not the method's doing
+    if not cell.method.built_in:
+        import_compiler()
     with announce(f"{cell.method.name} on {cell.forget_set.name}", cell.members) as tick:
 
         def one(run: Unlearning, check: Check) -> None:

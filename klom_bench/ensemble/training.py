@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from klom_bench.ensemble.augmentation import augmented
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.optimizers import SGD
 from klom_bench.ensemble.points import Points
 
 
@@ -77,7 +78,7 @@ def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
         ...     yield from train(model, retain, task.recipe)
     """
     # The fused kernel would make a member depend on how it is packed (measured).
-    optimizer = torch.optim.SGD(
+    optimizer = SGD(
         decay_groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=False
     )
     batches = max(1, len(points) // recipe.batch_size)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from klom_bench.ensemble.optimizers import SGD, Adam
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.errors import KlomError
 
@@ -72,11 +73,9 @@ class Descent:
         """SGD as asked for, or what stands in for it."""
         optimizer: torch.optim.Optimizer
         if self.optimizer == "adam":
-            optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+            optimizer = Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         else:
-            optimizer = torch.optim.SGD(
-                model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-            )
+            optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
         if self.max_norm:
             optimizer.register_step_pre_hook(lambda *_: clip_gradients(model, self.max_norm))
         return optimizer

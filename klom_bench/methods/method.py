@@ -81,6 +81,12 @@ class Method:
         return _with_norms(descent, model, steps)
 
     @property
+    def built_in(self) -> bool:
+        """Whether it is one of this package."""
+        home = getattr(self.function, "__module__", None) or ""
+        return home.partition(".")[0] == __package__.partition(".")[0]
+
+    @property
     def sees_oracles(self) -> bool:
         """Whether its scores are an upper bound: nobody has oracles where unlearning is needed."""
         return "oracles" in self.needs

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.optimizers import Adam
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
@@ -64,7 +65,7 @@ def unsir(
     forget.seen -= 1
     noise = model.noise_like(x.expand(-1, noise_size, *x.shape[2:])).requires_grad_()
     labels = y.expand(-1, noise_size)
-    learn = torch.optim.Adam([noise], lr=noise_lr)
+    learn = Adam([noise], lr=noise_lr)
     for _ in range(noise_steps):
         learn.zero_grad()
         size = noise.square().flatten(2).sum(-1).mean(1).sum()
