@@ -40,7 +40,7 @@ def ga(
         yield
 
 
-@method(tune={"ascent_epochs": Range(1, 5, whole=True)})
+@method(tune={"lr": Range(1e-4, 10.0), "ascent_epochs": Range(1, 5, whole=True)})
 def gda(
     model: Ensemble,
     forget: Points,

@@ -15,7 +15,7 @@ from klom_bench.methods.needs import SUBSETS, Datamodels, Oracles
 from klom_bench.methods.ranges import ADAM, Range
 
 
-@method(tune={"lr": ADAM, "ratio": Range(1.0, 30.0)})
+@method(tune={"lr": ADAM, "ratio": Range(1.0, 100.0)})
 def oracle_matching(
     model: Ensemble,
     forget: Points,

@@ -12,7 +12,7 @@ from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Range
 
 
-@method(tune={"gamma": Range(1e-6, 1e-2)})
+@method(tune={"gamma": Range(1e-8, 1e-2)})
 def l1_sparse(
     model: Ensemble,
     forget: Points,
