@@ -5,12 +5,14 @@ from itertools import islice
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
 from klom_bench.ensemble.gradient import gradient, slopes_of
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
+from klom_bench.errors import KlomError
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Choice, Range
 
@@ -85,7 +87,8 @@ def iu(
 
     From o = g_1 and k = v, for each further example of R with the gradient g:
     k ← k - (k·g) / (n + o·g) o, then o ← o - (o·g) / (n + o·g) o; W v = k after `examples` of them,
-    n = examples - 2. An inverse of the empirical Fisher information whose damping is 1; eval mode.
+    n = examples - 2. Meant as an inverse of the empirical Fisher information whose damping is 1; as
+    o keeps the direction of g_1, W v is v but for its part along that one gradient. Eval mode.
     Paper: Jia 2023 (arXiv 2304.04934), "IU".
     Code: OPTML-Group/Unlearn-Saliency, `Wfisher` in Classification/unlearn/Wfisher.py: equal to
     2e-16.
@@ -94,26 +97,50 @@ def iu(
     Costs: F + R + min(R, examples).
     Tried with: examples 12.
     """
+    if examples < 3:
+        raise KlomError(f"iu: examples must be at least 3, since n = examples - 2; got {examples}")
     parameters = list(model.parameters())
     f, r = len(forget), len(retain)
     g_f, g_r = (gradient(model, points, parameters, batch_size) for points in (forget, retain))
-    k = [f / (f + r) * (a - b) for a, b in zip(g_f, g_r, strict=True)]
-    o: Vector = []
+    v = [f / (f + r) * (a - b) for a, b in zip(g_f, g_r, strict=True)]
+    g_1: Vector = []
     n = examples - 2
     with in_eval_mode(model):
-        for x, y in islice(retain.batches(1), examples):
-            g = slopes_of(cross_entropy(model(x), y), parameters)
-            if not o:
-                o = g
-                continue
-            og = dot(o, g)
-            of_k, of_o = dot(k, g) / (n + og), og / (n + og)
-            k = [a - per_member(of_k, b) * b for a, b in zip(k, o, strict=True)]
-            o = [b - per_member(of_o, b) * b for b in o]
+        for x, y in up_to(examples, retain, batch_size):
+            first = not g_1
+            if first:  # o = s g_1 and k = v - c g_1, so that only dot products change
+                g_1 = slopes_of(cross_entropy(model(x[:, :1]), y[:, :1]), parameters)
+                s, c = torch.ones_like(dot(v, v)), torch.zeros_like(dot(v, v))
+            each = zip(*dots(model, x, y, parameters, (g_1, v)), strict=True)
+            for g_1g, vg in islice(each, int(first), None):
+                og, kg = s * g_1g, vg - c * g_1g
+                c = c + kg / (n + og) * s
+                s = s - og / (n + og) * s
     with torch.no_grad():
-        for p, step in zip(parameters, k, strict=True):
-            p.add_(alpha * step)
+        for p, a, b in zip(parameters, v, g_1, strict=True):
+            p.add_(alpha * (a - per_member(c, b) * b))
     yield
+
+
+def up_to(examples: int, points: Points, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the points, of so many examples in all."""
+    for x, y in points.batches(batch_size):
+        points.seen -= max(0, y.shape[1] - examples)
+        yield x[:, :examples], y[:, :examples]
+        examples -= y.shape[1]
+        if examples <= 0:
+            return
+
+
+def dots(
+    model: Ensemble, x: Tensor, y: Tensor, parameters: Vector, vectors: Sequence[Vector]
+) -> list[Tensor]:
+    """∇ℓ · v of each example, [B, M] for each of the vectors v, by a second derivative."""
+    z = model(x)
+    u = torch.ones(y.shape, dtype=z.dtype, device=z.device, requires_grad=True)
+    losses = functional.cross_entropy(z.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
+    slopes = slopes_of((u * losses).sum(), parameters, create_graph=True)
+    return [torch.autograd.grad(dot(slopes, v).sum(), u, retain_graph=True)[0].T for v in vectors]
 
 
 def conjugate_gradients(times_a: Callable[[Vector], Vector], b: Vector, iterations: int) -> Vector:

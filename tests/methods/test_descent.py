@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from helpers.any_method import any_method, normed
 from helpers.by_hand import FORGET, agrees, batches, ensemble, run
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from klom_bench import per_model
 from klom_bench.ensemble.ensemble import initial_state
@@ -74,13 +75,9 @@ def test_a_schedule_goes_on_top_of_the_methods_own():
     """SCRUB's rate falls to a tenth after the second epoch, and linearly over all four."""
     rates = []
 
-    class Watched(torch.optim.SGD):
-        def step(self, closure=None):
-            rates.append(self.param_groups[0]["lr"])
-            return super().step(closure)
-
-    original = torch.optim.SGD
-    torch.optim.SGD = Watched
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
     try:
         run(
             "scrub",
@@ -92,7 +89,7 @@ def test_a_schedule_goes_on_top_of_the_methods_own():
             schedule="linear",
         )
     finally:
-        torch.optim.SGD = original
+        hook.remove()
     assert rates == pytest.approx([0.4, 0.3, 0.02, 0.01])
 
 
