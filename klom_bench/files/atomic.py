@@ -1,10 +1,13 @@
 """Whole files or none, and never one that was altered."""
 
 import contextlib
+import errno
 import hashlib
 import io
+import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,76 @@ from klom_bench.errors import KlomError
 
 PARTIAL = ".partial"
 OLD_SECONDS = 3600
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+"""What file systems without hard links say."""
+
+
+def sha256(content: bytes) -> str:
+    """The checksum of a file's content."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def write(path: Path, content: bytes) -> str:
     """Write a file of the store whole; returns the checksum, KlomError where it cannot."""
-    try:
+    with _told(path):
         write_whole(path, content)
+    return sha256(content)
+
+
+def write_first(path: Path, content: bytes) -> bytes:
+    """Write a file of the store whole unless it is there; returns what lies there then.
+
+    Of any number of writers on any number of machines one is first, and its content is what all
+    return. KlomError where it cannot be written.
+    """
+    with _told(path):
+        try:
+            with _beside(path, content) as partial:
+                _put_first(partial, path)
+        except FileExistsError:
+            return path.read_bytes()
+    return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside and rename, so that a killed run leaves no half file."""
+    with _beside(path, content) as partial:
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, content: bytes) -> Iterator[Path]:
+    """The content in a file of its own in the same folder, which is gone afterwards.
+
+    It has a name that nobody can guess, and is never one that is there already: a link that
+    somebody planted is not followed.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    try:
+        with partial.open("xb") as stream:
+            stream.write(content)
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _put_first(partial: Path, path: Path) -> None:
+    """Give a whole file its name; FileExistsError where another has it."""
+    try:
+        os.link(partial, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # Then nothing is both whole and first at once; a checksum tells a half file.
+        with path.open("xb") as stream:
+            stream.write(partial.read_bytes())
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What can be done about a file that cannot be written."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise KlomError(
             f"cannot write {path}: its folder is gone. Was the store removed, or a file system "
@@ -31,23 +98,6 @@ def write(path: Path, content: bytes) -> str:
             f"cannot write {path}: {error.strerror}. Make room or choose another folder with "
             "--klom-store; members that were finished before are kept"
         ) from error
-    return hashlib.sha256(content).hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that a killed run leaves no half file.
-
-    The file beside has a name that nobody can guess, and is never one that is there already: a
-    link that somebody planted is not followed.
-    """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
-    try:
-        with partial.open("xb") as stream:
-            stream.write(content)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -58,21 +108,21 @@ def remove_leftovers(folder: Path) -> None:
                 partial.unlink()
 
 
-def read(path: Path, sha256: str) -> bytes:
+def read(path: Path, checksum: str) -> bytes:
     """The content of a file; KlomError where it is missing, truncated or altered."""
     try:
         content = path.read_bytes()
     except OSError as error:
         gone = "" if path.parent.is_dir() else "; its folder is gone: was the store removed?"
         raise KlomError(
-            f"{path} is listed in manifest.json but cannot be read ({error.strerror}){gone}: "
-            "restore it, or remove the ensemble with `klom remove` to have it trained again"
+            f"{path} is part of a member but cannot be read ({error.strerror}){gone}: restore it, "
+            "or remove the ensemble with `klom remove` to have it trained again"
         ) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256(content) != checksum:
         raise KlomError(
             f"{path} is not the file that was written ({len(content)} bytes, its checksum differs "
-            "from manifest.json): restore it, or remove the ensemble with `klom remove` to have "
-            "it trained again"
+            "from its member's): restore it, or remove the ensemble with `klom remove` to have it "
+            "trained again"
         )
     return content
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from klom_bench.errors import KlomError
 from klom_bench.metrics.far import FAR, WIDE
-from klom_bench.store.manifest import Member
+from klom_bench.store.members import Member
 from klom_bench.store.training import Evaluated
 from klom_bench.tasks.ensemble_id import EnsembleId
 

@@ -1,17 +1,18 @@
-"""manifest.json: what an ensemble is, and a checksum of every file of every member."""
+"""manifest.json: what an ensemble is, written once. Its members have files of their own."""
 
 import json
-import math
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from klom_bench.errors import KlomError
-from klom_bench.files.atomic import write
+from klom_bench.files import atomic
 from klom_bench.forget_set import sha256_of
-from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
+from klom_bench.store import members as member_files
+from klom_bench.store.members import Member, check_number, parsed, read_all, refuse_lacking
+from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.signature import difference
 
 SCHEMA = 1
@@ -22,35 +23,15 @@ class Stale(KlomError):
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A member that was trained: checksum of its checkpoint, seconds of training."""
-
-    file: str
-    seconds: float
-    made_with: str
-
-
-@dataclass(frozen=True)
-class Member:
-    """One whole member: checksum a file, accuracy a split, mean |margin|, seconds of training."""
-
-    files: Mapping[str, str]
-    accuracy: Mapping[str, float]
-    margin_size: float
-    seconds: float
-    made_with: str
-
-
-@dataclass(frozen=True)
 class Manifest:
-    """What an ensemble is (`identity`) and the members that are whole.
+    """What an ensemble is (`identity`), and the members that are whole.
 
-    trained: members whose checkpoint is there, and whose margins are not yet.
+    listed: members that an earlier version has listed in manifest.json itself.
     """
 
     identity: Mapping[str, Any]
     members: Mapping[int, Member]
-    trained: Mapping[int, Weights] = field(default_factory=dict)
+    listed: Mapping[int, Member] = field(default_factory=dict)
 
     def lacking(self, members: range) -> list[int]:
         """Those of these members that are not there."""
@@ -100,15 +81,11 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
                 "choose another --klom-store, or move that folder away"
             )
     try:
-        manifest = _parsed(json.loads(path.read_bytes()))
-        different = differences(manifest.identity, ensemble)
-        for i, member in manifest.members.items() if not different else ():
-            wanted = {
-                ensemble.checkpoint_file(i),
-                *(ensemble.margins_file(i, part) for part in PARTS),
-            }
-            if not wanted <= {*member.files}:
-                raise ValueError(f"member {i} lacks a file")
+        found, listed = _parsed(json.loads(path.read_bytes()))
+        different = differences(found, ensemble)
+        for i, member in listed.items() if not different else ():
+            refuse_lacking(i, member, ensemble)
+        members = listed if different else listed | read_all(folder, ensemble)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KlomError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or have the "
@@ -116,7 +93,7 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
         ) from error
     if different:
         raise Stale(f"the ensemble in {folder} is another one: {'; '.join(different)}")
-    return manifest
+    return Manifest(found, members, listed)
 
 
 def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
@@ -156,8 +133,8 @@ def how_to_remove(ensemble: EnsembleId, folder: Path) -> str:
     )
 
 
-def _parsed(content: Any) -> Manifest:
-    """The manifest in JSON; an exception that says what is not what it should be."""
+def _parsed(content: Any) -> tuple[dict[str, Any], dict[int, Member]]:
+    """(identity, listed members) in JSON; an exception that says what is not what it should be."""
     found = content["identity"]
     if not isinstance(found, dict):
         raise TypeError("its identity is not an object")
@@ -169,23 +146,8 @@ def _parsed(content: Any) -> Manifest:
         raise TypeError("the logits of its model are not rows of numbers")
     lists = [*rows, list(parts[0].values()), *parts[1].values()]
     for value in (value for numbers in lists for value in numbers if value is not None):
-        _check(0, "a number of the model", abs(value))
-    members = {_number(i): Member(**member) for i, member in content["members"].items()}
-    trained = {_number(i): Weights(**w) for i, w in content.get("trained", {}).items()}
-    for i, member in members.items():
-        _check_texts(i, "files", member.files.values())
-        if not {"retain", "val"} <= {*member.accuracy}:
-            raise ValueError(f"member {i} lacks an accuracy")
-        for split, value in member.accuracy.items():
-            _check(i, f"accuracy {split}", value, 1.0)
-        _check(i, "margin_size", member.margin_size)
-    both: list[tuple[int, Weights | Member]] = [*trained.items(), *members.items()]
-    for i, one in both:
-        _check(i, "seconds", one.seconds)
-        _check_texts(i, "made_with", [one.made_with])
-    for i, weights in trained.items():
-        _check_texts(i, "file", [weights.file])
-    return Manifest(found, members, trained)
+        check_number("a number of the model", abs(value))
+    return found, {_number(i): parsed(_number(i), m) for i, m in content.get("members", {}).items()}
 
 
 def _number(text: str) -> int:
@@ -194,24 +156,19 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _check(member: int, name: str, value: Any, most: float = 1e300) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 <= value <= most and math.isfinite(value)):
-        raise ValueError(f"{name} of member {member} is {value!r:.40}")
+def write_identity(folder: Path, ensemble: EnsembleId) -> None:
+    """Write manifest.json, unless another process has; Stale where that one means another one."""
+    content = json.dumps({"identity": identity(ensemble)}, indent=1).encode()
+    atomic.write_first(folder / "manifest.json", content)
+    load(folder, ensemble)
 
 
-def _check_texts(member: int, name: str, values: Iterable[Any]) -> None:
-    for value in values:
-        if not isinstance(value, str):
-            raise TypeError(f"{name} of member {member} is {value!r:.40}")
+def rewrite(folder: Path, ensemble: EnsembleId, manifest: Manifest) -> None:
+    """Make an older manifest like those of today: a file a member, and identity alone.
 
-
-def save(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json whole."""
-    content = {
-        "identity": manifest.identity,
-        "members": {str(i): asdict(m) for i, m in sorted(manifest.members.items())},
-    }
-    if manifest.trained:
-        content["trained"] = {str(i): asdict(w) for i, w in sorted(manifest.trained.items())}
-    write(folder / "manifest.json", json.dumps(content, indent=1).encode())
+    Whatever happens between, each member is listed here or there.
+    """
+    for i, member in manifest.listed.items():
+        member_files.write(folder, i, member)
+    content = json.dumps({"identity": identity(ensemble)}, indent=1).encode()
+    atomic.write(folder / "manifest.json", content)

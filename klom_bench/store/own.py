@@ -70,7 +70,8 @@ class OwnEnsemble:
     @property
     def seconds(self) -> float:
         """Mean training time of a member; nan where there is none."""
-        times = [member.seconds for member in self.manifest.members.values()]
+        known = (member.seconds for member in self.manifest.members.values())
+        times = [seconds for seconds in known if seconds is not None]
         return float(np.mean(times)) if times else float("nan")
 
     def accuracy(self, count: int) -> dict[str, float]:

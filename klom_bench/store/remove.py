@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from klom_bench.errors import KlomError
-from klom_bench.store.stale import idle
+from klom_bench.store.leases import refuse_claimed
 from klom_bench.store.survey import DAMAGED, Holding
 
 
@@ -58,13 +58,14 @@ def remove(root: Path, holdings: Sequence[Holding]) -> None:
     """Delete the folders of these ensembles; KlomError where another run is training into one."""
     for h in holdings:
         try:
-            with idle(folder := root / h.folder):
-                if folder.is_symlink():
-                    raise KlomError(
-                        f"{folder} is a link to {folder.resolve()}, and nothing outside the store "
-                        "is removed: remove the link, and what it leads to, by hand"
-                    )
-                shutil.rmtree(folder)
+            folder = root / h.folder
+            if folder.is_symlink():
+                raise KlomError(
+                    f"{folder} is a link to {folder.resolve()}, and nothing outside the store is "
+                    "removed: remove the link, and what it leads to, by hand"
+                )
+            refuse_claimed(folder)
+            shutil.rmtree(folder)
         except OSError as error:
             raise KlomError(
                 f"{error.filename or h.folder} cannot be removed ({error.strerror or error}): what "

@@ -1,16 +1,13 @@
 """Whether an ensemble of ours is still what is asked for, and what is done where it is not."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from klom_bench.errors import KlomError, warn
-from klom_bench.store.manifest import Stale, identity, load, save
+from klom_bench.store.leases import CLAIMS, Claims, refuse_claimed
+from klom_bench.store.manifest import Stale, load, rewrite
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.spots import (
@@ -75,49 +72,26 @@ def bring_up_to_date(folder: Path, ensemble: EnsembleId) -> None:
     manifest = load(folder, ensemble)
     if manifest is None or not manifest.is_dated or not os.access(folder, os.W_OK):
         return  # looked at again next time
-    with lock(folder, "manifest"):
-        now = load(folder, ensemble)
-        if now is not None and now.is_dated:
-            warn(
-                f"{folder} was made by an earlier version: its margins agree with the data and the "
-                "model, what only training sees (dropout, initial weights) could not be compared"
-            )
-            save(folder, replace(now, identity=identity(ensemble)))
-
-
-def lock(folder: Path, name: str) -> FileLock:
-    """The lock of this name of an ensemble's folder; it falls with the process that holds it."""
-    (folder / ".locks").mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / ".locks" / f"{name}.lock", thread_local=False)
-
-
-@contextmanager
-def idle(folder: Path) -> Iterator[None]:
-    """Hold all locks of a folder; KlomError where another run is training into it."""
-    with ExitStack() as held:
-        for path in sorted((folder / ".locks").glob("*.lock")):
-            try:
-                held.enter_context(FileLock(path, timeout=0, thread_local=False))
-            except Timeout as error:
-                raise KlomError(
-                    f"another run is training into {folder}: wait until it has ended"
-                ) from error
-        yield
+    warn(
+        f"{folder} was made by an earlier version: its margins agree with the data and the "
+        "model, what only training sees (dropout, initial weights) could not be compared"
+    )
+    rewrite(folder, ensemble, manifest)
 
 
 def move_aside(root: Path, ensemble: EnsembleId, device: torch.device) -> Path | None:
     """Move the folder of a stale ensemble; where to, None where another process has done it."""
     folder = root / ensemble.folder
     try:
-        with lock(root / ASIDE, "moving"):
+        with Claims().wait(root / ASIDE / CLAIMS / "moving"):
             if why_stale(folder, ensemble, device) is None:
                 return None
             number = 1
             while (target := root / ASIDE / str(number) / ensemble.folder).exists():
                 number += 1
+            refuse_claimed(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with idle(folder):
-                folder.rename(target)
+            folder.rename(target)
             return target
     except OSError as error:
         raise KlomError(f"{folder} cannot be moved aside ({error.strerror})") from error

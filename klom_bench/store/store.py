@@ -1,18 +1,15 @@
 """The store: ensembles trained once and found again, and those that others have published."""
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
 
 import torch
-from filelock import Timeout
 
-from klom_bench.ensemble.threads import Check, side_by_side, thread_count
 from klom_bench.errors import KlomError, warn
 from klom_bench.files import atomic
-from klom_bench.progress import Announce, Tick, silent
+from klom_bench.progress import Announce, silent
 from klom_bench.published.ensemble import PublishedEnsemble
 from klom_bench.published.find import find
 from klom_bench.store.advice import (
@@ -22,30 +19,18 @@ from klom_bench.store.advice import (
     not_repeatable,
     what_to_do,
 )
-from klom_bench.store.divergence import refuse_diverged
+from klom_bench.store.filling import Packs, fill
 from klom_bench.store.held import Held
-from klom_bench.store.manifest import (
-    Manifest,
-    Stale,
-    identity,
-    load,
-    save,
-)
+from klom_bench.store.manifest import Manifest, Stale, load, rewrite, write_identity
+from klom_bench.store.members import MEMBERS
 from klom_bench.store.own import OwnEnsemble
-from klom_bench.store.stale import bring_up_to_date, lock, move_aside, why_stale
-from klom_bench.store.training import evaluate_pack, train_pack
-from klom_bench.store.writing import change_manifest, read_state, write_margins, write_weights
+from klom_bench.store.stale import bring_up_to_date, move_aside, why_stale
 from klom_bench.tasks.checks import checked_model
 from klom_bench.tasks.ensemble_id import EnsembleId, packs
 from klom_bench.tasks.task import Task
 
-POLL_SECONDS = 0.1
 Missing = Literal["train", "download", "error"]
 WhenStale = Literal["error", "retrain"]
-
-
-Packs = Sequence[tuple[EnsembleId, list[int]]]
-"""Members of an ensemble that are trained together."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +72,8 @@ class Store:
         shard (i, n): of all packs only every n-th, from the i-th on. Returns what there is then of
         each, in the order of `wanted`.
 
-        Any number of threads, processes and machines may do this together: each claims a pack
-        through a file lock, which falls with the process that holds it. None waits for packs that
-        others train while a pack of any of these ensembles is free.
+        Any number of threads, processes and machines may do this together, and each takes packs
+        that nobody else is at. None waits for others while a pack of any of these is free.
         """
         for ensemble, _ in wanted:
             self.settle(ensemble, device)
@@ -107,7 +91,7 @@ class Store:
             return held
         for ensemble in ensembles:
             self._take_folder(ensemble)
-        self._train(wanted, lacking, shard, device, announce)
+        fill(self.root, lacking, device, announce)
         return [self.held(ensemble) for ensemble, _ in wanted]
 
     def _refuse_missing(self, wanted: Wanted, lacking: Packs) -> NoReturn:
@@ -118,34 +102,6 @@ class Store:
             f"{count} of {members} {first.label} are not in the store {self.root}: "
             f"{how_to_get([(e, n) for e, n in wanted if e.is_half == first.is_half])}"
         )
-
-    def _train(
-        self,
-        wanted: Wanted,
-        lacking: Packs,
-        shard: tuple[int, int],
-        device: torch.device,
-        announce: Announce,
-    ) -> None:
-        """Train packs until none is left, beside others who do the same."""
-        notes: list[str] = []
-
-        def work(check: Check) -> None:
-            while free := self._lacking(wanted, [self.held(e) for e, _ in wanted], shard):
-                mine = [self._claim(e, pack, device, check, tick, notes) for e, pack in free]
-                if not any(mine):  # others hold all that is left
-                    check()
-                    time.sleep(POLL_SECONDS)
-
-        labels = list(dict.fromkeys(e.label for e, _ in lacking))
-        several = "originals and oracles"
-        if any(e.is_half for e, _ in lacking):
-            several = "originals, oracles and models on random halves"
-        label = f"training {labels[0] if len(labels) == 1 else several}"
-        with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
-            side_by_side(work, min(thread_count(device), len(lacking)), device)
-        for note in notes:
-            warn(note)
 
     def _download(self, wanted: Wanted, announce: Announce) -> None:
         """Fetch what is published of those that are short of members."""
@@ -179,13 +135,16 @@ class Store:
         return found
 
     def _take_folder(self, ensemble: EnsembleId) -> None:
-        """Make the folder, with a manifest and room for locks: it is ours from now on."""
+        """Make the folder, with a manifest: it is ours from now on. An older one is made anew."""
         folder = self.folder(ensemble)
         try:
-            with lock(folder, "manifest"):
-                atomic.remove_leftovers(folder)
-                if load(folder, ensemble) is None:
-                    save(folder, Manifest(identity(ensemble), {}))
+            folder.mkdir(parents=True, exist_ok=True)
+            for place in (folder, folder / MEMBERS):
+                atomic.remove_leftovers(place)
+            if (found := load(folder, ensemble)) is None:
+                write_identity(folder, ensemble)
+            elif found.listed:
+                rewrite(folder, ensemble, found)
         except OSError as error:
             raise KlomError(
                 f"the store {self.root} cannot be written ({error.strerror}): choose another "
@@ -221,59 +180,3 @@ class Store:
             if task not in self.settled and task.signature.unseeded:
                 warn(not_repeatable(task))
             self.settled.add(task)
-
-    def _claim(
-        self,
-        ensemble: EnsembleId,
-        pack: list[int],
-        device: torch.device,
-        check: Check,
-        tick: Tick,
-        notes: list[str],
-    ) -> bool:
-        """Train what is missing of a pack unless somebody else is at it; whether this one was.
-
-        notes: what there is to say of its members is added here.
-        """
-        check()
-        number = pack[0] // ensemble.task.pack
-        try:
-            with lock(self.folder(ensemble), f"pack_{number}").acquire(blocking=False):
-                there = self.manifest(ensemble)
-                if todo := [i for i in pack if i not in there.members]:
-                    weak = self._make(ensemble, todo, there, device, check, tick)
-                    more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
-                    notes += [text + more for text in weak[:1]]
-                return True
-        except Timeout:
-            return False
-
-    def _make(
-        self,
-        ensemble: EnsembleId,
-        todo: list[int],
-        there: Manifest,
-        device: torch.device,
-        check: Check,
-        tick: Tick,
-    ) -> list[str]:
-        """Train these members, as far as no earlier run has; keep their weights, then margins.
-
-        Returns what there is to say of them.
-        """
-        folder = self.folder(ensemble)
-        weights = {i: w for i, w in there.trained.items() if i in todo}
-        states = {i: read_state(folder, ensemble, i, w) for i, w in weights.items()}
-        tick(len(states))
-        if new := [i for i in todo if i not in states]:
-            trained = train_pack(ensemble, new, device, check, tick)
-            weights |= write_weights(folder, ensemble, trained)
-            states |= {t.member: t.state for t in trained}
-        evaluated = evaluate_pack(ensemble, {i: states[i] for i in todo}, device)
-        try:
-            weak = refuse_diverged(ensemble, evaluated, there.members)
-        except KlomError:
-            change_manifest(folder, ensemble, without=todo)
-            raise
-        write_margins(folder, ensemble, evaluated, weights)
-        return weak

@@ -12,6 +12,7 @@ import numpy as np
 from klom_bench.errors import KlomError, visible
 from klom_bench.forget_set import ForgetSet
 from klom_bench.published.find import find
+from klom_bench.store.members import MEMBERS, numbers_in
 from klom_bench.store.stale import ASIDE
 from klom_bench.tasks.ensemble_id import EnsembleId, Role
 from klom_bench.tasks.task import Task
@@ -71,13 +72,19 @@ def _of_ours(root: Path, path: Path, made: str) -> Holding:
             role=visible(str(identity["role"])),
             forget_set=identity["forget_set"] and visible(identity["forget_set"]),
             seed=int(identity["seed"]),
-            members=len(content["members"]),
-            bytes=sum(e.stat().st_size for e in os.scandir(path.parent) if e.is_file()),
+            members=len(numbers_in(path.parent) | {int(i) for i in content.get("members", {})}),
+            bytes=_size(path.parent) + _size(path.parent / MEMBERS),
             made=made,
             folder=folder,
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return Holding("?", "?", None, 0, 0, 0, DAMAGED, folder)
+
+
+def _size(folder: Path) -> int:
+    if not folder.is_dir():
+        return 0
+    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
 
 
 def _published(root: Path, task: Task) -> Iterator[Holding]:

@@ -25,7 +25,6 @@ class Trained:
     member: int
     state: dict[str, Tensor]
     seconds: float
-    made_with: str
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,14 @@ def train_pack(
         check()
     finish(device)
     seconds = (time.perf_counter() - start) / len(members)
+    states = zip(members, model.states(), strict=True)
+    return [Trained(i, state, seconds) for i, state in states]
+
+
+def made_with(device: torch.device) -> str:
+    """What computes here: torch and the device, in words."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    made_with = f"torch {torch.__version__}, {device.type} {name}"
-    return [
-        Trained(i, state, seconds, made_with)
-        for i, state in zip(members, model.states(), strict=True)
-    ]
+    return f"torch {torch.__version__}, {device.type} {name}"
 
 
 def evaluate_pack(

@@ -1,62 +1,96 @@
-"""Files of members, and their lines in the manifest."""
+"""Files of members: weights, then margins of the weights that lie there, then a file that says so.
 
-from collections.abc import Mapping, Sequence
+Each is written by whoever comes first, and everybody goes on with what lies there then: on a GPU
+two trainings of one member differ in bits, and one's weights may not meet the other's margins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from klom_bench.errors import KlomError
 from klom_bench.files import atomic
-from klom_bench.store.manifest import Manifest, Member, Weights, identity, load, save
-from klom_bench.store.stale import lock
+from klom_bench.files.atomic import state_bytes
+from klom_bench.store import members
+from klom_bench.store.members import Member
 from klom_bench.store.training import Evaluated, Trained
 from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
+from klom_bench.tasks.spots import ROUGH, off_by
 
 
-def read_state(folder: Path, ensemble: EnsembleId, member: int, weights: Weights) -> dict[str, Any]:
-    """The state dict of a member that was trained, by its checksum."""
+@dataclass(frozen=True)
+class Weights:
+    """A member's state dict as it lies in the store; seconds: None where training did not say."""
+
+    state: dict[str, Any]
+    checksum: str
+    seconds: float | None
+
+
+def weights_there(folder: Path, ensemble: EnsembleId, member: int) -> Weights | None:
+    """What a killed run, or another one, has left of a member that is not whole yet."""
     path = folder / ensemble.checkpoint_file(member)
-    return atomic.state_from(atomic.read(path, weights.file))
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return _weights(path, content, None)
 
 
-def write_weights(
-    folder: Path, ensemble: EnsembleId, trained: Sequence[Trained]
-) -> dict[int, Weights]:
-    """Keep the weights of members whose margins are not known yet."""
-    new = {}
-    for t in trained:
-        path = folder / ensemble.checkpoint_file(t.member)
-        checksum = atomic.write(path, atomic.state_bytes(t.state))
-        new[t.member] = Weights(checksum, t.seconds, t.made_with)
-    change_manifest(folder, ensemble, trained=new)
-    return new
+def write_weights(folder: Path, ensemble: EnsembleId, trained: Trained) -> Weights:
+    """Keep the weights of a member unless there are some; returns those that lie there then."""
+    path, content = folder / ensemble.checkpoint_file(trained.member), state_bytes(trained.state)
+    lies = atomic.write_first(path, content)
+    if lies is not content:
+        return _weights(path, lies, trained.seconds)
+    return Weights(trained.state, atomic.sha256(content), trained.seconds)
 
 
-def write_margins(
-    folder: Path,
-    ensemble: EnsembleId,
-    evaluated: Sequence[Evaluated],
-    weights: Mapping[int, Weights],
+def write_member(
+    folder: Path, ensemble: EnsembleId, evaluated: Evaluated, weights: Weights, made_with: str
 ) -> None:
-    """Keep the margins of members, which are whole from now on."""
-    new = {}
-    for e in evaluated:
-        mine = weights[e.member]
-        sums = {ensemble.checkpoint_file(e.member): mine.file}
-        for part, margins in zip(PARTS, (e.train_margins, e.val_margins), strict=True):
-            name = ensemble.margins_file(e.member, part)
-            sums[name] = atomic.write(folder / name, atomic.array_bytes(margins))
-        new[e.member] = Member(sums, e.accuracy, e.margin_size, mine.seconds, mine.made_with)
-    change_manifest(folder, ensemble, members=new, without=list(new))
+    """Keep the margins of weights that lie there; the member is whole from now on."""
+    i = evaluated.member
+    sums = {ensemble.checkpoint_file(i): weights.checksum}
+    for part, margins in zip(PARTS, (evaluated.train_margins, evaluated.val_margins), strict=True):
+        name = ensemble.margins_file(i, part)
+        content = atomic.array_bytes(margins)
+        lies = atomic.write_first(folder / name, content)
+        if lies != content:
+            _refuse_others(folder / name, lies, margins)
+        sums[name] = atomic.sha256(lies)
+    size = evaluated.margin_size
+    members.write(folder, i, Member(sums, evaluated.accuracy, size, weights.seconds, made_with))
 
 
-def change_manifest(
-    folder: Path,
-    ensemble: EnsembleId,
-    trained: Mapping[int, Weights] | None = None,
-    members: Mapping[int, Member] | None = None,
-    without: Sequence[int] = (),
-) -> None:
-    """Add to the manifest; `without`: members that are no longer merely trained."""
-    with lock(folder, "manifest"):
-        now = load(folder, ensemble) or Manifest({}, {})
-        left = {i: w for i, w in {**now.trained, **(trained or {})}.items() if i not in without}
-        save(folder, Manifest(identity(ensemble), {**now.members, **(members or {})}, left))
+def remove_weights(folder: Path, ensemble: EnsembleId, numbers: Sequence[int]) -> None:
+    """Remove the weights of members that are not to be; those of whole members stay."""
+    for i in set(numbers) - members.numbers_in(folder):
+        (folder / ensemble.checkpoint_file(i)).unlink(missing_ok=True)
+
+
+def _weights(path: Path, content: bytes, seconds: float | None) -> Weights:
+    try:
+        return Weights(atomic.state_from(content), atomic.sha256(content), seconds)
+    except Exception as error:  # zip, pickle and torch have errors of their own
+        raise KlomError(
+            f"{path} was left by a run that was killed, and cannot be read "
+            f"({type(error).__name__}): remove it, and the next run trains that member"
+        ) from error
+
+
+def _refuse_others(path: Path, content: bytes, margins: np.ndarray) -> None:
+    """KlomError where a file is not what another machine would have written for the same member."""
+    try:
+        found = atomic.array_from(content)
+        same = found.shape == margins.shape and off_by(found, margins) <= ROUGH
+    except (ValueError, EOFError, OSError):
+        same = False
+    if not same:
+        raise KlomError(
+            f"{path} was left by a run that was killed, and is not the margins of the weights that "
+            "lie there: remove it, and the next run computes them"
+        )

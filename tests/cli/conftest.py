@@ -28,5 +28,5 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def store(trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
+    shutil.copytree(trained, tmp_path / "store", ignore=shutil.ignore_patterns(".claims"))
     return tmp_path / "store"

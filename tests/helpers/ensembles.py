@@ -14,7 +14,7 @@ from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 ensemble = EnsembleId(DIGITS, "oracle", 0, DIGITS.forget_set("forget_set_3"))
 def told(event, args):
-    if event == "os.rename" and (name := Path(args[1]).name).startswith("sd_"):
+    if event == "os.link" and (name := Path(args[1]).name).startswith("sd_"):
         sys.stdout.write(name.split("_")[1] + " ")
 sys.addaudithook(told)
 print("ready", flush=True)

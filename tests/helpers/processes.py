@@ -24,7 +24,7 @@ import os, pathlib, sys
 here = pathlib.Path(__file__).parent
 
 def write_down(event, args):
-    if event == "os.rename" and str(args[1]).endswith(".pt"):
+    if event == "os.link" and str(args[1]).endswith(".pt"):
         with open(here / "written", "a") as file:
             file.write(f"{args[1]}\\n")
 

@@ -138,7 +138,7 @@ def mine():
 def test_a_store_that_is_removed_in_mid_run(project, small_store, tmp_path):
     store = tmp_path / "own"
     assert project("--klom-method=ga", "--klom-forget-set=1").ret == 0
-    shutil.copytree(small_store, store, ignore=shutil.ignore_patterns("*.lock"))
+    shutil.copytree(small_store, store, ignore=shutil.ignore_patterns(".claims"))
     result = project(
         "--klom-method=mine",
         "--klom-forget-set=1",

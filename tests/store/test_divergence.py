@@ -13,7 +13,7 @@ from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError, KlomWarning
 from klom_bench.models.mlp import mlp
 from klom_bench.store.divergence import refuse_diverged
-from klom_bench.store.manifest import Member
+from klom_bench.store.members import Member
 from klom_bench.store.store import Store
 from klom_bench.store.training import Evaluated
 from klom_bench.tasks import DIGITS
@@ -42,7 +42,8 @@ def test_a_diverged_member_is_refused(store, name, change):
     oracles = replace(ORACLES, task=replace(DIGITS, architecture=spoilt))
     with pytest.raises(KlomError, match="member 1 of the oracles of forget_set_3 diverged"):
         store.complete([(oracles, 4)], CPU)
-    assert store.manifest(oracles).members == store.manifest(oracles).trained == {}
+    assert store.manifest(oracles).members == {}
+    assert not list(store.root.rglob("sd_*"))
 
 
 class FailsInEvalMode(nn.Module):
@@ -66,14 +67,14 @@ def test_what_was_trained_is_kept_though_evaluation_failed(store, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         store.complete([(ensemble, 3)], CPU)
     assert not store.manifest(ensemble).members
-    kept = store.manifest(ensemble).trained
-    assert sorted(kept) == [0, 1, 2]
+    kept = {path: path.stat().st_mtime_ns for path in store.root.rglob("sd_*")}
+    assert len(kept) == 3
     monkeypatch.setattr(FailsInEvalMode, "broken", False)
     store.complete([(ensemble, 4)], CPU)
-    now = store.manifest(ensemble)
-    assert not now.trained
-    assert [now.members[i].seconds for i in range(3)] == [kept[i].seconds for i in range(3)]
-    assert now.members[3].seconds not in [w.seconds for w in kept.values()]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    members = store.manifest(ensemble).members
+    assert [members[i].seconds is None for i in range(4)] == [True] * 3 + [False]
+    assert store.held(ensemble).seconds == members[3].seconds
     afresh = Store(store.root / "afresh")
     afresh.complete([(ensemble, 4)], CPU)
     assert np.array_equal(

@@ -8,8 +8,8 @@ from helpers.nets import CHANGES, CPU, oracles, originals, task
 
 from klom_bench import cli
 from klom_bench.errors import KlomWarning
+from klom_bench.store.leases import CLAIMS, Claims
 from klom_bench.store.manifest import Stale
-from klom_bench.store.stale import lock
 from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import EnsembleId
 
@@ -74,7 +74,7 @@ def test_remove_takes_what_cannot_be_read(root):
 
 
 def test_remove_waits_for_no_run(root, capsys):
-    with lock(root / originals(task()).folder, "pack_0"):
+    with Claims().take(root / originals(task()).folder / CLAIMS / "pack_0"):
         assert run_remove(root, "own", "--yes") == 1
     assert "another run is training into" in capsys.readouterr().err
     assert len(folders(root)) == 2

@@ -41,7 +41,7 @@ def test_a_killed_run_is_resumed(store, filled):
 @pytest.mark.processes
 def test_a_kill_before_anything_was_written_is_resumed(store):
     process = start(store, 3)
-    wait_for(lambda: any(store.root.rglob("pack_0.lock")))
+    wait_for(lambda: any(store.root.rglob("pack_0")))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert [held.lacks(3) for held in store.complete([(ORACLES, 3)], CPU)] == [0]

@@ -10,8 +10,8 @@ from helpers.nets import CHANGES, CPU, Net, oracles, originals, task
 from torch import nn
 
 from klom_bench.errors import KlomError, KlomWarning
+from klom_bench.store.leases import CLAIMS, Claims
 from klom_bench.store.manifest import Stale
-from klom_bench.store.stale import lock
 from klom_bench.store.store import Store
 
 
@@ -57,7 +57,7 @@ def test_retrain_moves_the_old_ones_aside_and_trains_anew(root):
 def test_nothing_is_moved_while_another_run_trains_into_it(root):
     changed = CHANGES["labels"][0]
     with (
-        lock(root / originals(changed).folder, "pack_0"),
+        Claims().take(root / originals(changed).folder / CLAIMS / "pack_0"),
         pytest.raises(KlomError, match="another run is training into"),
     ):
         Store(root, stale="retrain").complete([(originals(changed), 2)], CPU)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating
 from klom_bench.errors import KlomError
 from klom_bench.files import atomic
 from klom_bench.metrics.margins import margins
+from klom_bench.store.filling import make
+from klom_bench.store.leases import CLAIMS, Claims
 from klom_bench.store.manifest import load
-from klom_bench.store.stale import lock
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 from klom_bench.tasks.ensemble_id import EnsembleId, packs
@@ -67,8 +70,7 @@ def test_members_are_the_same_however_they_came(filled, store):
     """Bit for bit: trained one by one from the last, against four at once."""
     for members in ([3], [1, 2], [0]):
         store._take_folder(ORACLES)
-        there = store.manifest(ORACLES)
-        store._make(ORACLES, members, there, CPU, lambda: None, lambda _: None)
+        make(store.folder(ORACLES), ORACLES, members, CPU, lambda: None, lambda _: None)
     assert np.array_equal(store.held(ORACLES).margins(4, CPU), filled.held(ORACLES).margins(4, CPU))
 
 
@@ -83,10 +85,10 @@ def test_nobody_waits_while_a_pack_is_free(store):
                 time.sleep(0.02)
             seen.append(len(store.manifest(ORIGINALS).members))
         finally:
-            held.release()
+            held.close()
 
-    held = lock(store.folder(ORIGINALS), "pack_0")
-    held.acquire()
+    held = ExitStack()
+    held.enter_context(Claims().take(store.folder(ORIGINALS) / CLAIMS / "pack_0"))
     watcher = threading.Thread(target=release_once_oracles_are_there)
     watcher.start()
     store.complete([(ORIGINALS, 2), (ORACLES, 2)], CPU)
@@ -111,7 +113,7 @@ def test_a_harmed_file_is_named_and_not_trained_over(filled, harm):
         path.unlink()
     before = snapshot(filled)
     filled.complete([(ORACLES, 4)], CPU)
-    with pytest.raises(KlomError, match=r"2__train_margins_19\.npy .*manifest\.json.*restore it"):
+    with pytest.raises(KlomError, match=r"2__train_margins_19\.npy .*member.*restore it"):
         filled.held(ORACLES).margins(4, CPU)
     assert snapshot(filled) == before
 
@@ -143,7 +145,6 @@ def test_a_manifest_that_does_not_fit_is_refused(filled, key, value, message):
         "",
         "{",
         "[]",
-        '{"identity": {}}',
         '{"identity": [], "members": {}}',
         '{"identity": {}, "members": {"0": {"files": {}, "accuracy": {}, "margin_size": 1,'
         ' "seconds": 1, "made_with": ""}}}',
@@ -157,47 +158,55 @@ def test_a_broken_manifest_is_named(filled, text):
     assert path.read_text() == text
 
 
-DAMAGE = {
+DAMAGED_MEMBERS = {
+    "nothing": lambda m: "",
+    "half": lambda m: json.dumps(m)[:-9],
+    "nested": lambda m: "[" * 100_000,
+    "a list": lambda m: "[]",
+    "seconds text": lambda m: m.update(seconds="x"),
+    "seconds huge": lambda m: m.update(seconds=10**400),
+    "seconds nan": lambda m: m.update(seconds=float("nan")),
+    "seconds negative": lambda m: m.update(seconds=-1),
+    "accuracy null": lambda m: m.update(accuracy=None),
+    "accuracy 2.0": lambda m: m["accuracy"].update(val=2.0),
+    "accuracy text": lambda m: m["accuracy"].update(val="1"),
+    "accuracy true": lambda m: m["accuracy"].update(val=True),
+    "no accuracy": lambda m: m.update(accuracy={}),
+    "size infinite": lambda m: m.update(margin_size=float("inf")),
+    "a checksum that is a number": lambda m: m["files"].update({"sd_0____epoch_19.pt": 7}),
+    "no files": lambda m: m.update(files={}),
+    "made with nothing": lambda m: m.update(made_with=None),
+    "something more": lambda m: m.update(more=1),
+}
+DAMAGED_IDENTITIES = {
     "nested": lambda c: "[" * 100_000,
-    "seconds null": lambda c: c["members"]["0"].update(seconds=None),
-    "seconds text": lambda c: c["members"]["0"].update(seconds="x"),
-    "seconds huge": lambda c: c["members"]["0"].update(seconds=10**400),
-    "seconds nan": lambda c: c["members"]["0"].update(seconds=float("nan")),
-    "seconds negative": lambda c: c["members"]["0"].update(seconds=-1),
-    "accuracy null": lambda c: c["members"]["0"].update(accuracy=None),
-    "accuracy 2.0": lambda c: c["members"]["0"]["accuracy"].update(val=2.0),
-    "accuracy text": lambda c: c["members"]["0"]["accuracy"].update(val="1"),
-    "accuracy true": lambda c: c["members"]["0"]["accuracy"].update(val=True),
-    "size infinite": lambda c: c["members"]["0"].update(margin_size=float("inf")),
-    "a checksum that is a number": lambda c: c["members"]["0"]["files"].update(
-        {"sd_0____epoch_19.pt": 7}
-    ),
-    "made with nothing": lambda c: c["members"]["0"].update(made_with=None),
     "members are a list": lambda c: c.update(members=[1]),
-    "a member that is a word": lambda c: c["members"].update(zero=c["members"]["0"]),
-    "something more": lambda c: c["members"]["0"].update(more=1),
-    "trained is a number": lambda c: c.update(trained=7),
-    "trained lacks all": lambda c: c.update(trained={"9": {}}),
+    "a member that is a word": lambda c: c.update(members={"zero": {}}),
+    "a listed member lacks all": lambda c: c.update(members={"0": {}}),
     "the logits are a number": lambda c: c["identity"]["model"].update(logits=5),
     "a logit is huge": lambda c: c["identity"]["model"].update(logits=[[10**400]]),
     "ragged logits": lambda c: c["identity"]["model"].update(logits=[[1.0], [1.0, 2.0]]),
     "a logit is text": lambda c: c["identity"]["model"].update(logits=[["1"]]),
-    "no accuracy": lambda c: c["members"]["0"].update(accuracy={}),
     "the model is a number": lambda c: c["identity"].update(model=7),
 }
 
 
-def test_a_damaged_manifest_is_told_in_one_message(filled, capsys):
-    path = filled.folder(ORACLES) / "manifest.json"
+@pytest.mark.parametrize(
+    ("file", "damages", "message"),
+    [
+        ("manifest.json", DAMAGED_IDENTITIES, "cannot be read .*klom remove digits"),
+        ("members/0.json", DAMAGED_MEMBERS, "cannot be read .*restore it, or remove this one file"),
+    ],
+)
+def test_what_is_damaged_is_told_in_one_message(filled, capsys, file, damages, message):
+    path = filled.folder(ORACLES) / file
     sound = path.read_bytes()
-    for name, damage in DAMAGE.items():
+    for name, damage in damages.items():
         content = json.loads(sound)
         text = damage(content)
         path.write_text(text if isinstance(text, str) else json.dumps(content))
         for use in (filled.held, lambda e: filled.complete([(e, 4)], CPU)):
-            with pytest.raises(
-                KlomError, match=r"manifest.json cannot be read .*klom remove digits"
-            ):
+            with pytest.raises(KlomError, match=re.escape(str(path)) + " " + message):
                 use(ORACLES)
         assert cli.main(["list", "--store", str(filled.root)]) == 0, name
     assert cli.main(["verify", "--store", str(filled.root)]) == 1

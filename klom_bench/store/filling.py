@@ -1,0 +1,136 @@
+"""Training the members that are missing, beside any number of others who do the same."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from klom_bench.ensemble.threads import Check, side_by_side, thread_count
+from klom_bench.errors import KlomError, warn
+from klom_bench.progress import Announce, Tick
+from klom_bench.store.divergence import refuse_diverged
+from klom_bench.store.leases import CLAIMS, Claims, Holder
+from klom_bench.store.manifest import load
+from klom_bench.store.members import numbers_in
+from klom_bench.store.training import evaluate_pack, made_with, train_pack
+from klom_bench.store.writing import remove_weights, weights_there, write_member, write_weights
+from klom_bench.tasks.ensemble_id import EnsembleId
+
+Packs = Sequence[tuple[EnsembleId, list[int]]]
+"""Members of an ensemble that are trained together."""
+
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
+"""How long to wait for others before looking again."""
+SAY_SECONDS = 3.0
+"""Who waits for less says nothing."""
+LOG = logging.getLogger("klom_bench")
+
+
+def fill(root: Path, lacking: Packs, device: torch.device, announce: Announce) -> None:
+    """Train these packs, each of them here or by somebody else, until all are there."""
+    labels = list(dict.fromkeys(e.label for e, _ in lacking))
+    several = "originals and oracles"
+    if any(e.is_half for e, _ in lacking):
+        several = "originals, oracles and models on random halves"
+    label = f"training {labels[0] if len(labels) == 1 else several}"
+    filling = Filling(root, lacking, device, announce)
+    with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
+        side_by_side(
+            lambda check: filling.work(check, tick), min(thread_count(device), len(lacking)), device
+        )
+    for note in [*filling.claims.notes, *filling.notes]:
+        warn(note)
+
+
+@dataclass
+class Filling:
+    """What the threads of one process share while they train."""
+
+    root: Path
+    lacking: Packs
+    device: torch.device
+    announce: Announce
+    claims: Claims = field(default_factory=Claims)
+    notes: list[str] = field(default_factory=list)
+    saying: threading.Lock = field(default_factory=threading.Lock)
+
+    def left(self) -> Packs:
+        """What nobody has finished yet, told from the names of files."""
+        there = {e: numbers_in(self.root / e.folder) for e, _ in self.lacking}
+        packs = [(e, [i for i in pack if i not in there[e]]) for e, pack in self.lacking]
+        return [(e, pack) for e, pack in packs if pack]
+
+    def work(self, check: Check, tick: Tick) -> None:
+        """Train packs until none is left; wait only while others are at all of them."""
+        pause, since = PAUSE_SECONDS, time.monotonic()
+        with ExitStack() as waiting:
+            while left := self.left():
+                others = [self.train(e, pack, check, tick) for e, pack in left]
+                if not all(others):
+                    waiting.close()
+                    pause, since = PAUSE_SECONDS, time.monotonic()
+                    continue
+                check()
+                time.sleep(pause)
+                pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+                if time.monotonic() - since > SAY_SECONDS and self.saying.acquire(blocking=False):
+                    waiting.callback(self.saying.release)
+                    waiting.enter_context(self.announce(*_who_is_at(left, others)))
+
+    def train(
+        self, ensemble: EnsembleId, pack: list[int], check: Check, tick: Tick
+    ) -> Holder | None:
+        """Train what is missing of a pack, unless somebody else is at it: then who."""
+        check()
+        folder = self.root / ensemble.folder
+        with self.claims.take(folder / CLAIMS / f"pack_{pack[0] // ensemble.task.pack}") as other:
+            there = numbers_in(folder)
+            if not other and (todo := [i for i in pack if i not in there]):
+                weak = make(folder, ensemble, todo, self.device, check, tick)
+                more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
+                self.notes += [text + more for text in weak[:1]]
+            return other
+
+
+def _who_is_at(left: Packs, others: Sequence[Holder | None]) -> tuple[str, int]:
+    """What to show while others train all that is left, and how many members that is."""
+    holders = list(dict.fromkeys(others))
+    more = f" and {len(holders) - 1} more" if holders[1:] else ""
+    label, members = f"waiting for {holders[0]}{more}", sum(len(pack) for _, pack in left)
+    LOG.info("%s: %d members are left, and others train all of them", label, members)
+    return label, members
+
+
+def make(
+    folder: Path,
+    ensemble: EnsembleId,
+    todo: Sequence[int],
+    device: torch.device,
+    check: Check,
+    tick: Tick,
+) -> list[str]:
+    """Train these members, as far as no weights of them lie there; then evaluate what lies there.
+
+    Returns what there is to say of them.
+    """
+    found = {i: weights_there(folder, ensemble, i) for i in todo}
+    weights = {i: w for i, w in found.items() if w}
+    tick(len(weights))
+    if new := [i for i in todo if i not in weights]:
+        trained = train_pack(ensemble, new, device, check, tick)
+        weights |= {t.member: write_weights(folder, ensemble, t) for t in trained}
+    evaluated = evaluate_pack(ensemble, {i: weights[i].state for i in todo}, device)
+    manifest = load(folder, ensemble)
+    try:
+        weak = refuse_diverged(ensemble, evaluated, manifest.members if manifest else {})
+    except KlomError:
+        remove_weights(folder, ensemble, todo)
+        raise
+    for e in evaluated:
+        write_member(folder, ensemble, e, weights[e.member], made_with(device))
+    return weak

@@ -1,0 +1,108 @@
+"""members/17.json: what is known of one member, and checksums of its files as they lie.
+
+It is written last, once, and never changed: a member whose file is there is whole.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from klom_bench.errors import KlomError
+from klom_bench.files import atomic
+from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
+
+MEMBERS = "members"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One whole member: checksum a file, accuracy a split, mean |margin|, seconds of training.
+
+    seconds: None where a killed run left weights and did not say. made_with: what computed its
+    margins.
+    """
+
+    files: Mapping[str, str]
+    accuracy: Mapping[str, float]
+    margin_size: float
+    seconds: float | None
+    made_with: str
+
+
+def numbers_in(folder: Path) -> set[int]:
+    """Members that have a file of their own in the folder of an ensemble; none is opened."""
+    try:
+        names = [path.name.split(".") for path in (folder / MEMBERS).iterdir()]
+    except FileNotFoundError:
+        return set()
+    return {int(name[0]) for name in names if name[1:] == ["json"] and name[0].isdecimal()}
+
+
+def read_all(folder: Path, ensemble: EnsembleId) -> dict[int, Member]:
+    """All that have a file of their own; KlomError where one cannot be read."""
+    found = {}
+    for i in sorted(numbers_in(folder)):
+        path = folder / MEMBERS / f"{i}.json"
+        try:
+            stat = path.stat()
+            found[i] = _read(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            refuse_lacking(i, found[i], ensemble)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise KlomError(
+                f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or remove "
+                "this one file: the next run makes it anew from the member's weights"
+            ) from error
+    return found
+
+
+@lru_cache(maxsize=100_000)
+def _read(path: Path, *unchanged: int) -> Member:
+    """A process reads each of these files once."""
+    return parsed(int(path.stem), json.loads(path.read_bytes()))
+
+
+def write(folder: Path, number: int, member: Member) -> None:
+    """Say that a member is whole, unless another process has said so before."""
+    (folder / MEMBERS).mkdir(exist_ok=True)
+    content = json.dumps(asdict(member), indent=1).encode()
+    atomic.write_first(folder / MEMBERS / f"{number}.json", content)
+
+
+def refuse_lacking(number: int, member: Member, ensemble: EnsembleId) -> None:
+    """ValueError where a member's files are not those that a member has."""
+    margins = (ensemble.margins_file(number, part) for part in PARTS)
+    if not {ensemble.checkpoint_file(number), *margins} <= {*member.files}:
+        raise ValueError(f"member {number} lacks a file")
+
+
+def parsed(number: int, content: Any) -> Member:
+    """A member in JSON; an exception that says what is not what it should be."""
+    member = Member(**content)
+    check_texts(number, "files", member.files.values())
+    if not {"retain", "val"} <= {*member.accuracy}:
+        raise ValueError(f"member {number} lacks an accuracy")
+    for split, value in member.accuracy.items():
+        check_number(f"accuracy {split} of member {number}", value, 1.0)
+    check_number(f"margin_size of member {number}", member.margin_size)
+    if member.seconds is not None:
+        check_number(f"seconds of member {number}", member.seconds)
+    check_texts(number, "made_with", [member.made_with])
+    return member
+
+
+def check_number(name: str, value: Any, most: float = 1e300) -> None:
+    """ValueError for what is no finite number from 0 to `most`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value <= most and math.isfinite(value)):
+        raise ValueError(f"{name} is {value!r:.40}")
+
+
+def check_texts(number: int, name: str, values: Iterable[Any]) -> None:
+    """TypeError for what is no text."""
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} of member {number} is {value!r:.40}")
