@@ -47,6 +47,13 @@ REMOVE_EXAMPLES = """examples:
 
 Only what was trained here, and what --klom-stale=retrain moved aside; published ensembles stay."""
 
+MERGE_EXAMPLES = """examples:
+  klom merge node1 node2 node3 --store all
+  klom merge /scratch/job_*/store            # into the usual store
+
+For machines without a file system in common. All are compared before anything is copied; a member
+that lies in two of them must be the same one. Copying with rsync does the same, but for that."""
+
 EXPORT_EXAMPLES = """examples:
   klom export published digits --forget-set 3
   klom export published cifar10 --forget-set 1-9 --layout easydub --models 100"""
@@ -99,6 +106,11 @@ def add(commands: Commands) -> None:
     remove.add_argument("--yes", action="store_true", help="do not ask")
     add_store(remove)
     add_forget_set(remove)
+
+    text = "join stores that were trained apart"
+    merging = commands.add("merge", run_merge, text, MERGE_EXAMPLES)
+    merging.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="is only read")
+    add_store(merging)
 
     text = "write ensembles in a published layout"
     export = commands.add("export", run_export, text, EXPORT_EXAMPLES)
@@ -201,6 +213,18 @@ def run_remove(args: argparse.Namespace) -> int:
             raise KlomError("nothing was removed")
     remove(root, mine)
     sys.stdout.write("removed\n")
+    return 0
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """`klom merge`."""
+    from klom_bench.store.merge import merge
+
+    root = store_of(args)
+    added = merge(args.stores, root, progress())
+    for place, count in added.items():
+        sys.stdout.write(f"{place}: {count} more\n")
+    sys.stdout.write(f"{sum(added.values())} members were added to {root}\n")
     return 0
 
 

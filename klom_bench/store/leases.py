@@ -75,6 +75,8 @@ UNKNOWN = Holder("a machine that is not known", "", 0, "?", "")
 class Claims:
     """What one run has claimed, and seen others hold."""
 
+    renew_seconds: float = RENEW_SECONDS
+    stale_seconds: float = STALE_SECONDS
     seen: dict[Path, tuple[object, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """A line for each claim that was taken over."""
@@ -91,7 +93,9 @@ class Claims:
             yield _parsed(lies)  # another one was faster
             return
         ended = threading.Event()
-        renewing = threading.Thread(target=_renew, args=(path, content, ended), daemon=True)
+        renewing = threading.Thread(
+            target=_renew, args=(path, content, self.renew_seconds, ended), daemon=True
+        )
         renewing.start()
         try:
             yield None
@@ -121,7 +125,7 @@ class Claims:
             when = time.monotonic()
             self.seen[path] = stamp, when
         silent = time.monotonic() - when
-        if not holder.is_dead and silent < STALE_SECONDS:
+        if not holder.is_dead and silent < self.stale_seconds:
             return holder
         why = "it has ended" if holder.is_dead else f"nothing was heard of it for {silent:.0f} s"
         self.notes.append(f"{path.name} was taken over from {holder}: {why}")
@@ -166,9 +170,9 @@ def _parsed(content: bytes) -> Holder:
         return UNKNOWN
 
 
-def _renew(path: Path, content: bytes, ended: threading.Event) -> None:
+def _renew(path: Path, content: bytes, seconds: float, ended: threading.Event) -> None:
     """Touch a claim until it ends or another process has taken it over."""
-    while not ended.wait(RENEW_SECONDS):
+    while not ended.wait(seconds):
         with contextlib.suppress(OSError):
             if path.read_bytes() != content:
                 return

@@ -11,11 +11,21 @@ from klom_bench.errors import KlomError
 from klom_bench.files import atomic
 from klom_bench.forget_set import sha256_of
 from klom_bench.store import members as member_files
-from klom_bench.store.members import Member, check_number, parsed, read_all, refuse_lacking
+from klom_bench.store.members import (
+    MEMBERS,
+    Member,
+    check_number,
+    has_all,
+    parsed,
+    read_all,
+    unreadable,
+)
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.signature import difference
 
 SCHEMA = 1
+MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged file of ours raises."""
 
 
 class Stale(KlomError):
@@ -81,19 +91,26 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
                 "choose another --klom-store, or move that folder away"
             )
     try:
-        found, listed = _parsed(json.loads(path.read_bytes()))
-        different = differences(found, ensemble)
-        for i, member in listed.items() if not different else ():
-            refuse_lacking(i, member, ensemble)
-        members = listed if different else listed | read_all(folder, ensemble)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        manifest = read(folder)
+        different = differences(manifest.identity, ensemble)
+    except MALFORMED as error:
         raise KlomError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or have the "
             f"ensemble trained again: {how_to_remove(ensemble, folder)}"
         ) from error
     if different:
         raise Stale(f"the ensemble in {folder} is another one: {'; '.join(different)}")
-    return Manifest(found, members, listed)
+    for i, member in manifest.members.items():
+        if not has_all(i, member, ensemble):
+            where = path if i in manifest.listed else folder / MEMBERS / f"{i}.json"
+            raise unreadable(where, f"member {i} lacks a file")
+    return manifest
+
+
+def read(folder: Path) -> Manifest:
+    """What lies in a folder, whatever is asked for; one of MALFORMED, or KlomError of a member."""
+    found, listed = _parsed(json.loads((folder / "manifest.json").read_bytes()))
+    return Manifest(found, listed | read_all(folder), listed)
 
 
 def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
@@ -158,8 +175,7 @@ def _number(text: str) -> int:
 
 def write_identity(folder: Path, ensemble: EnsembleId) -> None:
     """Write manifest.json, unless another process has; Stale where that one means another one."""
-    content = json.dumps({"identity": identity(ensemble)}, indent=1).encode()
-    atomic.write_first(folder / "manifest.json", content)
+    atomic.write_first(folder / "manifest.json", identity_bytes(identity(ensemble)))
     load(folder, ensemble)
 
 
@@ -170,5 +186,9 @@ def rewrite(folder: Path, ensemble: EnsembleId, manifest: Manifest) -> None:
     """
     for i, member in manifest.listed.items():
         member_files.write(folder, i, member)
-    content = json.dumps({"identity": identity(ensemble)}, indent=1).encode()
-    atomic.write(folder / "manifest.json", content)
+    atomic.write(folder / "manifest.json", identity_bytes(identity(ensemble)))
+
+
+def identity_bytes(identity: Mapping[str, Any]) -> bytes:
+    """The content of manifest.json."""
+    return json.dumps({"identity": identity}, indent=1).encode()

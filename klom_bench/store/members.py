@@ -5,6 +5,7 @@ It is written last, once, and never changed: a member whose file is there is who
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from klom_bench.files import atomic
 from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
 
 MEMBERS = "members"
+FILE = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def numbers_in(folder: Path) -> set[int]:
     return {int(name[0]) for name in names if name[1:] == ["json"] and name[0].isdecimal()}
 
 
-def read_all(folder: Path, ensemble: EnsembleId) -> dict[int, Member]:
+def read_all(folder: Path) -> dict[int, Member]:
     """All that have a file of their own; KlomError where one cannot be read."""
     found = {}
     for i in sorted(numbers_in(folder)):
@@ -50,12 +52,8 @@ def read_all(folder: Path, ensemble: EnsembleId) -> dict[int, Member]:
         try:
             stat = path.stat()
             found[i] = _read(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            refuse_lacking(i, found[i], ensemble)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise KlomError(
-                f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or remove "
-                "this one file: the next run makes it anew from the member's weights"
-            ) from error
+            raise unreadable(path, f"{type(error).__name__}: {error}") from error
     return found
 
 
@@ -65,6 +63,14 @@ def _read(path: Path, *unchanged: int) -> Member:
     return parsed(int(path.stem), json.loads(path.read_bytes()))
 
 
+def unreadable(path: Path, reason: str) -> KlomError:
+    """What to say of a member's file that is not what it should be."""
+    return KlomError(
+        f"{path} cannot be read ({reason}): restore it, or remove this one file: the next run "
+        "makes it anew from the member's weights"
+    )
+
+
 def write(folder: Path, number: int, member: Member) -> None:
     """Say that a member is whole, unless another process has said so before."""
     (folder / MEMBERS).mkdir(exist_ok=True)
@@ -72,17 +78,19 @@ def write(folder: Path, number: int, member: Member) -> None:
     atomic.write_first(folder / MEMBERS / f"{number}.json", content)
 
 
-def refuse_lacking(number: int, member: Member, ensemble: EnsembleId) -> None:
-    """ValueError where a member's files are not those that a member has."""
+def has_all(number: int, member: Member, ensemble: EnsembleId) -> bool:
+    """Whether a member's files are those that a member of the ensemble has."""
     margins = (ensemble.margins_file(number, part) for part in PARTS)
-    if not {ensemble.checkpoint_file(number), *margins} <= {*member.files}:
-        raise ValueError(f"member {number} lacks a file")
+    return {ensemble.checkpoint_file(number), *margins} <= {*member.files}
 
 
 def parsed(number: int, content: Any) -> Member:
     """A member in JSON; an exception that says what is not what it should be."""
     member = Member(**content)
     check_texts(number, "files", member.files.values())
+    for name in member.files:
+        if not FILE.fullmatch(name):
+            raise ValueError(f"{name!r:.40} of member {number} is no name of a file")
     if not {"retain", "val"} <= {*member.accuracy}:
         raise ValueError(f"member {number} lacks an accuracy")
     for split, value in member.accuracy.items():

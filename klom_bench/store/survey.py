@@ -54,10 +54,16 @@ def _own(root: Path) -> Iterator[Holding]:
     moved = [folder for folder in sorted((root / ASIDE).glob("*")) if folder.is_dir()]
     for above in [root, *moved]:
         made = TRAINED if above == root else MOVED
-        for tree in [above, *sorted(above.glob("seed_*"))]:
-            for pattern in ("full_models/*", "oracles/*/*", "random_halves/*"):
-                for path in sorted(tree.glob(f"{pattern}/manifest.json")):
-                    yield _of_ours(root, path, made)
+        for place in folders_of_ours(above):
+            yield _of_ours(root, above / place / "manifest.json", made)
+
+
+def folders_of_ours(root: Path) -> Iterator[str]:
+    """Folders of ensembles that were trained here, relative to the store."""
+    for tree in [root, *sorted(root.glob("seed_*"))]:
+        for pattern in ("full_models/*", "oracles/*/*", "random_halves/*"):
+            for path in sorted(tree.glob(f"{pattern}/manifest.json")):
+                yield path.parent.relative_to(root).as_posix()
 
 
 def _of_ours(root: Path, path: Path, made: str) -> Holding:

@@ -175,6 +175,7 @@ DAMAGED_MEMBERS = {
     "size infinite": lambda m: m.update(margin_size=float("inf")),
     "a checksum that is a number": lambda m: m["files"].update({"sd_0____epoch_19.pt": 7}),
     "no files": lambda m: m.update(files={}),
+    "a file elsewhere": lambda m: m["files"].update({"../../passwords": "0"}),
     "made with nothing": lambda m: m.update(made_with=None),
     "something more": lambda m: m.update(more=1),
 }
