@@ -13,7 +13,10 @@ EXAMPLES = """examples:
   klom help                # what there is to read
   klom help reading        # what the numbers mean
   klom help gates | less"""
-FIRST = ("reading", "method", "task", "gates", "options", "published", "metric", "methods", "costs")
+FIRST = (
+    *("reading", "method", "task", "gates", "options", "published", "store", "metric", "methods"),
+    "costs",
+)
 """In which order a newcomer reads; other pages come after these."""
 
 
