@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     text = "train ensembles into the store"
     train = commands.add("train", run, text, EXAMPLES)
     train.add_argument(
-        "tasks", nargs="+", metavar="TASK", help="all that follows holds for each of them"
+        "tasks", nargs="+", metavar="TASK", help="one or several: the options hold for each"
     )
     train.add_argument(
         "--models", type=int, default=100, metavar="N", help="originals (default: 100; 0 for none)"
@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
         default="1",
         metavar="N|auto",
         help="processes that share the work; auto: one a GPU, without GPUs one a physical core "
-        "(default: 1)",
+        "(default: 1, which uses one GPU, or all cores)",
     )
     train.add_argument(
         "--shard",

@@ -23,10 +23,10 @@ from klom_bench.ensemble.processes import environments
 from klom_bench.errors import KlomError, warn
 from klom_bench.progress import Announce, Tick
 
-# With -P and the path of this process, nothing that lies in the current folder is imported.
+# With -P and this process's path, nothing is imported from the current folder by accident.
 START = """\
 import json, sys
-sys.path[:], job = json.loads(sys.stdin.readline())
+sys.path[:], job = json.loads(sys.stdin.readline() or sys.exit(1))
 from klom_bench.cli.worker import work
 sys.exit(work(job))
 """
