@@ -100,6 +100,12 @@ def test_each_process_finds_its_gpu_and_threads_before_it_begins(pretended, monk
     assert sorted(err.splitlines()) == ["klom train: 4 3", "klom train: MIG-a 2"]
 
 
+def test_ctrl_c_is_answered_by_none_but_the_first(pretended):
+    """On a terminal every process gets it, even before Python has begun."""
+    code, _, err = pretended("os.kill(os.getpid(), 2)\ntell(warning='here')", "-n", "2")
+    assert (code, err) == (0, "klom train: here\n")
+
+
 def test_processes_have_the_job_and_what_all_say_is_said_once(pretended):
     code = """
 tell(begun=["training", 10])

@@ -41,17 +41,26 @@ def runs(pid):
 @pytest.fixture
 def at_work(tmp_path):
     """A command that trains with two processes, and these, once the first members are there."""
-    args = [sys.executable, "-m", "klom_bench.cli", *TRAIN, "--store", str(tmp_path)]
-    command = subprocess.Popen(
-        [*args, "--models", "30"], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    wait_for(lambda: list(tmp_path.rglob("sd_*")))
-    both = children(command.pid)
-    assert len(both) == 2
-    yield command, both
-    for pid in (command.pid, *both):
-        if runs(pid):
-            os.kill(pid, signal.SIGKILL)
+    started = []
+
+    def start(models):
+        args = [sys.executable, "-m", "klom_bench.cli", *TRAIN, "--store", str(tmp_path)]
+        command = subprocess.Popen(
+            [*args, "--models", str(models)],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(command.pid)
+        wait_for(lambda: list(tmp_path.rglob("sd_*")))
+        both = children(command.pid)
+        started.extend(both)
+        assert len(both) == 2
+        return command, both
+
+    yield start
+    for pid in filter(runs, started):
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_two_processes_train_each_member_once_to_the_same_bits(run, tmp_path, monkeypatch):
@@ -79,7 +88,7 @@ def test_an_error_is_said_once(run, store):
 
 def test_ctrl_c_ends_all_and_keeps_what_was_finished(at_work, tmp_path):
     """As a terminal does it: every process of the group gets the signal."""
-    command, both = at_work
+    command, both = at_work(1000)
     os.killpg(command.pid, signal.SIGINT)
     _, err = command.communicate(timeout=60)
     assert command.returncode == 130
@@ -90,7 +99,7 @@ def test_ctrl_c_ends_all_and_keeps_what_was_finished(at_work, tmp_path):
 
 
 def test_what_a_killed_process_was_at_is_trained_by_the_other(at_work, tmp_path):
-    command, both = at_work
+    command, both = at_work(30)
     os.kill(both[0], signal.SIGKILL)
     _, err = command.communicate(timeout=120)
     assert command.returncode == 0, err
@@ -99,7 +108,7 @@ def test_what_a_killed_process_was_at_is_trained_by_the_other(at_work, tmp_path)
 
 
 def test_processes_end_with_the_one_that_started_them(at_work):
-    command, both = at_work
+    command, both = at_work(1000)
     command.kill()
     _, err = command.communicate(timeout=60)
     wait_for(lambda: not any(map(runs, both)))
