@@ -94,12 +94,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def ensembles(
     args: argparse.Namespace, task: "Task", root: Path, hub: Any = None, least: int = 1
 ) -> list[tuple["EnsembleId", int]]:
-    """What is asked for: originals, and the oracles of the chosen forget sets, `least` of each."""
+    """What is asked for: originals, oracles of the chosen forget sets, models on random halves.
+
+    KlomError for less than `least` of any.
+    """
     from klom_bench.published.forget_sets import selected, stored
     from klom_bench.tasks.ensemble_id import EnsembleId
 
-    for name in ("models", "oracles"):
-        if getattr(args, name) is not None and getattr(args, name) < least:
+    for name in ("models", "oracles", "subsets"):
+        if (given := getattr(args, name, None)) is not None and given < least:
             raise KlomError(f"--{name} must be at least {least}")
     seed = getattr(args, "seed", 0)
     if seed < 0:
@@ -107,9 +110,13 @@ def ensembles(
     task = stored(task, root, hub)
     names = selected(args.forget_set or (), tuple(task.forget_sets))
     oracles = args.models if args.oracles is None else args.oracles
-    return [(EnsembleId(task, "original", seed), args.models)] + [
-        (EnsembleId(task, "oracle", seed, task.forget_set(name)), oracles) for name in names
+    sets = [task.forget_set(name) for name in names if oracles]  # some are not in every store
+    every = [
+        (EnsembleId(task, "original", seed), args.models),
+        *((EnsembleId(task, "oracle", seed, one), oracles) for one in sets),
+        (EnsembleId(task, "subset", seed), getattr(args, "subsets", 0)),
     ]
+    return [(ensemble, n) for ensemble, n in every if n]
 
 
 def task_named(name: str) -> "Task":

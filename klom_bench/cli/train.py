@@ -101,7 +101,6 @@ def run(args: argparse.Namespace) -> int:
 def asked(args: argparse.Namespace) -> tuple["Store", "Wanted"]:
     """The store, and what is to be in it; KlomError where nothing is."""
     from klom_bench.store.store import Store
-    from klom_bench.tasks.ensemble_id import EnsembleId
 
     store = Store(store_of(args), "train", args.stale)
     wanted = []
@@ -110,10 +109,6 @@ def asked(args: argparse.Namespace) -> tuple["Store", "Wanted"]:
             wanted += ensembles(args, task, store.root, least=0)
         except KlomError as error:
             raise KlomError(f"{task.name}: {error}" if args.tasks[1:] else str(error)) from error
-        wanted.append((EnsembleId(task, "subset", args.seed), args.subsets))
-    if args.subsets < 0:
-        raise KlomError("--subsets must not be negative")
-    wanted = [(ensemble, n) for ensemble, n in wanted if n]
     if not wanted:
         raise KlomError("nothing is to be trained: --models, --oracles and --subsets are all 0")
     return store, wanted

@@ -30,7 +30,7 @@ def test_text_goes_to_terminals_that_know_no_greek(trained):
         (["train", "digits", "--forget-set", "33"], "unknown forget set 'forget_set_33'"),
         (["train", "digits", "--models", "0"], "nothing is to be trained: --models, --oracles an"),
         (["train", "digits", "--models", "-1"], "--models must be at least 0"),
-        (["train", "digits", "--subsets", "-1"], "--subsets must not be negative"),
+        (["train", "digits", "--subsets", "-1"], "--subsets must be at least 0"),
         (["train", "digits", "digits_cnn", "--forget-set", "33"], "digits: unknown forget set 'f"),
         (["train", "digits", "-n", "0"], "-n must be a number of processes from 1, or auto; got"),
         (["download", "cifar10", "--models", "0"], "--models must be at least 1"),

@@ -62,8 +62,15 @@ def test_options_hold_for_each_task():
     }
 
 
+def test_a_task_is_one_thing_for_all_its_ensembles():
+    """Else its data would be loaded twice."""
+    args = build_parser().parse_args(["train", "digits", "--subsets", "2"])
+    assert len({id(ensemble.task) for ensemble, _ in asked(args)[1]}) == 1
+
+
 def test_of_each_kind_there_may_be_none():
     assert folders("digits", "--models", "0", "--subsets", "9") == {"random_halves/DIGITS": 9}
+    assert folders("cifar10", "--models", "0", "--subsets", "9") == {"random_halves/CIFAR10": 9}
     args = ["digits", "--forget-set", "5", "--models", "0", "--oracles", "9"]
     assert folders(*args) == {"oracles/DIGITS/forget_set_5": 9}
     assert folders("digits", "--models", "9", "--oracles", "0") == {"full_models/DIGITS": 9}
