@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 
 from klom_bench import __version__
-from klom_bench.cli import help, report, score, store, tune
-from klom_bench.cli.common import EPILOG, Commands
+from klom_bench.cli import help, report, score, store, train, tune
+from klom_bench.cli.common import EPILOG, ERASE, Commands, on_terminal, what_failed
 from klom_bench.errors import KlomError, visible_lines
 from klom_bench.interrupt import as_interrupt
 
@@ -22,15 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     def say(text: str) -> None:
-        sys.stderr.write(f"klom {args.command}: {visible_lines(text)}\n")
+        over = f"\r{ERASE}" if on_terminal() else ""  # perhaps progress stands there
+        sys.stderr.write(f"{over}klom {args.command}: {visible_lines(text)}\n")
 
     try:
         with warnings.catch_warnings(), as_interrupt() as ended:
             warnings.showwarning = lambda message, *_, **__: say(str(message))
             return int(args.run(args))
-    except KlomError as error:
-        say(str(error))
-        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         say("interrupted; what was finished is kept")
@@ -38,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as of `klom list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        say(f"{where}{error.strerror or error}")
+    except (KlomError, OSError) as error:
+        say(what_failed(error))
         return 1
 
 
@@ -59,6 +56,6 @@ def built() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"klom-bench {__version__}")
     commands = Commands(parser)
-    for part in (score, store, tune, report, help):
+    for part in (score, store, train, tune, report, help):
         part.add(commands)
     return parser, commands

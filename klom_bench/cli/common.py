@@ -26,6 +26,7 @@ The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds
 Results go to standard output, all else to standard error. `klom help` lists pages to read.
 """
 
+ERASE = "\033[K"
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -91,24 +92,31 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def ensembles(
-    args: argparse.Namespace, task: "Task", root: Path, hub: Any = None
+    args: argparse.Namespace, task: "Task", root: Path, hub: Any = None, least: int = 1
 ) -> list[tuple["EnsembleId", int]]:
-    """What is asked for: originals, and the oracles of the chosen forget sets."""
+    """What is asked for: originals, oracles of the chosen forget sets, models on random halves.
+
+    KlomError for less than `least` of any.
+    """
     from klom_bench.published.forget_sets import selected, stored
     from klom_bench.tasks.ensemble_id import EnsembleId
 
-    for name in ("models", "oracles"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise KlomError(f"--{name} must be at least 1")
+    for name in ("models", "oracles", "subsets"):
+        if (given := getattr(args, name, None)) is not None and given < least:
+            raise KlomError(f"--{name} must be at least {least}")
     seed = getattr(args, "seed", 0)
     if seed < 0:
         raise KlomError("--seed must not be negative")
     task = stored(task, root, hub)
     names = selected(args.forget_set or (), tuple(task.forget_sets))
-    oracles = args.oracles or args.models
-    return [(EnsembleId(task, "original", seed), args.models)] + [
-        (EnsembleId(task, "oracle", seed, task.forget_set(name)), oracles) for name in names
+    oracles = args.models if args.oracles is None else args.oracles
+    sets = [task.forget_set(name) for name in names if oracles]  # some are not in every store
+    every = [
+        (EnsembleId(task, "original", seed), args.models),
+        *((EnsembleId(task, "oracle", seed, one), oracles) for one in sets),
+        (EnsembleId(task, "subset", seed), getattr(args, "subsets", 0)),
     ]
+    return [(ensemble, n) for ensemble, n in every if n]
 
 
 def task_named(name: str) -> "Task":
@@ -138,12 +146,25 @@ def put_json(content: Any) -> int:
     return 0
 
 
+def what_failed(error: KlomError | OSError) -> str:
+    """The message of an error, in words for users."""
+    if isinstance(error, KlomError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal on which a line can be taken back."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def progress() -> Announce:
     """Progress on standard error: a line that changes on a terminal, else one when work begins."""
-    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    if on_terminal():
 
         def show(text: str) -> None:
-            sys.stderr.write(f"\r{text}\033[K")
+            sys.stderr.write(f"\r{text}{ERASE}")
             sys.stderr.flush()
 
         return announcing(show)

@@ -1,4 +1,4 @@
-"""What works on a store: list, verify, train, remove, export, download."""
+"""What works on a store: list, verify, remove, export, download."""
 
 import argparse
 import sys
@@ -32,13 +32,6 @@ VERIFY_EXAMPLES = """examples:
 
 Reads every file (by its checksum where there is one), and holds the oracles against the originals:
 oracles that do not lack their forget set are a problem, and the exit code is 1."""
-
-TRAIN_EXAMPLES = """examples:
-  klom train digits --forget-set 1-3 --models 100
-  klom train cifar10 --forget-set 3 --device cuda --shard 2/8     # the third of 8 array jobs
-
-Any number of these may work on one store at a time; a shard is for machines that cannot lock
-files together."""
 
 REMOVE_EXAMPLES = """examples:
   klom remove digits --forget-set 3          # its oracles
@@ -82,18 +75,6 @@ def add(commands: Commands) -> None:
     add_store(verify)
     add_json(verify)
     add_device(verify)
-
-    text = "train ensembles into the store"
-    train = commands.add("train", run_train, text, TRAIN_EXAMPLES)
-    train.add_argument("task", metavar="TASK")
-    train.add_argument(
-        "--shard", default="0/1", metavar="I/N", help="every N-th pack only, from the I-th (0..N-1)"
-    )
-    train.add_argument(
-        "--stale", choices=("error", "retrain"), default="error", help="as --klom-stale"
-    )
-    for more in (add_store, add_forget_set, add_models, add_seed, add_device):
-        more(train)
 
     text = "remove ensembles that were trained here"
     remove = commands.add("remove", run_remove, text, REMOVE_EXAMPLES)
@@ -168,20 +149,6 @@ def run_verify(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(as_text(root, found))
     return 1 if any(verified.problems for verified in found) else 0
-
-
-def run_train(args: argparse.Namespace) -> int:
-    """`klom train`."""
-    from klom_bench.store.store import Store
-
-    index, count = shard_of(args.shard)
-    store = Store(store_of(args), "train", args.stale)
-    store.root.mkdir(parents=True, exist_ok=True)
-    wanted = ensembles(args, task_named(args.task), store.root)
-    held = store.complete(wanted, device_of(args), progress(), (index, count))
-    there = sum(n - one.lacks(n) for one, (_, n) in zip(held, wanted, strict=True))
-    sys.stdout.write(f"{there} of {sum(n for _, n in wanted)} members are in {store.root}\n")
-    return 0
 
 
 def run_remove(args: argparse.Namespace) -> int:
@@ -274,11 +241,3 @@ def run_download(args: argparse.Namespace) -> int:
             hub.fetch(root, ensemble, count, announce)
     sys.stdout.write(f"all of it is in {root}\n")
     return 0
-
-
-def shard_of(text: str) -> tuple[int, int]:
-    """(i, n) of "i/n"."""
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise KlomError(f"--shard must be I/N with I from 0 to N - 1, as 2/8; got {text!r}")
-    return int(index), int(count)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from klom_bench.ensemble.processes import auto_count, environments, gpus
 from klom_bench.plugin.keys import RUN
 from klom_bench.plugin.options import read_options
 
@@ -40,9 +41,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     )
     if asked_otherwise or not _klom(config):
         return None
-    import joblib
-
-    return len(gpus(read_options(config).device)) or int(joblib.cpu_count(only_physical_cores=True))
+    return auto_count(read_options(config).device)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,42 +52,12 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None
         return
     import torch
 
-    placed = environments(len(specs), gpus(run.options.device), torch.get_num_threads())
+    placed = environments(len(specs), run.options.device, torch.get_num_threads())
     for spec, environment in zip(specs, placed, strict=True):
         if not spec.popen:  # another machine has GPUs of its own
             continue
-        if ":" in run.options.device:  # numbered as this process sees them
-            environment.pop("CUDA_VISIBLE_DEVICES", None)
         for name, value in environment.items():
             spec.env.setdefault(name, value)
-
-
-def environments(workers: int, gpus: Sequence[str], threads: int) -> list[dict[str, str]]:
-    """What each worker finds in its environment: a GPU in turn, and its share of the threads."""
-    share, rest = divmod(threads, workers)
-    found = [{"OMP_NUM_THREADS": str(max(1, share + (i < rest)))} for i in range(workers)]
-    for i, environment in enumerate(found):
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-    return found
-
-
-def gpus(device: str) -> list[str]:
-    """The GPUs that may be used, as the caller's CUDA_VISIBLE_DEVICES names them."""
-    if device == "cpu":
-        return []
-    import torch
-
-    count = torch.cuda.device_count()
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [str(i) for i in range(count)]
-    if given is not None and count:
-        every = [name.strip() for name in given.split(",")]
-        # CUDA counts one slice of a MIG GPU in a process, however many it is given.
-        slices = all(name.startswith("MIG-") for name in every)
-        names = every if slices else every[:count]
-    _, colon, number = device.partition(":")
-    return names[int(number) : int(number) + 1] if colon else names
 
 
 def workers(config: pytest.Config) -> int:

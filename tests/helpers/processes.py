@@ -41,6 +41,13 @@ def written(folder, store):
     return [os.path.relpath(line, store) for line in lines]
 
 
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
 def benchmarks(path):
     """Those of a benchmark JSON, which has no nan."""
     return json.loads(path.read_text(), parse_constant=pytest.fail)["benchmarks"]

@@ -6,10 +6,8 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from klom_bench import cli
-from klom_bench.plugin.distribution import gpus
 
 GA = ("--klom-method=ga", "--klom-forget-set=1")
 
@@ -148,26 +146,6 @@ def test_a_store_that_is_removed_in_mid_run(project, small_store, tmp_path):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*is gone: was the store removed while the run was going on?"])
     assert "Make room" not in result.stdout.str()
-
-
-@pytest.mark.parametrize(
-    ("given", "count", "found"),
-    [
-        ("MIG-a,MIG-b,MIG-c", 1, ["MIG-a", "MIG-b", "MIG-c"]),
-        ("MIG-a, MIG-b", 0, []),
-        ("GPU-aa, 7,3", 2, ["GPU-aa", "7"]),
-        ("4", 1, ["4"]),
-        (None, 2, ["0", "1"]),
-    ],
-)
-def test_gpus_as_the_caller_names_them(monkeypatch, given, count, found):
-    """CUDA counts one slice of a MIG GPU, however many a process is given."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    if given is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert gpus("auto") == found
 
 
 def test_a_store_named_by_a_relative_variable_stays_where_it_is(project, pytester, monkeypatch):
