@@ -66,9 +66,14 @@ def alive(references):
 
 
 @pytest.mark.parametrize("cyclic", [False, True])
-def test_only_models_in_work_are_held(cell, small_store, threads, large, cyclic):
+def test_only_models_in_work_are_held(cell, small_store, threads, large, monkeypatch, cyclic):
     large()
-    models, most = [], []
+    models, most, when_read = [], [], []
+    usual = OwnEnsemble.states_of
+
+    def states_of(self, members):
+        when_read.append(alive(models))
+        return usual(self, members)
 
     def counts(model, forget, retain):
         most.append(alive(models))
@@ -77,6 +82,7 @@ def test_only_models_in_work_are_held(cell, small_store, threads, large, cyclic)
             model.itself = [model]
         yield from halves(model, forget, retain)
 
+    monkeypatch.setattr(OwnEnsemble, "states_of", states_of)
     gc.disable()
     try:
         measure(cell(counts, members=7, task=SINGLES), Store(small_store))
@@ -84,6 +90,7 @@ def test_only_models_in_work_are_held(cell, small_store, threads, large, cyclic)
         gc.enable()
     assert len(models) == 7
     assert max(most) < threads
+    assert max(when_read) == 0
     assert alive(models) == 0
 
 
