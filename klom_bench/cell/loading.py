@@ -72,7 +72,7 @@ def originals_of(held: Held, members: int, device: torch.device) -> Originals:
         found = right = scratch((members, len(y)), bool)
 
         def keep(pack: list[int], z: torch.Tensor) -> None:
-            found[pack] = z.argmax(-1).eq(y)
+            found[pack] = z.argmax(-1).eq(y).numpy()
 
         evaluate(held.ensemble.task, states, members, device, keep)
     return Originals(held, states, held.margins(members, device), right)
