@@ -1,5 +1,7 @@
 """The models that a cell is measured with, trained or found in the store, and what they say."""
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +13,7 @@ import torch
 from klom_bench.cell.cell import Cell
 from klom_bench.ensemble.ensemble import Ensemble, State, evaluating
 from klom_bench.ensemble.threads import Check, each
+from klom_bench.files.scratch import LARGE, scratch
 from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.progress import Announce
 from klom_bench.store.held import Held
@@ -22,12 +25,16 @@ Needs = Callable[[Sequence[int]], Mapping[str, Any]]
 """What a method asks for by name, for the members of a pack."""
 
 
+States = Callable[[Sequence[int]], Sequence[State]]
+"""Reads the state dicts of members with these numbers."""
+
+
 @dataclass(frozen=True)
 class Originals:
-    """State dicts, margins [N, points], right answers bool [N, points]."""
+    """What reads their state dicts, margins [N, points], right answers bool [N, points]."""
 
     held: Held
-    states: Sequence[State]
+    states: States
     margins: np.ndarray
     right: np.ndarray
 
@@ -58,12 +65,35 @@ def load(cell: Cell, store: Store, announce: Announce) -> Models:
 
 @lru_cache(maxsize=1)
 def originals_of(held: Held, members: int, device: torch.device) -> Originals:
-    """Read once a process: the originals serve all cells of a run."""
-    task, states, right = held.ensemble.task, held.states(members), held.answers(members)
+    """Read once a process, but for states that are large: they serve all cells of a run."""
+    states, right = states_from(held, members), held.answers(members)
     if right is None:
-        z = logits_of(task, states, device)
-        right = z.argmax(-1).eq(task.data.y()).numpy()
+        y = held.ensemble.task.data.y()
+        found = right = scratch((members, len(y)), bool)
+
+        def keep(pack: list[int], z: torch.Tensor) -> None:
+            found[pack] = z.argmax(-1).eq(y).numpy()
+
+        evaluate(held.ensemble.task, states, members, device, keep)
     return Originals(held, states, held.margins(members, device), right)
+
+
+def states_from(held: Held, members: int) -> States:
+    """Reads all members at once where they are small together, else anew whoever is asked for."""
+    if are_large(held.ensemble.task, members):
+        return held.states_of
+    return already_read(held.states_of(range(members)))
+
+
+def are_large(task: Task, members: int) -> bool:
+    """Whether so many models are too large to be held together."""
+    values = sum(map(math.prod, task.shapes.values()))
+    return members * values * torch.get_default_dtype().itemsize >= LARGE
+
+
+def already_read(states: Sequence[State]) -> States:
+    """The same of states that are here."""
+    return lambda pack: [states[i] for i in pack]
 
 
 def _needs(cell: Cell, oracles: Held, halves: Sequence[Held]) -> Needs:
@@ -83,16 +113,38 @@ def _needs(cell: Cell, oracles: Held, halves: Sequence[Held]) -> Needs:
 @lru_cache(maxsize=2)
 def _logits(held: Held, members: int, device: torch.device) -> torch.Tensor:
     """Logits of an ensemble on all points, computed from checkpoints; kept for the next cell."""
-    return logits_of(held.ensemble.task, held.states(members), device)
+    return logits_of(held.ensemble.task, held.states_of, members, device)
 
 
-def logits_of(task: Task, states: Sequence[State], device: torch.device) -> torch.Tensor:
+def logits_of(task: Task, states: States, members: int, device: torch.device) -> torch.Tensor:
     """Logits [members, points, classes] of models on all points of a task."""
+    whole: list[torch.Tensor] = []
+    first = threading.Lock()
+
+    def keep(pack: list[int], z: torch.Tensor) -> None:
+        with first:
+            if not whole:  # only now is it known how many logits a model has
+                dtype = torch.empty(0, dtype=z.dtype).numpy().dtype
+                whole.append(torch.from_numpy(scratch((members, *z.shape[1:]), dtype)))
+        whole[0][pack] = z
+
+    evaluate(task, states, members, device, keep)
+    return whole[0]
+
+
+def evaluate(
+    task: Task,
+    states: States,
+    members: int,
+    device: torch.device,
+    keep: Callable[[list[int], torch.Tensor], None],
+) -> None:
+    """keep(pack, logits [pack, points, classes]) for pack after pack of models, side by side."""
     data = task.data_on(device)
 
-    def of_pack(pack: list[int], _: Check) -> torch.Tensor:
-        model = Ensemble(task.architecture, [states[i] for i in pack]).to(device)
+    def one(pack: list[int], _: Check) -> None:
+        model = Ensemble(task.architecture, states(pack)).to(device)
         with evaluating(model):
-            return data.logits(model, len(pack)).cpu()
+            keep(pack, data.logits(model, len(pack)).cpu())
 
-    return torch.cat(each(packs(range(len(states)), task.pack), of_pack, device))
+    each(packs(range(members), task.pack), one, device)

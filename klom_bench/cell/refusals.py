@@ -76,19 +76,22 @@ def refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:
         )
 
 
-def refuse_unchanged(
-    cell: Cell, runs: Sequence[Unlearning], unlearned: np.ndarray, originals: np.ndarray
-) -> None:
+def are_unchanged(run: Unlearning, unlearned: np.ndarray, originals: np.ndarray) -> Sequence[bool]:
+    """Which of a pack's members are the originals still; margins [pack, points] of both.
+
+    Where outputs were changed, not weights, margins tell.
+    """
+    if run.result is run.model:
+        return run.unchanged()
+    same: list[bool] = np.isclose(unlearned, originals, rtol=0, atol=1e-6).all(1).tolist()
+    return same
+
+
+def refuse_unchanged(cell: Cell, unchanged: Sequence[int]) -> None:
     """KlomError where members are the originals still, and that was not said before."""
-    if cell.method.traits.changes_nothing:
+    if cell.method.traits.changes_nothing or not unchanged:
         return
-    wraps = any(run.result is not run.model for run in runs)
-    if wraps:
-        same = np.isclose(unlearned, originals, rtol=0, atol=1e-6).all(1)
-        unchanged = np.flatnonzero(same).tolist()
-    else:
-        unchanged = [member for run in runs for member in run.unchanged()]
-    if not unchanged or (cell.method.traits.spares_members and len(unchanged) < cell.members):
+    if cell.method.traits.spares_members and len(unchanged) < cell.members:
         return
     some = f" in {len(unchanged)} members (the first is {unchanged[0]})"
     raise KlomError(

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,8 +38,8 @@ class Moment:
 class Unlearning:
     """One pack of originals on its way to being unlearned.
 
-    given: what the method asks for by name. points: makes forget and retain points for members with
-    these random streams; the cell's own are usual.
+    states: those of the pack's members. given: what the method asks for by name. points: makes
+    forget and retain points for members with these random streams; the cell's own are usual.
     """
 
     def __init__(
@@ -54,8 +54,7 @@ class Unlearning:
         self.epoch, self.seconds = 0, 0.0
         who = (cell.task.name, "unlearn", cell.forget_set.name, cell.seed)
         streams = [generator(*who, i) for i in pack]
-        chosen = [states[i] for i in pack]
-        self.model = Ensemble(cell.task.architecture, chosen, pack, streams).to(cell.device)
+        self.model = Ensemble(cell.task.architecture, states, pack, streams).to(cell.device)
         self.before = self.model.fingerprints()
         self.forget, self.retain = (points or partial(points_of, cell))(streams)
         self.result: Any = self.model
@@ -128,15 +127,18 @@ class Unlearning:
             )
         return z
 
-    def unchanged(self) -> list[int]:
-        """Members whose parameters and buffers are the original's still."""
-        pairs = zip(self.pack, self.before, self.model.fingerprints(), strict=True)
-        return [member for member, before, after in pairs if before == after]
+    def unchanged(self) -> list[bool]:
+        """Whether a member's parameters and buffers are the original's still."""
+        pairs = zip(self.before, self.model.fingerprints(), strict=True)
+        return [before == after for before, after in pairs]
 
 
-def epochs_to_score(cell: Cell, runs: Sequence[Unlearning]) -> tuple[int, ...]:
-    """Those to score: as asked, but the end of a method that has one epoch by its nature."""
-    epochs = sorted({run.epoch for run in runs})
+def epochs_to_score(cell: Cell, ended: Collection[int]) -> tuple[int, ...]:
+    """Those to score: as asked, but the end of a method that has one epoch by its nature.
+
+    ended: the epochs at whose end packs were done.
+    """
+    epochs = sorted(ended)
     if len(epochs) > 1:
         raise KlomError(
             f"{cell.method.name} yielded {epochs} times for different members: all must have the "

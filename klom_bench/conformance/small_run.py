@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.loading import logits_of
+from klom_bench.cell.loading import already_read, logits_of
 from klom_bench.cell.unlearning import Unlearning
 from klom_bench.conformance.small_task import (
     MEMBERS,
@@ -129,7 +129,7 @@ class SmallRun:
         return self._logits(self._trained("subset", list(range(SUBSETS))))
 
     def _logits(self, states: Sequence[State]) -> Tensor:
-        return logits_of(self.small, states, self.device)
+        return logits_of(self.small, already_read(states), len(states), self.device)
 
     @cached_property
     def usual(self) -> Outcome:
@@ -194,7 +194,7 @@ class SmallRun:
             given = {name: self._given(name, cell, list(pack)) for name in cell.method.needs}
             run = Unlearning(
                 cell,
-                originals or self.originals.states,
+                already_read(originals or self.originals.states)(pack),
                 pack,
                 given,
                 lambda streams: self._points(streams, replaced or [()] * len(pack), other_retain),

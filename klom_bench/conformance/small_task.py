@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from klom_bench.cell.loading import logits_of
+from klom_bench.cell.loading import already_read, logits_of
 from klom_bench.conformance.watching import Outcome
 from klom_bench.ensemble.ensemble import State
 from klom_bench.ensemble.seeds import generator
@@ -100,7 +100,8 @@ def originals_of(
     small = small_task(task, architecture, class_wise, third_class)
     without = EnsembleId(small, "oracle", 0, small.forget_set("spares"))
     states = trained(without, MEMBERS, device)
-    found = margins(logits_of(small, states, device), small.data.y().cpu()).numpy()
+    z = logits_of(small, already_read(states), len(states), device)
+    found = margins(z, small.data.y().cpu()).numpy()
     return Outcome(found, states, 0)
 
 

@@ -3,10 +3,11 @@
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -127,10 +128,8 @@ class Ensemble(nn.Module):
 
     def fingerprints(self) -> list[str]:
         """One hash a member over its parameters and buffers."""
-        return [
-            hashlib.sha256(b"".join(v.numpy().tobytes() for v in state.values())).hexdigest()
-            for state in self.states()
-        ]
+        values = [v.detach().cpu().contiguous() for v in self.network.state_dict().values()]
+        return [_hash(v[i] for v in values) for i in range(len(self))]
 
     def noise_like(self, stacked: Tensor) -> Tensor:
         """Standard normal noise [M, ...], each member's from its own stream."""
@@ -179,6 +178,13 @@ def logits(
         seen = prepare(even).expand(members, -1, *[-1] * (x.ndim - 1))
         parts.append(model(seen.contiguous())[:, : len(part)])
     return torch.cat(parts, 1)
+
+
+def _hash(values: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value.numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _find(network: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -16,7 +16,11 @@ from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
 from klom_bench.plugin.keys import DESELECTED, ENDED, OUTCOME, PROBLEM, RUN, TERMINAL, UNASKED
 from klom_bench.plugin.options import OPTIONS, add_options, read_options
-from klom_bench.plugin.timing import refuse_what_cannot_be_timed, refuse_without_benchmark
+from klom_bench.plugin.timing import (
+    give_clocks,
+    refuse_what_cannot_be_timed,
+    refuse_without_benchmark,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -126,7 +130,10 @@ def pytest_collection_modifyitems(
         config.hook.pytest_deselected(items=dropped)
     if run is None and dropped and not chosen:
         config.stash[UNASKED] = len(dropped)
-    if run is None or (problem := collection.problem_of(session, run, chosen)) is None:
+    if run is None:
+        return
+    give_clocks(chosen)
+    if (problem := collection.problem_of(session, run, chosen)) is None:
         return
     config.stash[PROBLEM] = problem
     if not hasattr(config, "workerinput"):  # in a worker a UsageError would be an INTERNALERROR

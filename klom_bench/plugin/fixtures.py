@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
-from klom_bench.plugin.keys import OUTCOME, PROBLEM, RUN, Outcome
+from klom_bench.plugin.keys import CLOCK, OUTCOME, PROBLEM, RUN, Outcome
 
 if TYPE_CHECKING:
     from klom_bench.cell.cell import Cell
+    from klom_bench.cell.clock import Clock
     from klom_bench.cell.record import Record
     from klom_bench.cell.record_json import RecordJson
     from klom_bench.conformance.subject import Subject
@@ -165,12 +166,9 @@ class KlomTest:
             gates += baseline.gates(record, self._run.regressions)
         return replace(record, gates=gates)
 
-    def _timed(self, unlearn: Callable[[], None]) -> float:
-        from klom_bench.cell.measure import stopwatch
-
-        took: list[float] = []
-        self._benchmark.pedantic(lambda: took.append(stopwatch(unlearn)), rounds=1, iterations=1)
-        return took[0] if took else 0.0
+    def _timed(self, unlearning: "Callable[[Clock], None]") -> None:
+        clock = self._request.node.stash[CLOCK]
+        self._benchmark.pedantic(lambda: unlearning(clock), rounds=1, iterations=1)
 
     def check(self, record: "Record") -> None:
         """Fail the test where a gate does not pass, or where there is no score."""

@@ -5,6 +5,7 @@ from typing import IO, TYPE_CHECKING, TypedDict
 import pytest
 
 if TYPE_CHECKING:
+    from klom_bench.cell.clock import Clock
     from klom_bench.cell.record_json import RecordJson, UnfitJson
     from klom_bench.interrupt import Ended
     from klom_bench.plugin.run import Run
@@ -23,6 +24,7 @@ class Outcome(TypedDict, total=False):
     benchmark: str
 
 
+CLOCK: "pytest.StashKey[Clock]" = pytest.StashKey()
 RUN: "pytest.StashKey[Run]" = pytest.StashKey()
 ENDED: "pytest.StashKey[Ended]" = pytest.StashKey()
 DESELECTED: pytest.StashKey[int] = pytest.StashKey()

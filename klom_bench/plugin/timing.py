@@ -1,8 +1,27 @@
-"""What pytest-benchmark could not time or record is refused, before anything is measured."""
+"""What pytest-benchmark times, and what it could not is refused before anything is measured."""
 
 from collections.abc import Sequence
 
 import pytest
+
+from klom_bench.plugin.keys import CLOCK
+
+
+def give_clocks(items: Sequence[pytest.Item]) -> None:
+    """Have pytest-benchmark read a clock that runs only while members are unlearned.
+
+    It follows the timer that was asked for.
+    """
+    from pytest_benchmark.utils import load_timer
+
+    from klom_bench.cell.clock import Clock
+
+    for item in items:
+        marker = item.get_closest_marker("benchmark")
+        asked = dict(marker.kwargs) if marker else {}
+        usual = load_timer(item.config.getoption("benchmark_timer")).target
+        item.stash[CLOCK] = asked["timer"] = Clock(asked.get("timer", usual))
+        item.add_marker(pytest.mark.benchmark(**asked), append=False)
 
 
 def refuse_what_cannot_be_timed(config: pytest.Config) -> None:

@@ -15,6 +15,7 @@ from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
 from klom_bench.files.arrays import read_array, read_state, shape_of
 from klom_bench.files.names import Kind, gaps
+from klom_bench.files.scratch import stacked
 from klom_bench.metrics.far import far_members
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce, silent
@@ -104,7 +105,12 @@ class PublishedEnsemble:
 
     def states(self, count: int) -> list[dict[str, Tensor]]:
         """State dicts of the first members, with the keys of the task's architecture."""
-        return [self.state(n) for n in self._with_checkpoints(count)]
+        return self.states_of(range(count))
+
+    def states_of(self, members: Sequence[int]) -> list[dict[str, Tensor]]:
+        """The same of some members, counted from the first."""
+        chosen = self._with_checkpoints(max(members) + 1)
+        return [self.state(chosen[i]) for i in members]
 
     def _with_checkpoints(self, count: int) -> list[int]:
         chosen = self.chosen(count)
@@ -140,11 +146,11 @@ class PublishedEnsemble:
         )
         rest = [n for n in chosen if n not in train & val]
         found = dict(zip(rest, self._computed(rest, device, announce), strict=True))
-        rows = [
+        rows = (
             found[n] if n in found else np.concatenate([self._margins(n, p) for p in PARTS])
             for n in chosen
-        ]
-        found_all = np.stack(rows).astype(np.float32, copy=False)
+        )
+        found_all = stacked((row.astype(np.float32, copy=False) for row in rows), len(chosen))
         if not np.isfinite(found_all).all():
             row, point = np.argwhere(~np.isfinite(found_all))[0]
             raise KlomError(

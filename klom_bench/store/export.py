@@ -16,6 +16,7 @@ from klom_bench.forget_set import ForgetSet
 from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.published.forget_sets import index_files
+from klom_bench.store.held import Held
 from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import EnsembleId, packs
 
@@ -55,17 +56,15 @@ def export(
     total = sum(count for _, count in wanted)
     with announce(f"exporting to {target}", total) as tick:
         for held, count in found:
-            ensemble, states = held.ensemble, held.states(count)
-            one = partial(_pack, target, layout, ensemble, states, forget_sets, device, tick)
-            written += sum(each(packs(range(count), ensemble.task.pack), one, device))
+            one = partial(_pack, target, layout, held, forget_sets, device, tick)
+            written += sum(each(packs(range(count), held.ensemble.task.pack), one, device))
     return written
 
 
 def _pack(
     target: Path,
     layout: Layout,
-    ensemble: EnsembleId,
-    states: list[dict[str, torch.Tensor]],
+    held: Held,
     forget_sets: list[ForgetSet],
     device: torch.device,
     tick: Tick,
@@ -73,13 +72,13 @@ def _pack(
     check: Check,
 ) -> int:
     """Write the files of a pack; returns how many were written."""
+    ensemble, states = held.ensemble, held.states_of(pack)
     data = ensemble.task.data_on(device)
-    chosen = [states[i] for i in pack]
-    model = Ensemble(ensemble.task.architecture, chosen)
+    model = Ensemble(ensemble.task.architecture, states)
     with evaluating(model.to(device)):
         z = data.logits(model, len(pack)).cpu()
     written = 0
-    for i, state, logits in zip(pack, chosen, z, strict=True):
+    for i, state, logits in zip(pack, states, z, strict=True):
         check()
         for path, content in _files(layout, ensemble, i, state, logits, forget_sets):
             written += _put(target / path, content)

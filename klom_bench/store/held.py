@@ -42,6 +42,9 @@ class Held(Protocol):
     def states(self, count: int) -> list[dict[str, Any]]:
         """The state dicts of the first members."""
 
+    def states_of(self, members: Sequence[int]) -> list[dict[str, Any]]:
+        """The state dicts of some members, counted from the first."""
+
     def margins(self, count: int, device: torch.device, announce: Announce = silent) -> np.ndarray:
         """float32 [members, points], train points first; the device computes what is not there."""
 

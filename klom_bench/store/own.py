@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from klom_bench.files import atomic
+from klom_bench.files.scratch import stacked
 from klom_bench.progress import Announce, silent
 from klom_bench.store.manifest import Manifest
 from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
@@ -49,11 +50,12 @@ class OwnEnsemble:
     def margins_of(self, members: Sequence[int]) -> np.ndarray:
         """The same of members with these numbers."""
 
-        def part(name: Literal["train", "val"]) -> np.ndarray:
+        def part(name: Literal["train", "val"]) -> Iterator[np.ndarray]:
             contents = self._read(members, lambda i: self.ensemble.margins_file(i, name))
-            return np.stack([atomic.array_from(content) for content in contents])
+            return map(atomic.array_from, contents)
 
-        return np.concatenate([part(name) for name in PARTS], axis=1)
+        rows = map(np.concatenate, zip(*map(part, PARTS), strict=True))
+        return stacked(rows, len(members))
 
     def _read(self, members: Iterable[int], name: Callable[[int], str]) -> Iterator[bytes]:
         for i in members:

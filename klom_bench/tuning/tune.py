@@ -40,6 +40,7 @@ PARTS_OF_A_TRIAL = (
     "metrics",
     "cell/measure.py",
     "cell/loading.py",
+    "cell/rounds.py",
     "cell/unlearning.py",
 )
 

@@ -50,7 +50,7 @@ def test_progress_of_unlearning_adds_up(cell, small_store, given):
         yield told[label].append
 
     store = Store(small_store)
-    measure(cell("finetune", members=30, **given), store, lambda f: f() or 1.0, announce)
+    measure(cell("finetune", members=30, **given), store, announce=announce)
     ticks = told["finetune on forget_set_3"]
     assert sum(ticks) == pytest.approx(30)
     assert len(ticks) == 2 * given.get("epochs", 10)
@@ -195,7 +195,7 @@ def test_a_method_that_writes_to_the_stored_originals_is_caught(cell, tmp_path):
 
     vandal.changes_nothing = True
     with pytest.raises(KlomError, match="vandal wrote to the stored originals"):
-        measure(cell(vandal, members=2), store, lambda unlearn: unlearn() or 1.0)
+        measure(cell(vandal, members=2), store)
 
 
 @pytest.mark.parametrize("error", [False, True])

@@ -38,7 +38,7 @@ def test_each_member_sees_a_half_of_its_own():
 
 def test_what_a_member_saw_is_what_it_knows(store):
     """Margins are larger on the points of a member's own half."""
-    z = logits_of(DIGITS, store.held(HALVES).states(30), CPU)[:, : DIGITS.train_points]
+    z = logits_of(DIGITS, store.held(HALVES).states_of, 30, CPU)[:, : DIGITS.train_points]
     m = margins(z, DIGITS.data.y_train).numpy()
     masks = HALVES.masks(30)
     own = [row[mask].mean() - row[~mask].mean() for row, mask in zip(m, masks, strict=True)]

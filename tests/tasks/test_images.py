@@ -79,11 +79,6 @@ def cell(name, **given):
     )
 
 
-def timed(unlearn):
-    unlearn()
-    return 1.0
-
-
 ON_SMALL = {  # larger thresholds are never reached here, and curvature is negative without damping
     "ssd": {"alpha": 0.5},
     "lfssd": {"alpha": 0.5},
@@ -99,7 +94,7 @@ DATAMODELS = {"dm_direct", "dmm"}  # halves of so few points train nothing: refu
 def test_every_method_runs(store, name):
     known = BUILT_IN[name].hyperparameters
     usual = {n: v for n, v in {"lr": 0.01, "epochs": 2}.items() if n in known}
-    record = measure(cell(name, **usual, **ON_SMALL.get(name, {})), store, timed)
+    record = measure(cell(name, **usual, **ON_SMALL.get(name, {})), store)
     assert np.isfinite(record.points).all()
     assert record.points.shape == (81,)
 
@@ -132,6 +127,6 @@ def test_packs_of_one_are_as_packs_of_three(store, tmp_path):
 
 def test_data_stay_as_they_were(store):
     before = TASK.data.x_train.clone()
-    measure(cell("scrub", lr=0.01), store, timed)
+    measure(cell("scrub", lr=0.01), store)
     assert TASK.data.x_train.dtype == torch.uint8
     assert torch.equal(TASK.data.x_train, before)
