@@ -50,7 +50,7 @@ def amun(
     Defaults: ε .04, 50 steps as in `PGDL2`; lr .01, x .1 after each epoch, 10 epochs as in its
     `hyperparam_tune.py`; batch 128, momentum .9, weight decay 5e-4 as in `adversarial_unlearn.py`.
     Costs: F + epochs * (2 * F + R).
-    Tried with: attack_steps 5.
+    Tried with: attack_steps 2.
     """
     refuse_whole_numbers("amun", forget)
     f0 = model.clone().eval().requires_grad_(False)
