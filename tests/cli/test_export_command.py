@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers.margin_files import CPU, FORGET, ORACLES, ORIGINALS, N, export, published
 
+from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.store import Store
 
 
@@ -48,6 +49,19 @@ def test_exports_have_the_published_names_and_shapes(run, store, tmp_path):
     assert np.load(dub / "margins/digits/pretrain/retain" / name).shape == (1438,)
     assert np.load(dub / "logits/digits/pretrain/forget_5" / name).shape == (50, 10)
     assert (dub / "models/digits/oracle/forget_5/mlp/id_3_epoch_19.pt").exists()
+
+
+def test_no_more_than_a_pack_is_read_at_once(run, store, tmp_path, monkeypatch):
+    monkeypatch.setitem(vars(ORACLES.task), "pack", 2)
+    usual, most = OwnEnsemble.states_of, []
+
+    def states_of(self, members):
+        most.append(len(members))
+        return usual(self, members)
+
+    monkeypatch.setattr(OwnEnsemble, "states_of", states_of)
+    published(store, tmp_path, run)
+    assert max(most) == 2
 
 
 def test_export_does_not_overwrite(run, store, tmp_path):

@@ -86,6 +86,9 @@ def test_members_missing_in_the_middle_are_named(checkpoints):
     (folder / "sd_1____epoch_19.pt").unlink()
     assert store.held(SMALL).members == [0, 2, 3]
     assert len(store.held(SMALL).states(3)) == 3
+    last, first = store.held(SMALL).states_of([2, 0])
+    assert all(torch.equal(last[key], value) for key, value in STATES[3].items())
+    assert all(torch.equal(first[key], value) for key, value in STATES[0].items())
     store.complete([(SMALL, 3)], CPU)  # the number 1 is not trained in its place
     assert not list(store.root.rglob("manifest.json"))
     message = "3 of 4 published originals .*missing in the middle: member 1.*ask for 3"
