@@ -12,6 +12,9 @@ Show = Callable[[str], None]
 Tick = Callable[[float], None]
 """Called with the members' worth of work just done (a fraction while a member is under way)."""
 
+WAITING = "waiting for"
+"""How the label of work begins that others do."""
+
 Announce = Callable[[str, int], AbstractContextManager[Tick]]
 """announce("training oracles of forget_set_3", 100) for as long as that work lasts."""
 

@@ -21,7 +21,7 @@ from typing import Any
 from klom_bench.cli.worker import PATIENCE_SECONDS
 from klom_bench.ensemble.processes import environments
 from klom_bench.errors import KlomError, warn
-from klom_bench.progress import Announce, Tick
+from klom_bench.progress import WAITING, Announce, Tick
 
 # With -P and this process's path, nothing is imported from the current folder by accident.
 START = """\
@@ -43,13 +43,17 @@ def train_in_processes(count: int, args: argparse.Namespace, announce: Announce)
     left = 0.0
     tick: Tick | None = None
     said: set[str] = set()
-    with ExitStack() as display, started(count, args) as events:
+    with ExitStack() as display, started(count, args) as (events, pids):
         while running:
             match events.get():
                 case {"begun": [str(label), int(members)]} if tick is None:
                     # Who looks first finds all that is lacking, the others what is left by then.
                     left = members
                     tick = display.enter_context(announce(f"{label} in {count} processes", members))
+                case {"begun": [str(label), _]} if label.startswith(WAITING) and label not in said:
+                    said.add(label)
+                    if not any(f" {pid} on " in label for pid in pids):  # they wait for others
+                        warn(label)
                 case {"trained": float(amount)} if tick is not None:
                     # What was lost with a killed process is trained, and told, twice.
                     amount = min(amount, left)
@@ -70,8 +74,8 @@ def train_in_processes(count: int, args: argparse.Namespace, announce: Announce)
 
 
 @contextmanager
-def started(count: int, args: argparse.Namespace) -> Iterator[Events]:
-    """What the processes tell, while they live: none of them outlives this."""
+def started(count: int, args: argparse.Namespace) -> Iterator[tuple[Events, list[int]]]:
+    """What the processes tell, and their ids, while they live: none of them outlives this."""
     import torch
 
     job = {name: value for name, value in vars(args).items() if name != "run"}
@@ -82,7 +86,7 @@ def started(count: int, args: argparse.Namespace) -> Iterator[Events]:
         for environment in environments(count, args.device, torch.get_num_threads()):
             workers.append(start(job, environment))
             Thread(target=listen, args=(workers[-1], events), daemon=True).start()
-        yield events
+        yield events, [worker.pid for worker in workers]
     finally:
         end(workers)
 

@@ -12,7 +12,7 @@ import torch
 
 from klom_bench.ensemble.threads import Check, side_by_side, thread_count
 from klom_bench.errors import KlomError, warn
-from klom_bench.progress import Announce, Tick
+from klom_bench.progress import WAITING, Announce, Tick
 from klom_bench.store.divergence import refuse_diverged
 from klom_bench.store.leases import CLAIMS, Claims, Holder
 from klom_bench.store.manifest import load
@@ -101,7 +101,7 @@ def _who_is_at(left: Packs, others: Sequence[Holder | None]) -> tuple[str, int]:
     """What to show while others train all that is left, and how many members that is."""
     holders = list(dict.fromkeys(others))
     more = f" and {len(holders) - 1} more" if holders[1:] else ""
-    label, members = f"waiting for {holders[0]}{more}", sum(len(pack) for _, pack in left)
+    label, members = f"{WAITING} {holders[0]}{more}", sum(len(pack) for _, pack in left)
     LOG.info("%s: %d members are left, and others train all of them", label, members)
     return label, members
 

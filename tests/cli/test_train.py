@@ -144,6 +144,18 @@ for _ in range(4): tell(trained=1.5)
     assert (first, sum(ticks), last) == (("training in 2 processes", 10), 10, "end")
 
 
+def test_who_waits_for_another_run_says_so_once_and_of_each_other_nothing(pretended):
+    code = """
+tell(begun=["training", 10])
+tell(begun=["waiting for process 7 on elsewhere (since noon)", 10])
+tell(begun=[f"waiting for process {os.getpid()} on here (since noon)", 10])
+"""
+    code, _, err = pretended(code, "-n", "2")
+    assert code == 0
+    waiting = "klom train: waiting for process 7 on elsewhere (since noon)"
+    assert err.splitlines() == ["training in 2 processes: 10", waiting]
+
+
 def test_the_first_that_fails_ends_the_others(pretended):
     code = """
 tell(error="no more of this")

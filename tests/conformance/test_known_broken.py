@@ -20,6 +20,8 @@ from klom_bench.methods.method import method_of
 from klom_bench.models.mlp import mlp
 from klom_bench.tasks import DIGITS, DIGITS_CNN, Data, Task
 
+pytestmark = pytest.mark.no_cover  # others cover the same code, and tracing costs a fifth
+
 CPU = torch.device("cpu")
 
 

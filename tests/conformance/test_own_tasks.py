@@ -15,6 +15,8 @@ from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.tasks import DIGITS, Data, Task
 
+pytestmark = pytest.mark.no_cover  # others cover the same code, and tracing costs a fifth
+
 CPU = torch.device("cpu")
 
 

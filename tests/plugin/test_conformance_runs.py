@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.no_cover  # others cover the same code, and tracing costs a fifth
+
 BROKEN = """
     import pytest, torch
     from klom_bench.ensemble.losses import cross_entropy

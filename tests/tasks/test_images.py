@@ -19,6 +19,8 @@ from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.images import normalised
 from klom_bench.tasks.task import Data, Task
 
+pytestmark = pytest.mark.no_cover  # others cover the same code, and tracing costs a fifth
+
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
