@@ -61,10 +61,16 @@ class Tuning:
         return {name: self.best.hyperparameters[name] for name in self.asked["ranges"]}
 
     def at_ends(self) -> dict[str, str]:
-        """Name -> range of each number whose choice lies within 5 % of an end of its range."""
+        """Name -> range of each number whose choice lies within 5 % of an end of its range.
+
+        A whole number of 1 is none: nothing lies below.
+        """
         found = {}
         for name, value in (self.chosen() if self.best else {}).items():
-            low, dots, high = self.asked["ranges"][name].removesuffix(" whole").partition("..")
+            text = self.asked["ranges"][name]
+            low, dots, high = text.removesuffix(" whole").partition("..")
+            if text.endswith(" whole") and value == 1:
+                continue
             if dots and not float(low) * 1.05 < value < float(high) / 1.05:
                 found[name] = f"{low}..{high}"
         return found

@@ -134,14 +134,15 @@ def test_choices_at_an_end_of_their_range_are_told(tmp_path):
     ranges = {
         "lr": "0.0001..1",
         "epochs": "1..10 whole",
+        "repeats": "1..10 whole",
         "share": "0.1..0.9",
         "batch_size": "32|64",
         "alpha": "1..100",
     }
-    values = {"lr": 0.97, "epochs": 1, "share": 0.5, "batch_size": 32, "alpha": 1.2}
+    values = {"lr": 0.97, "epochs": 1, "repeats": 10, "share": 0.5, "batch_size": 32, "alpha": 1.2}
     trial = Trial(values, {"a": {"forget": 1.0}})
     tuning = Tuning({"method": "ga", "ranges": ranges}, (trial,))
-    assert tuning.at_ends() == {"lr": "0.0001..1", "epochs": "1..10"}
+    assert tuning.at_ends() == {"lr": "0.0001..1", "repeats": "1..10"}
     line = best_line(tuning, tmp_path / "ga.json")
     assert "  lr=0.97 lies at an end of 0.0001..1: --range lr=LOW..HIGH looks further" in line
     assert Tuning({"method": "ga", "ranges": ranges}).at_ends() == {}
