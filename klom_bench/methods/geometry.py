@@ -91,7 +91,8 @@ def nash_weights(
 @method(
     tune={
         "alpha": Range(0.3, 100.0),
-        "gamma": Range(0.1, 10.0),
+        "gamma": Range(0.01, 10.0),
+        "lr": Range(1e-4, 10.0),
         "every": Range(1, 10, whole=True),
         "clip": Range(0.1, 10.0),
     }

@@ -23,7 +23,7 @@ from klom_bench.methods.ranges import ADAM, Choice, Range
         "impair_lr": ADAM,
         "repair_lr": ADAM,
         "penalty": Range(0.01, 1.0),
-        "noise_lr": Range(1e-3, 1.0),
+        "noise_lr": Range(0.01, 1.0),
         "noise_used": Choice((3, 256)),
     },
 )
