@@ -19,7 +19,7 @@ from klom_bench.cli.common import (
     store_of,
     task_named,
 )
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, visible
 
 LIST_EXAMPLES = """examples:
   klom list
@@ -190,7 +190,7 @@ def run_merge(args: argparse.Namespace) -> int:
     root = store_of(args)
     added = merge(args.stores, root, progress())
     for place, count in added.items():
-        sys.stdout.write(f"{place}: {count} more\n")
+        sys.stdout.write(f"{visible(place)}: {count} more\n")
     sys.stdout.write(f"{sum(added.values())} members were added to {root}\n")
     return 0
 

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     store, wanted = asked(args)
     store.root.mkdir(parents=True, exist_ok=True)
     finished = True
-    if processes > 1 and lacks(store, wanted):
+    processes = min(processes, max_processes(store, wanted, shard[1]))
+    if processes > 1:
         finished = train_in_processes(processes, args, progress())
         held = [store.held(ensemble) for ensemble, _ in wanted]
     else:
@@ -114,12 +115,18 @@ def asked(args: argparse.Namespace) -> tuple["Store", "Wanted"]:
     return store, wanted
 
 
-def lacks(store: "Store", wanted: "Wanted") -> bool:
-    """Whether there is something to start processes for."""
-    try:
-        return any(store.held(ensemble).lacks(n) for ensemble, n in wanted)
-    except KlomError:  # they say it, or put it right: --stale=retrain
-        return True
+def max_processes(store: "Store", wanted: "Wanted", shards: int) -> int:
+    """How many have something to do: one for each pack of ensembles that lack members."""
+    from klom_bench.tasks.ensemble_id import packs
+
+    lacking = 0
+    for ensemble, n in wanted:
+        try:
+            lacks = store.held(ensemble).lacks(n)
+        except KlomError:  # the processes say it, or put it right: --stale=retrain
+            lacks = n
+        lacking += len(packs(range(n), ensemble.task.pack)) if lacks else 0
+    return -(-lacking // shards)
 
 
 def process_count(text: str, device: str) -> int:

@@ -17,7 +17,9 @@ import torch
 from klom_bench.errors import KlomError
 
 PARTIAL = ".partial"
-OLD_SECONDS = 3600
+OLD_SECONDS = 24 * 3600
+"""Half files of an age that no clock of another machine explains."""
+TRIES = 100
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 """What file systems without hard links say."""
 
@@ -40,13 +42,15 @@ def write_first(path: Path, content: bytes) -> bytes:
     Of any number of writers on any number of machines one is first, and its content is what all
     return. KlomError where it cannot be written.
     """
-    with _told(path):
-        try:
-            with _beside(path, content) as partial:
+    with _told(path), _beside(path, content) as partial:
+        for _ in range(TRIES):
+            try:
                 _put_first(partial, path)
-        except FileExistsError:
-            return path.read_bytes()
-    return content
+                return content
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+                    return path.read_bytes()
+        raise FileExistsError(errno.EEXIST, "it is there, and cannot be read")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -78,9 +82,27 @@ def _put_first(partial: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        # Then nothing is both whole and first at once; a checksum tells a half file.
-        with path.open("xb") as stream:
-            stream.write(partial.read_bytes())
+        _put_first_without_links(partial, path)
+
+
+def _put_first_without_links(partial: Path, path: Path) -> None:
+    """The same where making a folder is all that only one can do."""
+    mine = path.with_name(f".{path.name}.first")
+    for _ in range(TRIES):  # who was killed here holds nobody up for ever
+        if path.exists():
+            raise FileExistsError
+        try:
+            mine.mkdir()
+            break
+        except FileExistsError:
+            time.sleep(0.1)
+    try:
+        if path.exists():
+            raise FileExistsError
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            mine.rmdir()
 
 
 @contextlib.contextmanager
@@ -101,7 +123,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed runs left half written; writing one file takes no hour."""
+    """Remove what killed runs left half written; writing one file takes no day."""
     for partial in folder.glob(f".*{PARTIAL}"):
         with contextlib.suppress(OSError):
             if time.time() - partial.lstat().st_mtime > OLD_SECONDS:

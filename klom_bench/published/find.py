@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from klom_bench.errors import KlomError
 from klom_bench.published.ensemble import PublishedEnsemble
 from klom_bench.published.layouts import best, families, places
 from klom_bench.published.shapes import by_shape
@@ -13,6 +14,11 @@ def find(root: Path, ensemble: EnsembleId) -> PublishedEnsemble | None:
     """What the published layouts hold of an ensemble, None where nothing is, or one of ours."""
     if os.path.lexists(root / ensemble.folder / "manifest.json"):
         return None
+    if (root / ensemble.folder / "members").is_dir():
+        raise KlomError(
+            f"{root / ensemble.folder} has lost its manifest.json, or is not copied whole: copy "
+            "that file, too, or move the folder away"
+        )
     found = [
         (place, f"{place.folder}/{name}", size)
         for place in places(ensemble)

@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from klom_bench.errors import KlomError, warn
 from klom_bench.progress import WAITING, Announce, Tick
 from klom_bench.store.divergence import refuse_diverged
 from klom_bench.store.leases import CLAIMS, Claims, Holder
-from klom_bench.store.manifest import load
-from klom_bench.store.members import numbers_in
+from klom_bench.store.members import Member, numbers_in, read
 from klom_bench.store.training import evaluate_pack, made_with, train_pack
 from klom_bench.store.writing import remove_weights, weights_there, write_member, write_weights
 from klom_bench.tasks.ensemble_id import EnsembleId
@@ -39,12 +38,13 @@ def fill(root: Path, lacking: Packs, device: torch.device, announce: Announce) -
         several = "originals, oracles and models on random halves"
     label = f"training {labels[0] if len(labels) == 1 else several}"
     filling = Filling(root, lacking, device, announce)
-    with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
-        side_by_side(
-            lambda check: filling.work(check, tick), min(thread_count(device), len(lacking)), device
-        )
-    for note in [*filling.claims.notes, *filling.notes]:
-        warn(note)
+    threads = min(thread_count(device), len(lacking))
+    try:
+        with announce(label, sum(len(pack) for _, pack in lacking)) as tick:
+            side_by_side(lambda check: filling.work(check, tick), threads, device)
+    finally:
+        for note in [*filling.claims.notes, *filling.notes]:
+            warn(note)
 
 
 @dataclass
@@ -57,6 +57,8 @@ class Filling:
     announce: Announce
     claims: Claims = field(default_factory=Claims)
     notes: list[str] = field(default_factory=list)
+    known: dict[EnsembleId, dict[int, Member]] = field(default_factory=dict)
+    """Members that were read, which never change."""
     saying: threading.Lock = field(default_factory=threading.Lock)
 
     def left(self) -> Packs:
@@ -78,9 +80,11 @@ class Filling:
                 check()
                 time.sleep(pause)
                 pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
-                if time.monotonic() - since > SAY_SECONDS and self.saying.acquire(blocking=False):
+                holders = [other for other in others if other and not other.is_here]
+                late = time.monotonic() - since > SAY_SECONDS
+                if holders and late and self.saying.acquire(blocking=False):
                     waiting.callback(self.saying.release)
-                    waiting.enter_context(self.announce(*_who_is_at(left, others)))
+                    waiting.enter_context(self.show(holders, left))
 
     def train(
         self, ensemble: EnsembleId, pack: list[int], check: Check, tick: Tick
@@ -91,46 +95,48 @@ class Filling:
         with self.claims.take(folder / CLAIMS / f"pack_{pack[0] // ensemble.task.pack}") as other:
             there = numbers_in(folder)
             if not other and (todo := [i for i in pack if i not in there]):
-                weak = make(folder, ensemble, todo, self.device, check, tick)
-                more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
-                self.notes += [text + more for text in weak[:1]]
+                known = self.known.setdefault(ensemble, {})
+                known |= read(folder, there - {*known})
+                make(folder, ensemble, todo, known, self.device, check, tick, self.notes)
             return other
 
-
-def _who_is_at(left: Packs, others: Sequence[Holder | None]) -> tuple[str, int]:
-    """What to show while others train all that is left, and how many members that is."""
-    holders = list(dict.fromkeys(others))
-    more = f" and {len(holders) - 1} more" if holders[1:] else ""
-    label, members = f"{WAITING} {holders[0]}{more}", sum(len(pack) for _, pack in left)
-    LOG.info("%s: %d members are left, and others train all of them", label, members)
-    return label, members
+    def show(self, others: Sequence[Holder], left: Packs) -> AbstractContextManager[Tick]:
+        """Show who is at all that is left."""
+        holders = list(dict.fromkeys(others))
+        more = f" and {len(holders) - 1} more" if holders[1:] else ""
+        label, members = f"{WAITING} {holders[0]}{more}", sum(len(pack) for _, pack in left)
+        LOG.info("%s: %d members are left, and others train all of them", label, members)
+        return self.announce(label, members)
 
 
 def make(
     folder: Path,
     ensemble: EnsembleId,
     todo: Sequence[int],
+    company: Mapping[int, Member],
     device: torch.device,
     check: Check,
     tick: Tick,
-) -> list[str]:
+    notes: list[str],
+) -> None:
     """Train these members, as far as no weights of them lie there; then evaluate what lies there.
 
-    Returns what there is to say of them.
+    company: whole members, beside which they may be seen to have diverged. notes: what there is to
+    say is added here.
     """
-    found = {i: weights_there(folder, ensemble, i) for i in todo}
+    found = {i: weights_there(folder, ensemble, i, notes) for i in todo}
     weights = {i: w for i, w in found.items() if w}
     tick(len(weights))
     if new := [i for i in todo if i not in weights]:
         trained = train_pack(ensemble, new, device, check, tick)
-        weights |= {t.member: write_weights(folder, ensemble, t) for t in trained}
+        weights |= {t.member: write_weights(folder, ensemble, t, notes) for t in trained}
     evaluated = evaluate_pack(ensemble, {i: weights[i].state for i in todo}, device)
-    manifest = load(folder, ensemble)
     try:
-        weak = refuse_diverged(ensemble, evaluated, manifest.members if manifest else {})
+        weak = refuse_diverged(ensemble, evaluated, company)
     except KlomError:
         remove_weights(folder, ensemble, todo)
         raise
     for e in evaluated:
-        write_member(folder, ensemble, e, weights[e.member], made_with(device))
-    return weak
+        write_member(folder, ensemble, e, weights[e.member], made_with(device), notes)
+    more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
+    notes += [text + more for text in weak[:1]]

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import secrets
+import stat
 import sys
 import threading
 import time
@@ -31,7 +32,7 @@ CLAIMS = ".claims"
 class Holder:
     """A process that is at work: its machine, id and beginning; token tells two claims apart.
 
-    space: where process ids count; a container may have some of its own.
+    space: where process ids count: since the machine was started, in a container or not.
     """
 
     host: str
@@ -44,7 +45,8 @@ class Holder:
     def here(cls) -> "Holder":
         """This process, from now on."""
         try:
-            space = str(Path("/proc/self/ns/pid").readlink())
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            space = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
         except OSError:
             space = ""
         now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -52,6 +54,12 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {visible(self.host)} (since {visible(self.since)})"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this process itself: another thread of it."""
+        here = Holder.here()
+        return (self.host, self.space, self.pid) == (here.host, here.space, here.pid)
 
     @property
     def is_dead(self) -> bool:
@@ -87,9 +95,8 @@ class Claims:
         if other := self._holder(path):
             yield other
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(asdict(Holder.here())).encode()
-        if (lies := atomic.write_first(path, content)) != content:
+        if (lies := _claimed(path, content)) != content:
             yield _parsed(lies)  # another one was faster
             return
         ended = threading.Event()
@@ -133,6 +140,23 @@ class Claims:
         return None
 
 
+def _claimed(path: Path, content: bytes) -> bytes:
+    """The claim that lies there after this one was tried; KlomError where the folder has gone.
+
+    Where none can be written the work is done without.
+    """
+    if not path.parents[1].is_dir():
+        raise KlomError(
+            f"{path.parents[1]} is gone: was the store moved or removed while the run was going "
+            "on? The same command starts it anew"
+        )
+    try:
+        path.parent.mkdir(exist_ok=True)
+        return atomic.write_first(path, content)
+    except (OSError, KlomError):
+        return content
+
+
 def _is_zombie(pid: int) -> bool:
     """Whether a process has ended and its parent has not noticed, as far as the system says."""
     try:
@@ -155,19 +179,24 @@ def refuse_claimed(folder: Path) -> None:
 def _look(path: Path) -> tuple[Holder, tuple[int, int, bytes]] | None:
     """Who holds a claim, and what changes when it is renewed."""
     try:
+        if not stat.S_ISREG((there := path.lstat()).st_mode):
+            return UNKNOWN, (there.st_ino, there.st_mtime_ns, b"")
         with path.open("rb") as stream:  # opened, so that a network file system asks its server
-            stat, content = os.fstat(stream.fileno()), stream.read()
-    except FileNotFoundError:
+            there, content = os.fstat(stream.fileno()), stream.read()
+    except OSError:  # gone, or going
         return None
-    return _parsed(content), (stat.st_ino, stat.st_mtime_ns, content)
+    return _parsed(content), (there.st_ino, there.st_mtime_ns, content)
 
 
 def _parsed(content: bytes) -> Holder:
     try:
-        found = Holder(**json.loads(content))
-        return found if isinstance(found.pid, int) and found.pid > 0 else UNKNOWN  # type: ignore[redundant-expr]
-    except (ValueError, TypeError, RecursionError):
-        return UNKNOWN
+        found = json.loads(content)
+        texts = all(isinstance(found[n], str) for n in ("host", "space", "since", "token"))
+        if texts and type(found["pid"]) is int and 0 < found["pid"] < 2**31:
+            return Holder(**found)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return UNKNOWN
 
 
 def _renew(path: Path, content: bytes, seconds: float, ended: threading.Event) -> None:
@@ -182,5 +211,5 @@ def _renew(path: Path, content: bytes, seconds: float, ended: threading.Event) -
 def _remove(path: Path, content: bytes) -> None:
     """Remove a claim unless it is another one by now."""
     with contextlib.suppress(OSError):
-        if path.read_bytes() == content:
+        if (found := _look(path)) and found[1][-1] == content:
             path.unlink()

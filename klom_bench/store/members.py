@@ -41,13 +41,18 @@ def numbers_in(folder: Path) -> set[int]:
         names = [path.name.split(".") for path in (folder / MEMBERS).iterdir()]
     except FileNotFoundError:
         return set()
-    return {int(name[0]) for name in names if name[1:] == ["json"] and name[0].isdecimal()}
+    return {int(n) for n, *more in names if more == ["json"] and n.isdecimal() and n == f"{int(n)}"}
 
 
 def read_all(folder: Path) -> dict[int, Member]:
     """All that have a file of their own; KlomError where one cannot be read."""
+    return read(folder, numbers_in(folder))
+
+
+def read(folder: Path, numbers: Iterable[int]) -> dict[int, Member]:
+    """Members with these numbers; KlomError where the file of one cannot be read."""
     found = {}
-    for i in sorted(numbers_in(folder)):
+    for i in sorted(numbers):
         path = folder / MEMBERS / f"{i}.json"
         try:
             stat = path.stat()

@@ -9,6 +9,7 @@ from klom_bench.files import atomic
 from klom_bench.progress import Announce, silent
 from klom_bench.store import members
 from klom_bench.store.manifest import MALFORMED, Manifest, identity_bytes, read
+from klom_bench.store.members import MEMBERS, unreadable
 from klom_bench.store.survey import folders_of_ours
 from klom_bench.tasks.signature import difference
 
@@ -39,9 +40,16 @@ def _missing(sources: Sequence[Path], target: Path) -> dict[tuple[str, int], tup
     found: dict[tuple[str, int], tuple[Path, Manifest]] = {}
     contradicting = []
     for store in whole:
-        if store != target.resolve() and not store.is_dir():
-            raise KlomError(f"there is no store {store}")
-        for place in folders_of_ours(store):
+        places = [*folders_of_ours(store)]
+        if store != target.resolve() and not places:
+            what = "nothing that was trained here" if store.is_dir() else "no store"
+            raise KlomError(f"there is {what} in {store}: it cannot be merged")
+        for place in places:
+            if _is_anothers(target / place):
+                raise KlomError(
+                    f"{target / place} holds files but no manifest.json: it is published, and "
+                    "never written into. Name another --store"
+                )
             manifest = _read(store / place)
             first, known_as = known.setdefault(place, (store, manifest))
             if different := _differences(known_as.identity, manifest.identity):
@@ -50,6 +58,8 @@ def _missing(sources: Sequence[Path], target: Path) -> dict[tuple[str, int], tup
                     f"{'; '.join(different)}"
                 )
             for i, member in manifest.members.items():
+                if len(member.files) != 3:
+                    raise unreadable(store / place / MEMBERS / f"{i}.json", "it lacks a file")
                 other, theirs = found.setdefault((place, i), (store, manifest))
                 if theirs.members[i].files != member.files:
                     contradicting.append(f"member {i} of {place} in {other} and in {store}")
@@ -61,6 +71,12 @@ def _missing(sources: Sequence[Path], target: Path) -> dict[tuple[str, int], tup
             "the files that it names"
         )
     return {key: lies for key, lies in found.items() if lies[0] != target.resolve()}
+
+
+def _is_anothers(folder: Path) -> bool:
+    if not folder.is_dir() or (folder / "manifest.json").exists():
+        return False
+    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _read(folder: Path) -> Manifest:

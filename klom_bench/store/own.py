@@ -1,4 +1,4 @@
-"""Ensembles that were trained here: every file with its checksum in the manifest."""
+"""Ensembles that were trained here: every file with a checksum that its member names."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -83,6 +83,7 @@ def move_aside(root: Path, ensemble: EnsembleId, device: torch.device) -> Path |
     """Move the folder of a stale ensemble; where to, None where another process has done it."""
     folder = root / ensemble.folder
     try:
+        (root / ASIDE).mkdir(parents=True, exist_ok=True)
         with Claims().wait(root / ASIDE / CLAIMS / "moving"):
             if why_stale(folder, ensemble, device) is None:
                 return None

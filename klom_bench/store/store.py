@@ -21,6 +21,7 @@ from klom_bench.store.advice import (
 )
 from klom_bench.store.filling import Packs, fill
 from klom_bench.store.held import Held
+from klom_bench.store.leases import CLAIMS
 from klom_bench.store.manifest import Manifest, Stale, load, rewrite, write_identity
 from klom_bench.store.members import MEMBERS
 from klom_bench.store.own import OwnEnsemble
@@ -139,7 +140,7 @@ class Store:
         folder = self.folder(ensemble)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for place in (folder, folder / MEMBERS):
+            for place in (folder, folder / MEMBERS, folder / CLAIMS):
                 atomic.remove_leftovers(place)
             if (found := load(folder, ensemble)) is None:
                 write_identity(folder, ensemble)

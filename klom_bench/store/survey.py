@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,11 @@ def _of_ours(root: Path, path: Path, made: str) -> Holding:
 
 
 def _size(folder: Path) -> int:
-    if not folder.is_dir():
-        return 0
-    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+    total = 0
+    for entry in os.scandir(folder) if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # somebody is writing
+            total += entry.stat().st_size if entry.is_file() else 0
+    return total
 
 
 def _published(root: Path, task: Task) -> Iterator[Holding]:

@@ -174,7 +174,7 @@ def _compare_with_checkpoint(
 
 
 def _read_own(held: OwnEnsemble, verified: Verified, root: Path, tick: Tick) -> None:
-    """Every file of the manifest, by its checksum; KlomError where it is that of another folder."""
+    """Every file of every member, by its checksum; KlomError where it is that of another folder."""
     if held.folder != root / verified.holding.folder:
         raise KlomError(
             f"{verified.holding.folder} says that it is "

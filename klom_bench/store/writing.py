@@ -5,13 +5,12 @@ two trainings of one member differ in bits, and one's weights may not meet the o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from klom_bench.errors import KlomError
 from klom_bench.files import atomic
 from klom_bench.files.atomic import state_bytes
 from klom_bench.store import members
@@ -30,38 +29,60 @@ class Weights:
     seconds: float | None
 
 
-def weights_there(folder: Path, ensemble: EnsembleId, member: int) -> Weights | None:
-    """What a killed run, or another one, has left of a member that is not whole yet."""
+def weights_there(
+    folder: Path, ensemble: EnsembleId, member: int, notes: list[str]
+) -> Weights | None:
+    """What a killed run, or another one, has left of a member that is not whole yet.
+
+    Files are there whole or not at all, so that what cannot be read was lost, as when a machine
+    loses its power: it is removed, and a note says so.
+    """
     path = folder / ensemble.checkpoint_file(member)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    return _weights(path, content, None)
+    try:
+        state = atomic.state_from(content)
+        shapes = {name: list(value.shape) for name, value in state.items()}
+    except Exception:  # zip, pickle and torch have errors of their own
+        shapes = {}
+    if shapes == ensemble.task.shapes:
+        return Weights(state, atomic.sha256(content), None)
+    _let_go(path, notes)
+    return None
 
 
-def write_weights(folder: Path, ensemble: EnsembleId, trained: Trained) -> Weights:
+def write_weights(
+    folder: Path, ensemble: EnsembleId, trained: Trained, notes: list[str]
+) -> Weights:
     """Keep the weights of a member unless there are some; returns those that lie there then."""
     path, content = folder / ensemble.checkpoint_file(trained.member), state_bytes(trained.state)
-    lies = atomic.write_first(path, content)
-    if lies is not content:
-        return _weights(path, lies, trained.seconds)
+    while atomic.write_first(path, content) is not content:
+        if there := weights_there(folder, ensemble, trained.member, notes):
+            return replace(there, seconds=trained.seconds)
     return Weights(trained.state, atomic.sha256(content), trained.seconds)
 
 
 def write_member(
-    folder: Path, ensemble: EnsembleId, evaluated: Evaluated, weights: Weights, made_with: str
+    folder: Path,
+    ensemble: EnsembleId,
+    evaluated: Evaluated,
+    weights: Weights,
+    made_with: str,
+    notes: list[str],
 ) -> None:
     """Keep the margins of weights that lie there; the member is whole from now on."""
     i = evaluated.member
     sums = {ensemble.checkpoint_file(i): weights.checksum}
     for part, margins in zip(PARTS, (evaluated.train_margins, evaluated.val_margins), strict=True):
-        name = ensemble.margins_file(i, part)
+        path = folder / ensemble.margins_file(i, part)
         content = atomic.array_bytes(margins)
-        lies = atomic.write_first(folder / name, content)
-        if lies != content:
-            _refuse_others(folder / name, lies, margins)
-        sums[name] = atomic.sha256(lies)
+        lies = atomic.write_first(path, content)
+        if lies != content and not _are_margins(lies, margins):
+            _let_go(path, notes)
+            lies = atomic.write_first(path, content)
+        sums[path.name] = atomic.sha256(lies)
     size = evaluated.margin_size
     members.write(folder, i, Member(sums, evaluated.accuracy, size, weights.seconds, made_with))
 
@@ -72,25 +93,15 @@ def remove_weights(folder: Path, ensemble: EnsembleId, numbers: Sequence[int]) -
         (folder / ensemble.checkpoint_file(i)).unlink(missing_ok=True)
 
 
-def _weights(path: Path, content: bytes, seconds: float | None) -> Weights:
-    try:
-        return Weights(atomic.state_from(content), atomic.sha256(content), seconds)
-    except Exception as error:  # zip, pickle and torch have errors of their own
-        raise KlomError(
-            f"{path} was left by a run that was killed, and cannot be read "
-            f"({type(error).__name__}): remove it, and the next run trains that member"
-        ) from error
+def _let_go(path: Path, notes: list[str]) -> None:
+    path.unlink(missing_ok=True)
+    notes.append(f"{path} belonged to no member and was damaged: it was removed and made anew")
 
 
-def _refuse_others(path: Path, content: bytes, margins: np.ndarray) -> None:
-    """KlomError where a file is not what another machine would have written for the same member."""
+def _are_margins(content: bytes, margins: np.ndarray) -> bool:
+    """Whether a file holds what another machine may have computed of the same weights."""
     try:
         found = atomic.array_from(content)
-        same = found.shape == margins.shape and off_by(found, margins) <= ROUGH
     except (ValueError, EOFError, OSError):
-        same = False
-    if not same:
-        raise KlomError(
-            f"{path} was left by a run that was killed, and is not the margins of the weights that "
-            "lie there: remove it, and the next run computes them"
-        )
+        return False
+    return found.shape == margins.shape and off_by(found, margins) <= ROUGH

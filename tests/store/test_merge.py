@@ -116,6 +116,10 @@ def test_damaged_files_are_not_copied_and_what_was_copied_is_kept(root, tmp_path
         (lambda f: (f / "manifest.json").write_text("{"), "manifest.json cannot be read"),
         (lambda f: (f / "members/0.json").write_text("{"), "0.json cannot be read"),
         (lambda f: shutil.rmtree(f.parents[1]), "there is no store"),
+        (
+            lambda f: [p.unlink() for p in f.parents[1].rglob("manifest.json")],
+            "nothing that was trained",
+        ),
     ],
 )
 def test_what_cannot_be_read(root, tmp_path, capsys, harm, message):
@@ -124,6 +128,35 @@ def test_what_cannot_be_read(root, tmp_path, capsys, harm, message):
     assert cli.main(["merge", str(one), "--store", str(tmp_path / "all")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "all").exists()
+
+
+def test_a_published_ensemble_is_never_written_into(root, tmp_path):
+    target = only(root, tmp_path / "all", [0])
+    for path in [
+        *target.rglob("manifest.json"),
+        *target.rglob("members"),
+        *target.rglob(".claims"),
+    ]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = files(target)
+    with pytest.raises(KlomError, match="is published, and never written into"):
+        merge([root], target)
+    assert files(target) == before
+
+
+def test_a_member_that_names_too_few_files_is_not_spread(root, tmp_path):
+    path = next(root.rglob("members/1.json"))
+    member = json.loads(path.read_text())
+    member["files"].popitem()
+    path.write_text(json.dumps(member))
+    with pytest.raises(KlomError, match=r"1.json cannot be read \(it lacks a file"):
+        merge([root], tmp_path / "all")
+
+
+def test_a_folder_that_was_copied_without_its_manifest_is_no_published_one(root):
+    (root / originals(task()).folder / "manifest.json").unlink()
+    with pytest.raises(KlomError, match=r"has lost its manifest.json, or is not copied whole"):
+        Store(root).complete([(originals(task()), 3)], CPU)
 
 
 def test_a_file_of_a_run_that_was_killed_is_named(root, tmp_path):

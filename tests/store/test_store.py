@@ -70,7 +70,7 @@ def test_members_are_the_same_however_they_came(filled, store):
     """Bit for bit: trained one by one from the last, against four at once."""
     for members in ([3], [1, 2], [0]):
         store._take_folder(ORACLES)
-        make(store.folder(ORACLES), ORACLES, members, CPU, lambda: None, lambda _: None)
+        make(store.folder(ORACLES), ORACLES, members, {}, CPU, lambda: None, lambda _: None, [])
     assert np.array_equal(store.held(ORACLES).margins(4, CPU), filled.held(ORACLES).margins(4, CPU))
 
 
