@@ -117,6 +117,7 @@ def test_oracles_trained_on_all_data_are_found_out(run, store, tmp_path):
     false = out / "oracles/DIGITS/forget_set_5"
     shutil.copytree(more / "seed_1/full_models/DIGITS", false)
     (false / "manifest.json").unlink()
+    shutil.rmtree(false / "members")
     code, text, _ = run("verify", "--store", out)
     assert code == 1
     assert "they look as if they had been trained on all data" in text

@@ -118,9 +118,9 @@ def test_processes_have_the_job_and_what_all_say_is_said_once(pretended):
 tell(begun=["training", 10])
 tell(warning=f"{job['shard']} of {job['tasks']}")
 """
-    code, _, err = pretended(code, "-n", "3", "--shard", "1/4")
+    code, _, err = pretended(code, "-n", "3", "--shard", "1/2")
     assert code == 0
-    assert err == "training in 3 processes: 10\nklom train: 1/4 of ['digits']\n"
+    assert err == "training in 3 processes: 10\nklom train: 1/2 of ['digits']\n"
 
 
 def test_progress_is_that_of_all_together(tmp_path, monkeypatch):

@@ -62,7 +62,10 @@ def test_built_in_methods_hold(name):
 def test_built_in_methods_hold_as_they_are_tuned(name):
     """Whether each hyperparameter is used takes longest, and hardly hangs on their values."""
     method = BUILT_IN[name]
-    subject = Subject(method, method.values(DIGITS.hyperparameters[name], {}), DIGITS, CPU)
+    given = DIGITS.hyperparameters[name]
+    if name == "munba":  # with larger ones the few points here make fewer batches of R than of F
+        given = {**given, "batch_size": 32}
+    subject = Subject(method, method.values(given, {}), DIGITS, CPU)
     assert np.isfinite(subject.first.margins).all()
     assert subject.changed
     others = [check for check in CHECKS if check is not every_hyperparameter_is_used]

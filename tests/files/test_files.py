@@ -48,8 +48,8 @@ def test_what_killed_runs_left_is_removed_once_it_is_old(tmp_path):
     )
     for path in (old, new, other):
         path.write_bytes(b"half")
-    os.utime(old, (time.time() - 7200,) * 2)
-    os.utime(other, (time.time() - 7200,) * 2)
+    os.utime(old, (time.time() - 100_000,) * 2)
+    os.utime(other, (time.time() - 100_000,) * 2)
     remove_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".b.npy.34.partial", "c.partial"]
 
