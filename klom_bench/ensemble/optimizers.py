@@ -13,27 +13,26 @@ import torch
 from torch.optim import Optimizer
 
 
-class SGD(torch.optim.SGD):
+class _Uncompiled:
+    """What torch wraps for its compiler, as it is without: before one of its optimizers."""
+
+    add_param_group = unwrap(Optimizer.add_param_group)
+    zero_grad = unwrap(Optimizer.zero_grad)
+    _step: Callable[..., Any]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step; closure as in torch."""
+        return self._step(closure)
+
+
+class SGD(_Uncompiled, torch.optim.SGD):
     """`torch.optim.SGD`, number for number."""
 
-    add_param_group = unwrap(Optimizer.add_param_group)
-    zero_grad = unwrap(Optimizer.zero_grad)
-    _step: Callable[..., Any] = unwrap(torch.optim.SGD.step)
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """One step; closure as in torch."""
-        return self._step(closure)
+    _step = unwrap(torch.optim.SGD.step)
 
 
-class Adam(torch.optim.Adam):
+class Adam(_Uncompiled, torch.optim.Adam):
     """`torch.optim.Adam`, number for number."""
 
-    add_param_group = unwrap(Optimizer.add_param_group)
-    zero_grad = unwrap(Optimizer.zero_grad)
-    _step: Callable[..., Any] = unwrap(torch.optim.Adam.step)
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """One step; closure as in torch."""
-        return self._step(closure)
+    _step = unwrap(torch.optim.Adam.step)
