@@ -93,12 +93,14 @@ class Filling:
         check()
         folder = self.root / ensemble.folder
         with self.claims.take(folder / CLAIMS / f"pack_{pack[0] // ensemble.task.pack}") as other:
+            if other:
+                return other
             there = numbers_in(folder)
-            if not other and (todo := [i for i in pack if i not in there]):
+            if todo := [i for i in pack if i not in there]:
                 known = self.known.setdefault(ensemble, {})
                 known |= read(folder, there - {*known})
                 make(folder, ensemble, todo, known, self.device, check, tick, self.notes)
-            return other
+        return None
 
     def show(self, others: Sequence[Holder], left: Packs) -> AbstractContextManager[Tick]:
         """Show who is at all that is left."""

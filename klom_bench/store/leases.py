@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from klom_bench.errors import KlomError, visible
@@ -44,13 +45,8 @@ class Holder:
     @classmethod
     def here(cls) -> "Holder":
         """This process, from now on."""
-        try:
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            space = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-        except OSError:
-            space = ""
         now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
-        return cls(platform.node(), space, os.getpid(), now, secrets.token_hex(8))
+        return cls(*_machine(), os.getpid(), now, secrets.token_hex(8))
 
     def __str__(self) -> str:
         return f"process {self.pid} on {visible(self.host)} (since {visible(self.since)})"
@@ -58,14 +54,12 @@ class Holder:
     @property
     def is_here(self) -> bool:
         """Whether it is this process itself: another thread of it."""
-        here = Holder.here()
-        return (self.host, self.space, self.pid) == (here.host, here.space, here.pid)
+        return (self.host, self.space) == _machine() and self.pid == os.getpid()
 
     @property
     def is_dead(self) -> bool:
         """Whether it was a process of this machine, and has ended."""
-        here = Holder.here()
-        if (self.host, self.space) != (here.host, here.space) or sys.platform == "win32":
+        if (self.host, self.space) != _machine() or sys.platform == "win32":
             return False
         try:
             os.kill(self.pid, 0)
@@ -131,10 +125,10 @@ class Claims:
         if stamp != before:
             when = time.monotonic()
             self.seen[path] = stamp, when
-        silent = time.monotonic() - when
-        if not holder.is_dead and silent < self.stale_seconds:
+        silent, dead = time.monotonic() - when, holder.is_dead
+        if not dead and silent < self.stale_seconds:
             return holder
-        why = "it has ended" if holder.is_dead else f"nothing was heard of it for {silent:.0f} s"
+        why = "it has ended" if dead else f"nothing was heard of it for {silent:.0f} s"
         self.notes.append(f"{path.name} was taken over from {holder}: {why}")
         _remove(path, stamp[-1])
         return None
@@ -155,6 +149,16 @@ def _claimed(path: Path, content: bytes) -> bytes:
         return atomic.write_first(path, content)
     except (OSError, KlomError):
         return content
+
+
+@cache
+def _machine() -> tuple[str, str]:
+    """Host and space of this process."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return platform.node(), f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node(), ""
 
 
 def _is_zombie(pid: int) -> bool:

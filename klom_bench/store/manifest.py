@@ -12,6 +12,7 @@ from klom_bench.files import atomic
 from klom_bench.forget_set import sha256_of
 from klom_bench.store import members as member_files
 from klom_bench.store.members import (
+    MALFORMED,
     MEMBERS,
     Member,
     check_number,
@@ -24,8 +25,6 @@ from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.signature import difference
 
 SCHEMA = 1
-MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-"""What reading a damaged file of ours raises."""
 
 
 class Stale(KlomError):
@@ -82,8 +81,8 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
     """
     path = folder / "manifest.json"
     if not path.exists():
-        there = {f.name for f in folder.iterdir()} if folder.is_dir() else set()
-        if not any(not name.startswith(".") for name in there):
+        there = visible_names(folder)
+        if not there:
             return None
         if path.name not in there:  # else another process has just written it
             raise KlomError(
@@ -105,6 +104,12 @@ def load(folder: Path, ensemble: EnsembleId) -> Manifest | None:
             where = path if i in manifest.listed else folder / MEMBERS / f"{i}.json"
             raise unreadable(where, f"member {i} lacks a file")
     return manifest
+
+
+def visible_names(folder: Path) -> set[str]:
+    """Names in a folder, but for those that begin with a dot; none where it is not there."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return {name for name in names if not name.startswith(".")}
 
 
 def read(folder: Path) -> Manifest:

@@ -17,6 +17,8 @@ from klom_bench.files import atomic
 from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
 
 MEMBERS = "members"
+MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged file of ours raises."""
 FILE = re.compile(r"\w[\w.-]*")
 
 
@@ -57,7 +59,7 @@ def read(folder: Path, numbers: Iterable[int]) -> dict[int, Member]:
         try:
             stat = path.stat()
             found[i] = _read(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             raise unreadable(path, f"{type(error).__name__}: {error}") from error
     return found
 

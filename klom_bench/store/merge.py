@@ -8,9 +8,10 @@ from klom_bench.errors import KlomError
 from klom_bench.files import atomic
 from klom_bench.progress import Announce, silent
 from klom_bench.store import members
-from klom_bench.store.manifest import MALFORMED, Manifest, identity_bytes, read
-from klom_bench.store.members import MEMBERS, unreadable
+from klom_bench.store.manifest import Manifest, identity_bytes, read, visible_names
+from klom_bench.store.members import MALFORMED, MEMBERS, unreadable
 from klom_bench.store.survey import folders_of_ours
+from klom_bench.tasks.ensemble_id import PARTS
 from klom_bench.tasks.signature import difference
 
 SHOWN = 5
@@ -45,7 +46,7 @@ def _missing(sources: Sequence[Path], target: Path) -> dict[tuple[str, int], tup
             what = "nothing that was trained here" if store.is_dir() else "no store"
             raise KlomError(f"there is {what} in {store}: it cannot be merged")
         for place in places:
-            if _is_anothers(target / place):
+            if (there := visible_names(target / place)) and "manifest.json" not in there:
                 raise KlomError(
                     f"{target / place} holds files but no manifest.json: it is published, and "
                     "never written into. Name another --store"
@@ -58,7 +59,7 @@ def _missing(sources: Sequence[Path], target: Path) -> dict[tuple[str, int], tup
                     f"{'; '.join(different)}"
                 )
             for i, member in manifest.members.items():
-                if len(member.files) != 3:
+                if len(member.files) != 1 + len(PARTS):
                     raise unreadable(store / place / MEMBERS / f"{i}.json", "it lacks a file")
                 other, theirs = found.setdefault((place, i), (store, manifest))
                 if theirs.members[i].files != member.files:
@@ -71,12 +72,6 @@ def _missing(sources: Sequence[Path], target: Path) -> dict[tuple[str, int], tup
             "the files that it names"
         )
     return {key: lies for key, lies in found.items() if lies[0] != target.resolve()}
-
-
-def _is_anothers(folder: Path) -> bool:
-    if not folder.is_dir() or (folder / "manifest.json").exists():
-        return False
-    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _read(folder: Path) -> Manifest:

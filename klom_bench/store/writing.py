@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from klom_bench.files import atomic
-from klom_bench.files.atomic import state_bytes
 from klom_bench.store import members
 from klom_bench.store.members import Member
 from klom_bench.store.training import Evaluated, Trained
@@ -45,6 +44,8 @@ def weights_there(
     try:
         state = atomic.state_from(content)
         shapes = {name: list(value.shape) for name, value in state.items()}
+    except MemoryError:  # which says nothing of the file
+        raise
     except Exception:  # zip, pickle and torch have errors of their own
         shapes = {}
     if shapes == ensemble.task.shapes:
@@ -57,7 +58,8 @@ def write_weights(
     folder: Path, ensemble: EnsembleId, trained: Trained, notes: list[str]
 ) -> Weights:
     """Keep the weights of a member unless there are some; returns those that lie there then."""
-    path, content = folder / ensemble.checkpoint_file(trained.member), state_bytes(trained.state)
+    path = folder / ensemble.checkpoint_file(trained.member)
+    content = atomic.state_bytes(trained.state)
     while atomic.write_first(path, content) is not content:
         if there := weights_there(folder, ensemble, trained.member, notes):
             return replace(there, seconds=trained.seconds)
