@@ -103,12 +103,8 @@ class PublishedEnsemble:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         return f"{have} of {wanted} published {label} are in {self.folder}{why}"
 
-    def states(self, count: int) -> list[dict[str, Tensor]]:
-        """State dicts of the first members, with the keys of the task's architecture."""
-        return self.states_of(range(count))
-
     def states_of(self, members: Sequence[int]) -> list[dict[str, Tensor]]:
-        """The same of some members, counted from the first."""
+        """State dicts of some members, counted from the first, with the task's keys."""
         chosen = self._with_checkpoints(max(members) + 1)
         return [self.state(chosen[i]) for i in members]
 

@@ -39,9 +39,6 @@ class Held(Protocol):
     def lacks(self, count: int) -> int:
         """How many members are missing to so many."""
 
-    def states(self, count: int) -> list[dict[str, Any]]:
-        """The state dicts of the first members."""
-
     def states_of(self, members: Sequence[int]) -> list[dict[str, Any]]:
         """The state dicts of some members, counted from the first."""
 

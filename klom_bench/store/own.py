@@ -33,10 +33,6 @@ class OwnEnsemble:
         """How many of members 0..count-1 are missing."""
         return len(self.manifest.lacking(range(count)))
 
-    def states(self, count: int) -> list[dict[str, Any]]:
-        """The state dicts of members 0..count-1."""
-        return self.states_of(range(count))
-
     def states_of(self, members: Iterable[int]) -> list[dict[str, Any]]:
         """The state dicts of members with these numbers."""
         return [atomic.state_from(c) for c in self._read(members, self.ensemble.checkpoint_file)]

@@ -79,7 +79,7 @@ def test_members_do_not_depend_on_how_many_there_are(cell, small_store):
 
     def unlearned(members):
         asked = cell("random_label", members=members)
-        states = Store(small_store).held(asked.original_id).states(members)
+        states = Store(small_store).held(asked.original_id).states_of(range(members))
         run = Unlearning(asked, states, range(members), {})
         for _ in run.epochs():
             pass
@@ -292,7 +292,7 @@ def test_accuracies_are_those_of_the_models(measured, cell, small_store):
         (asked.oracle_id, record.accuracy_oracle),
     ):
         right = []
-        for state in store.held(ensemble).states(4):
+        for state in store.held(ensemble).states_of(range(4)):
             net = DIGITS.architecture()
             net.load_state_dict(state)
             right.append((net(x).argmax(1) == y).numpy())

@@ -18,7 +18,9 @@ def test_an_export_is_a_store_with_the_same_margins(run, store, tmp_path, layout
             mine.held(ensemble).margins(N, CPU), theirs.held(ensemble).margins(N, CPU)
         )
         for a, b in zip(
-            mine.held(ensemble).states(N), theirs.held(ensemble).states(N), strict=True
+            mine.held(ensemble).states_of(range(N)),
+            theirs.held(ensemble).states_of(range(N)),
+            strict=True,
         ):
             assert all(torch.equal(a[key], b[key]) for key in a)
     assert run("verify", "--store", out)[0] == 0

@@ -46,7 +46,7 @@ def test_checkpoints_whatever_their_prefix(tmp_path, prefix, name):
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({prefix + key: value for key, value in state.items()}, path)
     store = Store(tmp_path, "error")
-    for found, state in zip(store.held(SMALL).states(4), STATES, strict=True):
+    for found, state in zip(store.held(SMALL).states_of(range(4)), STATES, strict=True):
         assert all(torch.equal(found[key], value) for key, value in state.items())
     np.testing.assert_allclose(
         store.held(SMALL).margins(4, CPU), expected_margins(), rtol=0, atol=1e-5
@@ -70,7 +70,7 @@ def test_checkpoints_that_do_not_fit_are_named(checkpoints, content, message):
     store, _, spoil = checkpoints
     spoil(2, content)
     with pytest.raises(KlomError, match=f"sd_2____epoch_19.*{message}"):
-        store.held(SMALL).states(4)
+        store.held(SMALL).states_of(range(4))
 
 
 def test_a_truncated_checkpoint_is_named(checkpoints):
@@ -78,14 +78,14 @@ def test_a_truncated_checkpoint_is_named(checkpoints):
     file = folder / "sd_1____epoch_19.pt"
     file.write_bytes(file.read_bytes()[:-5000])
     with pytest.raises(KlomError, match=r"sd_1____epoch_19\.pt cannot be read: is it whole\?"):
-        store.held(SMALL).states(4)
+        store.held(SMALL).states_of(range(4))
 
 
 def test_members_missing_in_the_middle_are_named(checkpoints):
     store, folder, _ = checkpoints
     (folder / "sd_1____epoch_19.pt").unlink()
     assert store.held(SMALL).members == [0, 2, 3]
-    assert len(store.held(SMALL).states(3)) == 3
+    assert len(store.held(SMALL).states_of(range(3))) == 3
     last, first = store.held(SMALL).states_of([2, 0])
     assert all(torch.equal(last[key], value) for key, value in STATES[3].items())
     assert all(torch.equal(first[key], value) for key, value in STATES[0].items())
@@ -157,14 +157,14 @@ def test_loading_reads_each_byte_once(tmp_path):
     for i in range(N):
         torch.save(initial_state(CIFAR10.architecture, i), folder / f"sd_{i}____epoch_23.pt")
     held = Store(tmp_path, "error").held(ORIGINALS)
-    held.states(1)  # imports what torch.load imports
+    held.states_of(range(1))  # imports what torch.load imports
 
     def read():
         with Path("/proc/self/io").open() as counters:
             return int(counters.readline().split()[1])
 
     before = read()
-    states = held.states(N)
+    states = held.states_of(range(N))
     size = sum(file.stat().st_size for file in held.checkpoints(N))
     assert size <= read() - before < 1.05 * size
     assert Ensemble(CIFAR10.architecture, states).states()[2].keys() == states[2].keys()

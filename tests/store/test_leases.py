@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def held_by(path, holder, content=None):
 def who(claims, path):
     with claims.take(path) as other:
         return other
+
+
+def problems_of_four(work):
+    """What goes wrong in four threads that do the same at the same time."""
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(work) for _ in range(4)]
+    return [future.exception() for future in futures if future.exception()]
 
 
 def test_one_at_a_time_and_free_afterwards(path):
@@ -106,21 +114,13 @@ def test_what_is_no_file_holds_nobody_up(path, make_odd):
 def test_a_claim_that_falls_while_another_is_tried(path):
     """Between two steps of one process the other's claim comes and goes."""
     path.parent.mkdir()
-    problems, until = [], time.monotonic() + 2
+    until = time.monotonic() + 2
 
     def take_and_let_go():
-        try:
-            while time.monotonic() < until:
-                who(Claims(), path)
-        except BaseException as error:
-            problems.append(error)
+        while time.monotonic() < until:
+            who(Claims(), path)
 
-    threads = [threading.Thread(target=take_and_let_go) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems
+    assert not problems_of_four(take_and_let_go)
 
 
 def test_a_store_that_has_gone_is_not_made_again(path):
@@ -214,28 +214,19 @@ def test_writers_of_the_same_members_at_the_same_moment(tmp_path):
     ensemble, store = EnsembleId(task, "original", 0), Store(tmp_path)
     store._take_folder(ensemble)
     together = threading.Barrier(4)
-    problems = []
 
     def write():
-        try:
-            folder, waited = store.folder(ensemble), []
+        folder, waited = store.folder(ensemble), []
 
-            def all_have_trained():
-                if not waited:
-                    waited.append(together.wait(60))
+        def all_have_trained():
+            if not waited:
+                waited.append(together.wait(60))
 
-            make(folder, ensemble, [0, 1], {}, CPU, all_have_trained, lambda amount: None, [])
-        except BaseException as error:
-            problems.append(error)
+        make(folder, ensemble, [0, 1], {}, CPU, all_have_trained, lambda amount: None, [])
 
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert not problems
+    assert not problems_of_four(write)
     held = store.held(ensemble)
-    model = Ensemble(task.architecture, held.states(2))
+    model = Ensemble(task.architecture, held.states_of(range(2)))
     with evaluating(model):
         expected = margins(task.data.logits(model, 2), task.data.y()).numpy()
     np.testing.assert_allclose(held.margins(2, CPU), expected, rtol=0, atol=1e-4)

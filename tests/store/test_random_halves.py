@@ -67,7 +67,7 @@ def test_other_halves_are_another_ensemble(store):
     content["identity"]["first_half_sha256"] = "0" * 64
     path.write_text(json.dumps(content))
     with pytest.raises(KlomError, match="is another one: first_half_sha256 is '0000"):
-        store.held(HALVES).states(3)
+        store.held(HALVES).states_of(range(3))
     path.write_bytes(before)
 
 

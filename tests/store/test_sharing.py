@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from helpers.ensembles import CPU, ORACLES, TRAIN
+from helpers.processes import wait_for
 
 
 def start(store, members):
@@ -16,13 +16,6 @@ def start(store, members):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.mark.processes
@@ -33,7 +26,7 @@ def test_a_killed_run_is_resumed(store, filled):
     process.wait()
     store.complete([(ORACLES, 60)], CPU)
     found = store.held(ORACLES).margins(60, CPU)
-    assert len(store.held(ORACLES).states(60)) == 60
+    assert len(store.held(ORACLES).states_of(range(60))) == 60
     assert np.array_equal(found[:4], filled.held(ORACLES).margins(4, CPU))
     assert len(np.unique(found, axis=0)) == 60
 

@@ -41,7 +41,7 @@ def test_has_the_published_layout(filled):
 
 
 def test_margins_are_those_of_the_checkpoints(filled):
-    states = filled.held(ORACLES).states(4)
+    states = filled.held(ORACLES).states_of(range(4))
     model, data = Ensemble(DIGITS.architecture, states), DIGITS.data
     with evaluating(model):
         expected = margins(data.logits(model, 4), data.y()).numpy()

@@ -192,7 +192,10 @@ def test_buffers_that_are_not_saved_are_stacked(tmp_path):
     ensemble = EnsembleId(task, "original", 0)
     store = Store(tmp_path)
     store.complete([(ensemble, 2)], CPU)
-    (state, _), (margins, _) = store.held(ensemble).states(2), store.held(ensemble).margins(2, CPU)
+    (state, _), (margins, _) = (
+        store.held(ensemble).states_of(range(2)),
+        store.held(ensemble).margins(2, CPU),
+    )
     one = Positions()
     one.load_state_dict(state)
     z = one(DIGITS.data.x_val).detach()

@@ -107,7 +107,7 @@ def test_margins_are_those_of_single_models(store):
     ensemble = EnsembleId(TASK, "original", 0)
     data, found = TASK.data, store.held(ensemble).margins(3, CPU)
     m, s = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    for row, state in zip(found, store.held(ensemble).states(3), strict=True):
+    for row, state in zip(found, store.held(ensemble).states_of(range(3)), strict=True):
         net = TASK.architecture().eval()
         net.load_state_dict(state)
         with torch.no_grad():
