@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from klom_bench.ensemble.losses import cross_entropy as cross_entropy
     from klom_bench.ensemble.losses import kl as kl
+    from klom_bench.ensemble.outputs import Outputs as Outputs
+    from klom_bench.ensemble.outputs import binary as binary
+    from klom_bench.ensemble.outputs import classification as classification
+    from klom_bench.ensemble.outputs import multi_label as multi_label
+    from klom_bench.ensemble.outputs import regression as regression
     from klom_bench.ensemble.points import Points as Points
     from klom_bench.ensemble.training import Recipe as Recipe
     from klom_bench.ensemble.training import train as train
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ensemble.losses": ("cross_entropy", "kl"),
+    "ensemble.outputs": ("Outputs", "binary", "classification", "multi_label", "regression"),
     "ensemble.points": ("Points",),
     "ensemble.training": ("Recipe", "train"),
     "errors": ("KlomError",),
@@ -47,17 +53,22 @@ __all__ = [
     "Data",
     "Descent",
     "KlomError",
+    "Outputs",
     "Points",
     "Range",
     "Recipe",
     "Task",
+    "binary",
+    "classification",
     "cross_entropy",
     "kl",
     "klom",
     "margins",
     "method",
     "mlp",
+    "multi_label",
     "per_model",
+    "regression",
     "train",
 ]
 __version__ = "0.1.0"

@@ -21,8 +21,15 @@ def unfit_for(method: Method, task: Task) -> str | None:
     """Why a method applies to no forget set of a task; None where it may."""
     if method.traits.conv and not task.has_conv:
         return (
-            f"{method.name} needs conv layers, and models of {task.name} have none "
+            f"{method.name} needs 2-d conv layers, and models of {task.name} have none "
             "(those of --klom-task=digits_cnn have)"
+        )
+    if (method.traits.classes or method.traits.class_wise) and not task.outputs.classes:
+        return f"{method.name} needs classes, and {task.name} has none"
+    if method.traits.moves_inputs and not task.has_real_inputs:
+        return (
+            f"{method.name} moves inputs by small steps, and those of {task.name} are not one "
+            "tensor of real numbers"
         )
     return None
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from klom_bench.cell.cell import Cell
-from klom_bench.ensemble.ensemble import Ensemble, State, evaluating
+from klom_bench.ensemble.ensemble import State, evaluating
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.files.scratch import LARGE, scratch
 from klom_bench.methods.needs import Datamodels, oracles_for
@@ -31,12 +31,15 @@ States = Callable[[Sequence[int]], Sequence[State]]
 
 @dataclass(frozen=True)
 class Originals:
-    """What reads their state dicts, margins [N, points], right answers bool [N, points]."""
+    """What reads their state dicts, margins [N, points], right answers bool [N, points].
+
+    right: None where nothing is right or wrong.
+    """
 
     held: Held
     states: States
     margins: np.ndarray
-    right: np.ndarray
+    right: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,17 @@ def load(cell: Cell, store: Store, announce: Announce) -> Models:
 def originals_of(held: Held, members: int, device: torch.device) -> Originals:
     """Read once a process, but for states that are large: they serve all cells of a run."""
     states, right = states_from(held, members), held.answers(members)
-    if right is None:
-        y = held.ensemble.task.data.y()
+    task = held.ensemble.task
+    if right is None and task.outputs.right is not None:
+        y = task.data.y()
         found = right = scratch((members, len(y)), bool)
 
         def keep(pack: list[int], z: torch.Tensor) -> None:
-            found[pack] = z.argmax(-1).eq(y).numpy()
+            rights = task.outputs.rights(z, y)
+            if rights is not None:
+                found[pack] = rights.numpy()
 
-        evaluate(held.ensemble.task, states, members, device, keep)
+        evaluate(task, states, members, device, keep)
     return Originals(held, states, held.margins(members, device), right)
 
 
@@ -101,7 +107,9 @@ def _needs(cell: Cell, oracles: Held, halves: Sequence[Held]) -> Needs:
     given: dict[str, Callable[[Sequence[int]], Any]] = {"task": lambda _: cell.task}
     if "oracles" in cell.method.needs:
         z = _logits(oracles, cell.oracles, cell.device)
-        given["oracles"] = lambda pack: oracles_for(pack, z, cell.task.data.y_train)
+        given["oracles"] = lambda pack: oracles_for(
+            pack, z, cell.task.data.y_train, cell.task.outputs
+        )
     if halves:
         z_k = _logits(halves[0], cell.halves, cell.device)
         masks = cell.half_id.masks(cell.halves)
@@ -143,8 +151,8 @@ def evaluate(
     data = task.data_on(device)
 
     def one(pack: list[int], _: Check) -> None:
-        model = Ensemble(task.architecture, states(pack)).to(device)
+        model = task.ensemble(states(pack)).to(device)
         with evaluating(model):
-            keep(pack, data.logits(model, len(pack)).cpu())
+            keep(pack, data.outputs(model, len(pack)).cpu())
 
     each(packs(range(members), task.pack), one, device)

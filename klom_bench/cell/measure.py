@@ -47,14 +47,16 @@ def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float
     """The record of the last epoch, with those of earlier ones that are asked for."""
     oracle, original, splits = models.margins, models.originals, cell.splits
     last, retrain = max(found), models.oracles.seconds
-    afresh = len(cell.forget_set.retain) * cell.task.recipe.epochs
+    afresh = models.oracles.examples or len(cell.forget_set.retain) * cell.task.training.epochs
     beyond = original.margins.dtype.type(2 * max(oracle.max(), -oracle.min()) + 1)
     away = np.broadcast_to(beyond, original.margins.shape)
 
     def summaries(points: np.ndarray) -> dict[str, Summary]:
         return {split: summarise(points[rows]) for split, rows in splits.items()}
 
-    def accuracy(right: np.ndarray) -> dict[str, float]:
+    def accuracy(right: np.ndarray | None) -> dict[str, float]:
+        if right is None:
+            return dict.fromkeys(splits, float("nan"))
         return {split: float(right[:, rows].mean()) for split, rows in splits.items()}
 
     record = partial(

@@ -34,7 +34,6 @@ def marks(cell: Cell, models: Models) -> Marks:
     Of each original's checkpoint (inode, size, time of change), of each tensor of the data a count.
     """
     data = cell.task.data_on(cell.device)
-    tensors = (data.x_train, data.y_train, data.x_val, data.y_val)
     try:
         stats = [path.stat() for path in models.originals.held.checkpoints(cell.members)]
     except OSError as error:
@@ -42,7 +41,7 @@ def marks(cell: Cell, models: Models) -> Marks:
             f"{error.filename} is gone: was the store removed while the run was going on?"
         ) from error
     checkpoints = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]
-    return checkpoints, [t._version for t in tensors]
+    return checkpoints, [t._version for t in data.tensors()]
 
 
 def touched(cell: Cell, models: Models, before: Marks) -> str | None:

@@ -20,7 +20,6 @@ from klom_bench.cell.unlearning import Unlearning, epochs_to_score
 from klom_bench.ensemble.threads import Check, each, thread_count
 from klom_bench.errors import KlomError
 from klom_bench.files.scratch import scratch
-from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce
 from klom_bench.tasks.ensemble_id import packs
 from klom_bench.tasks.warm_up import import_compiler, warm_up
@@ -38,13 +37,14 @@ def at_once(unlearning: Callable[[Clock], None]) -> None:
 class After:
     """What members were after an epoch, a row a member.
 
-    margins: float32 [N, points]. right: right answers, bool [N, points]. seconds: float64 [N].
+    margins: float32 [N, points]. right: right answers, bool [N, points], None where there are no
+    such. seconds: float64 [N].
     examples: int64 [N], those seen. unchanged: bool [N], the original still; told of the last
     epoch.
     """
 
     margins: np.ndarray
-    right: np.ndarray
+    right: np.ndarray | None
     seconds: np.ndarray
     examples: np.ndarray
     unchanged: np.ndarray
@@ -116,7 +116,7 @@ def _nothing_yet(cell: Cell) -> After:
     n, points = cell.members, len(cell.task.data.y())
     return After(
         margins=scratch((n, points)),
-        right=scratch((n, points), bool),
+        right=scratch((n, points), bool) if cell.task.outputs.right else None,
         seconds=np.zeros(n),
         examples=np.zeros(n, int),
         unchanged=np.zeros(n, bool),
@@ -130,8 +130,10 @@ def _look(found: Mapping[int, After], originals: np.ndarray, run: Unlearning, ch
     for epoch in sorted(found):
         check()
         after, moment, z = found[epoch], run.moments[epoch], run.logits(epoch).cpu()
-        after.margins[pack] = margins(z, y).numpy()
-        after.right[pack] = z.argmax(-1).eq(y).numpy()
+        after.margins[pack] = run.cell.task.outputs.margins(z, y).numpy()
+        rights = run.cell.task.outputs.rights(z, y)
+        if after.right is not None and rights is not None:
+            after.right[pack] = rights.numpy()
         after.seconds[pack] = moment.seconds / len(pack)
         after.examples[pack] = moment.examples
     if not run.cell.method.traits.changes_nothing:

@@ -11,7 +11,7 @@ import torch
 
 from klom_bench.cell.cell import Cell
 from klom_bench.ensemble.device import finish
-from klom_bench.ensemble.ensemble import Ensemble, State, evaluating
+from klom_bench.ensemble.ensemble import State, evaluating
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.seeds import generator
 from klom_bench.errors import KlomError
@@ -54,7 +54,7 @@ class Unlearning:
         self.epoch, self.seconds = 0, 0.0
         who = (cell.task.name, "unlearn", cell.forget_set.name, cell.seed)
         streams = [generator(*who, i) for i in pack]
-        self.model = Ensemble(cell.task.architecture, states, pack, streams).to(cell.device)
+        self.model = cell.task.ensemble(states, pack, streams).to(cell.device)
         self.before = self.model.fingerprints()
         self.forget, self.retain = (points or partial(points_of, cell))(streams)
         self.result: Any = self.model
@@ -118,12 +118,14 @@ class Unlearning:
         with evaluating(self.model):
             for value, then in zip(values, moment.state or values, strict=True):
                 value.copy_(then)
-            z = data.logits(moment.result, len(self.pack))
-        if z.ndim != 3 or z.shape[:2] != (len(self.pack), points):
+            z = data.outputs(moment.result, len(self.pack))
+        classes = self.cell.task.outputs.classes
+        if z.shape[:2] != (len(self.pack), points) or (classes and z.ndim != 3):
+            kind = "logits [members, points, classes]" if classes else "[members, points, ...]"
             raise KlomError(
-                f"{self.cell.method.name} made outputs of shape {tuple(z.shape)}, where logits "
-                f"[members, points, classes] of {len(self.pack)} members and {points} points are "
-                "expected: the object that it yields must be called like the model"
+                f"{self.cell.method.name} made outputs of shape {tuple(z.shape)}, where {kind} of "
+                f"{len(self.pack)} members and {points} points are expected: the object that it "
+                "yields must be called like the model"
             )
         return z
 

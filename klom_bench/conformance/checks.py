@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from klom_bench.conformance.claims import names, share
 from klom_bench.conformance.hyperparameters import is_read, other_values
 from klom_bench.conformance.small_task import MEMBERS, TRIED
 from klom_bench.conformance.subject import Subject
 from klom_bench.conformance.watching import Gradients, Outcome, rows
+from klom_bench.ensemble.inputs import Inputs, at, count, is_dataset, tensors
 from klom_bench.methods.descent import NAMES as SWITCHES
 from klom_bench.methods.method import source_of
 
@@ -118,10 +118,14 @@ def every_forget_point_counts(subject: Subject) -> Iterator[str]:
 def no_validation_point_is_seen(subject: Subject) -> Iterator[str]:
     """No val point was an input of any model, and other val points give the same model."""
     data, shape = subject.task.data, subject.seen.shape
+    if is_dataset(data.x_train):  # reading all of it may take an hour
+        data = subject.on_task.small.data
 
-    def inputs(x: Tensor) -> set[bytes]:
+    def inputs(x: Inputs) -> set[bytes]:
         """As models see them: images are stored otherwise."""
-        return set().union(*(rows(data.prepare(part), shape) for part in x.split(512)))
+        parts = torch.arange(count(x)).split(512)
+        seen = (data.prepare(at(x, part, data.y_train.device)) for part in parts)
+        return set().union(*(rows(tensors(part)[0], shape) for part in seen))
 
     seen = subject.seen.inputs & (inputs(data.x_val) - inputs(data.x_train))
     if seen:
@@ -261,9 +265,9 @@ def complaints(subject: Subject) -> dict[str, list[str]]:
     if unseeded and list(the_same_seed_gives_the_same(subject)):
         return {
             MODEL: [
-                f"{'; '.join(unseeded)}, so that no two runs of any method are the same: torch's "
-                "dropout layers draw from the members' streams here, other draws do not. Nothing "
-                "can be told of the method"
+                f"{'; '.join(unseeded)}, so that no two runs of any method are the same: what "
+                "draws from torch's generator draws from the members' streams here, other draws do not. "
+                "Nothing can be told of the method"
             ]
         }
     found: dict[str, list[str]] = {}

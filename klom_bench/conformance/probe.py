@@ -37,7 +37,7 @@ class AsFloat(nn.Module):
 def probe(task: Task) -> Callable[[], nn.Module]:
     """The architecture, for inputs and classes of a task, three at least (see `third_class`)."""
     data = task.data
-    inputs = data.prepare(data.x_train[:1]).numel()
+    inputs = data.first(1)[0].numel()
     classes = max(data.classes, 3)
     return lambda: nn.Sequential(
         AsFloat(),

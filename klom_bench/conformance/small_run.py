@@ -23,14 +23,14 @@ from klom_bench.conformance.small_task import (
     trained,
 )
 from klom_bench.conformance.watching import Gradients, Outcome, ThreeBatches, Watch, recorded
-from klom_bench.ensemble.ensemble import Ensemble, State
-from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.ensemble import State
+from klom_bench.ensemble.inputs import Inputs, each
 from klom_bench.ensemble.points import Points
 from klom_bench.forget_set import ForgetSet, checked_forget_set
 from klom_bench.methods.method import Method
 from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.metrics.estimators import ESTIMATORS
-from klom_bench.metrics.margins import margins
+from klom_bench.tasks.data import Data
 from klom_bench.tasks.ensemble_id import EnsembleId, Role
 from klom_bench.tasks.task import Task
 
@@ -111,7 +111,9 @@ class SmallRun:
     def _given(self, name: str, cell: Cell, pack: list[int]) -> Any:
         """What the harness would give a method that asks for this."""
         if name == "oracles":
-            return oracles_for(pack, self._oracle_logits, self.small.data.y_train)
+            return oracles_for(
+                pack, self._oracle_logits, self.small.data.y_train, self.small.outputs
+            )
         if name == "datamodels":
             half = EnsembleId(self.small, "subset", 0)
             return Datamodels(half.masks(SUBSETS), self._subset_logits, cell.task.data)
@@ -144,10 +146,11 @@ class SmallRun:
     @cached_property
     def idle(self) -> set[str]:
         """Parameters that make no difference, as a bias before BatchNorm: nothing trains them."""
-        model = Ensemble(self.architecture, self.originals.states).to(self.device).train()
+        model = self.small.ensemble(self.originals.states).to(self.device).train()
         data = self.small.data_on(self.device)
-        x = data.x_train.expand(len(model), *data.x_train.shape).contiguous()
-        cross_entropy(model(x), data.y_train.expand(len(model), -1)).backward()
+        m = len(model)
+        x = each(lambda t: t.expand(m, *t.shape).contiguous(), data.x_train)
+        model.loss(x, data.y_train.expand(m, *data.y_train.shape)).backward()
         sizes = {
             n: float(p.grad.abs().max())
             for n, p in model.network.named_parameters()
@@ -182,9 +185,7 @@ class SmallRun:
         if hyperparameters is not None:
             cell = replace(cell, hyperparameters=hyperparameters)
         if other_val:
-            x, known = self.small.data.x_val, self.small.data.x_train
-            reflected = known.amin(0) + known.amax(0) - x
-            data = replace(self.small.data, x_val=reflected.clamp(known.amin(0), known.amax(0)))
+            data = replace(self.small.data, x_val=_other(self.small.data))
             cell = replace(cell, task=replace(self.small, load=lambda: data))
         if watch is not None:
             watched = replace(cell.task, architecture=lambda: watch.over(self.architecture()))
@@ -209,7 +210,9 @@ class SmallRun:
                 watch.on = False
             y = cell.task.data.y()
             return Outcome(
-                margins(run.logits(run.epoch).cpu(), y).numpy(), run.model.states(), run.epoch
+                self.small.outputs.margins(run.logits(run.epoch).cpu(), y).numpy(),
+                run.model.states(),
+                run.epoch,
             )
 
         return alone(unlearn, self.device)
@@ -235,3 +238,13 @@ class SmallRun:
             ThreeBatches(data.x_train, data.y_train, forget, streams),
             Points(data.x_train, data.y_train, retain, streams),
         )
+
+
+def _other(data: Data) -> Inputs:
+    """Val inputs that are none: reflected in the range of the train points, else those of such."""
+    x, known = data.x_val, data.x_train
+    if not isinstance(x, Tensor):
+        n = len(data.y_val)
+        return each(lambda t: t[:n], known)
+    low, high = known.amin(0), known.amax(0)
+    return (low + high - x).clamp(low, high)

@@ -12,10 +12,10 @@ from torch import nn
 from klom_bench.cell.loading import already_read, logits_of
 from klom_bench.conformance.watching import Outcome
 from klom_bench.ensemble.ensemble import State
+from klom_bench.ensemble.inputs import Inputs, at, each
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
 from klom_bench.errors import KlomError
-from klom_bench.metrics.margins import margins
 from klom_bench.store.training import train_pack
 from klom_bench.tasks.data import Data
 from klom_bench.tasks.ensemble_id import EnsembleId
@@ -36,10 +36,11 @@ def forget_count(task: Task, class_wise: bool) -> int:
         raise KlomError(
             f"{task.name} has {task.train_points} train points: conformance needs {FEWEST}"
         )
+    most = task.train_points // (2 if is_noisy(task) else 3)
     largest = max((task.size(name) for name in task.forget_sets), default=0)
     if class_wise:
         largest = int(task.data.y_train.bincount().max())
-    return min(max(largest, TRIED), LARGEST_FORGET, task.train_points // 2)
+    return min(max(largest, TRIED), LARGEST_FORGET, most)
 
 
 def small_task(
@@ -47,9 +48,10 @@ def small_task(
 ) -> Task:
     """Some points of a task, and a spare for every forget point.
 
-    A spare has the label of its forget point, and noise in the range of the data as its input.
-    Spares are train points that belong to no set, unless they take a place. third_class: every
-    third point is of a class that the task has not.
+    A spare has the label of its forget point, and noise in the range of the data as its input;
+    where inputs are several tensors, that of another point. Spares are train points that belong to
+    no set, unless they take a place. third_class: every third point is of a class that the task has
+    not.
     """
     whole, n = task.data, forget_count(task, class_wise)
     g = generator("conformance", task.name)
@@ -59,33 +61,48 @@ def small_task(
         train = torch.cat([train[inside][:n], train[~inside][:RETAIN]])
         forget = torch.arange(n)
     else:
-        train = train[: n + RETAIN]
+        others = 0 if is_noisy(task) else n
+        train, left = train[: min(n + RETAIN, len(train) - others)], train[-n:]
         forget = torch.linspace(0, len(train) - 1, n).long()
     val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
-    x, y = whole.prepare(whole.x_train[train]), whole.y_train[train]
+    x, y = _seen(whole, whole.x_train, train), whole.y_train[train]
     if third_class:
         y = torch.where(torch.arange(len(y)) % 3 == 2, y.max() + 1, y)
-    low, high = x.amin(0), x.amax(0)
-    noise = torch.rand((n, *low.shape), generator=g)
-    whole_numbers = not x.is_floating_point()
-    spares = low + ((high - low + whole_numbers) * noise).to(x.dtype)
+    spares = _noise(x, n, g) if is_noisy(task) else _seen(whole, whole.x_train, left)
     data = Data(
-        torch.cat([x, spares]),
+        each(lambda a, b: torch.cat([a, b]), x, spares),
         torch.cat([y, y[forget]]),
-        whole.prepare(whole.x_val[val]),
+        _seen(whole, whole.x_val, val),
         whole.y_val[val],
-        sha256="",
     )
     return replace(
         task,
         architecture=architecture,
         load=lambda: data,
-        train_points=len(data.y_train),
+        start=None,
+        published=None,
         forget_sets={
             "conformance": lambda: forget.numpy(),
             "spares": lambda: np.arange(len(train), len(data.y_train)),
         },
     )
+
+
+def is_noisy(task: Task) -> bool:
+    """Whether noise is an input like another: of a mask beside tokens it is not."""
+    return isinstance(task.data.first(1)[0], torch.Tensor)
+
+
+def _seen(data: Data, x: Inputs, rows: torch.Tensor) -> Inputs:
+    """Points as models see them."""
+    return data.prepare(at(x, rows, data.y_train.device))
+
+
+def _noise(x: torch.Tensor, n: int, g: torch.Generator) -> torch.Tensor:
+    low, high = x.amin(0), x.amax(0)
+    noise = torch.rand((n, *low.shape), generator=g)
+    whole_numbers = not x.is_floating_point()
+    return low + ((high - low + whole_numbers) * noise).to(x.dtype)
 
 
 @lru_cache(maxsize=2)
@@ -101,7 +118,7 @@ def originals_of(
     without = EnsembleId(small, "oracle", 0, small.forget_set("spares"))
     states = trained(without, MEMBERS, device)
     z = logits_of(small, already_read(states), len(states), device)
-    found = margins(z, small.data.y().cpu()).numpy()
+    found = small.outputs.margins(z, small.data.y().cpu()).numpy()
     return Outcome(found, states, 0)
 
 

@@ -12,8 +12,9 @@ from torch import nn
 from klom_bench.conformance.claims import Claims, claims_of, tried_with
 from klom_bench.conformance.probe import probe
 from klom_bench.conformance.small_run import SmallRun
-from klom_bench.conformance.small_task import MEMBERS
+from klom_bench.conformance.small_task import MEMBERS, is_noisy
 from klom_bench.conformance.watching import Outcome, Watch
+from klom_bench.ensemble.inputs import tensors
 from klom_bench.methods.method import Method
 from klom_bench.tasks.task import Task
 
@@ -46,8 +47,11 @@ class Subject:
     def probe(self) -> SmallRun | None:
         """On a network with BatchNorm and a layer that cannot reset itself.
 
-        None where the method cannot run there: it may be made for the task's architecture.
+        None where the method cannot run there: it may be made for the task's architecture, or the
+        task for inputs and outputs of another kind.
         """
+        if not self.task.outputs.classes or not is_noisy(self.task):
+            return None
         two = int(self.task.data.y().max()) == 1
         small = replace(self._small_run(probe(self.task)), third_class=two)
         try:
@@ -66,7 +70,7 @@ class Subject:
 
     @cached_property
     def _first(self) -> tuple[Outcome, Watch, list[str]]:
-        inputs = self.on_task.small.data.x_val
+        inputs = tensors(self.on_task.small.data.x_val)[0]
         watch, before = Watch(inputs.shape[1:]), self._shared()
         outcome = self.on_task.run(watch=watch)
         changed = [n for n, t in self._shared().items() if not torch.equal(t, before[n])]
@@ -104,8 +108,8 @@ class Subject:
         }
         small, whole = on_task.small.data_on(self.device), self.task.data
         for data, of in ((small, "the small task"), (whole, self.task.name)):
-            for name in ("x_train", "y_train", "x_val", "y_val"):
-                found[f"{name} of {of}"] = getattr(data, name).clone()
+            for i, tensor in enumerate(data.tensors()):
+                found[f"tensor {i} of the data of {of}"] = tensor.clone()
         return found
 
     @cached_property

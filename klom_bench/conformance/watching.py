@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from klom_bench.ensemble.ensemble import Ensemble, State
+from klom_bench.ensemble.inputs import tensors
 from klom_bench.ensemble.points import Points
 
 Gradients = dict[str, list[Tensor]]
@@ -36,7 +37,10 @@ class Outcome:
 
 
 class Watch:
-    """The inputs that models were given, as bytes that can be compared."""
+    """The inputs that models were given, as bytes that can be compared.
+
+    Where they are several tensors, of the first of them (token ids, not their mask).
+    """
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
@@ -49,10 +53,11 @@ class Watch:
         return module
 
     def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        for x in (*args, *kwargs.values()):
+        for x in tensors((*args, kwargs)):
             # Inside vmap or grad a tensor has no values to look at; what is around has been seen.
-            wrapped = isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x)
-            if self.on and isinstance(x, Tensor) and not wrapped:
+            wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
+            ending = tuple(x.shape[x.ndim - len(self.shape) :])
+            if self.on and not wrapped and ending == self.shape:
                 self.inputs |= rows(x, self.shape)
 
 

@@ -2,31 +2,29 @@
 
 import copy
 import hashlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.dropout import active, draw_seed, own_streams, start_pass, use_own_streams
-from klom_bench.ensemble.stacked import LARGE, forward, one_by_one
+from klom_bench.ensemble.inputs import Inputs, at, count, each, is_dataset, tensors
+from klom_bench.ensemble.outputs import Outputs, classification
+from klom_bench.ensemble.randomness import alone_with_randomness
+from klom_bench.ensemble.stacked import (
+    LARGE,
+    SIDE_BY_SIDE,
+    Way,
+    forward,
+    one_by_one,
+    without_fused_attention,
+)
 
 Architecture = Callable[[], nn.Module]
 State = Mapping[str, Tensor]
-
-# Building a module draws its weights from torch's global random state: one thread at a time.
-_GLOBAL_RANDOM_STATE = threading.Lock()
-
-
-@contextmanager
-def alone_with_randomness(seed: int) -> Iterator[None]:
-    """torch's global random state, set to this seed and afterwards as it was; safe in threads."""
-    with _GLOBAL_RANDOM_STATE, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def new_model(architecture: Architecture, seed: int = 0) -> nn.Module:
@@ -47,6 +45,8 @@ class Ensemble(nn.Module):
     dimension. torch's optimizers work on it unchanged, since they are elementwise; a loss must be
     the mean over B *summed* over M (`klom_bench.cross_entropy`), so that members never mix.
     `generator(i)` is the random stream of the i-th member held here, `members` their numbers.
+    Parameters that are shared by two layers stay so; those that the architecture has frozen are
+    buffers here. `loss(x, y)` is what its task trains for, as such a mean.
     """
 
     def __init__(
@@ -55,8 +55,11 @@ class Ensemble(nn.Module):
         states: Sequence[State],
         members: Sequence[int] | None = None,
         generators: Sequence[torch.Generator] | None = None,
+        outputs: Outputs = classification,
+        way: Way = SIDE_BY_SIDE,
     ) -> None:
         super().__init__()
+        self.outputs, self.way = outputs, way
         self.architecture = architecture
         self.members = tuple(range(len(states)) if members is None else members)
         self.generators = tuple(
@@ -65,7 +68,8 @@ class Ensemble(nn.Module):
             else generators
         )
         self.network = new_model(architecture)
-        for name, value in list(self.network.state_dict().items()):
+        shared: dict[Tensor, Tensor] = {}
+        for name, value in list(self.network.state_dict(keep_vars=True).items()):
             home, leaf = _find(self.network, name)
             stack = torch.stack([state[name] for state in states])
             if stack.shape[1:] != value.shape:
@@ -73,10 +77,12 @@ class Ensemble(nn.Module):
                     f"{name} is {tuple(stack.shape[1:])} in the state dict, "
                     f"{tuple(value.shape)} in the architecture"
                 )
-            if leaf in home._parameters:
-                home._parameters[leaf] = nn.Parameter(stack)
+            if leaf in home._parameters and value.requires_grad:
+                found = shared.setdefault(value, nn.Parameter(stack))
+                home._parameters[leaf] = cast(nn.Parameter, found)
             else:
-                home._buffers[leaf] = stack
+                home._parameters.pop(leaf, None)
+                home._buffers[leaf] = shared.setdefault(value, stack)
         kept = {*self.network.state_dict()}
         for name, value in list(self.network.named_buffers()):
             if name not in kept:  # as of positions and masks: the same for all members
@@ -84,16 +90,28 @@ class Ensemble(nn.Module):
                 home._buffers[leaf] = value.expand(len(states), *value.shape).clone()
         self._drops = bool(use_own_streams(self.network, len(states)))
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
-        self._apply_network = one_by_one if parameters >= LARGE else forward
+        self._stacked = way.stacked and parameters < LARGE
+        without_fused_attention()
 
     def __len__(self) -> int:
         return len(self.members)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [M, B, classes] of x [M, B, ...]."""
+    def forward(self, x: Inputs) -> Tensor:
+        """Outputs [M, B, ...] of x [M, B, ...]: logits [M, B, classes], usually."""
         if self._drops and active(layers := own_streams(self.network)):
             start_pass(layers, torch.tensor([draw_seed(g) for g in self.generators]))
-        return self._apply_network(self.network, x)
+        if self._stacked:
+            return forward(self.network, x)
+        draws = self.way.draws and self.training
+        return one_by_one(self.network, x, [draw_seed(g) for g in self.generators] * draws)
+
+    def loss(self, x: Inputs, y: Tensor) -> Tensor:
+        """The mean loss over a batch x [M, B, ...], y [M, B], summed over members: a scalar."""
+        return self.outputs.mean_loss(self(x), y)
+
+    def losses(self, x: Inputs, y: Tensor) -> Tensor:
+        """The loss of each point: [M, B]."""
+        return self.outputs.losses(self(x), y)
 
     def generator(self, i: int) -> torch.Generator:
         """The random stream of the i-th member held here."""
@@ -157,26 +175,36 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 BATCH = 512
-Prepare = Callable[[Tensor], Tensor]
+Prepare = Callable[[Inputs], Inputs]
 
 
-def as_they_are(x: Tensor) -> Tensor:
+def as_they_are(x: Inputs) -> Inputs:
     """Points that are stored as models see them."""
     return x
 
 
 def logits(
-    model: Any, x: Tensor, members: int, prepare: Prepare = as_they_are, batch_size: int = BATCH
+    model: Any,
+    x: Inputs,
+    members: int,
+    prepare: Prepare = as_they_are,
+    batch_size: int = BATCH,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Logits [M, points, classes] of every member on the same points x [points, ...].
+    """Outputs [M, points, ...] of every member on the same points x [points, ...].
 
     In canonical order and fixed, even batches: both change the last bits.
     """
-    parts = []
-    for part in x.split(batch_size):
-        even = torch.cat([part, part[-1:]]) if len(part) % 2 else part
-        seen = prepare(even).expand(members, -1, *[-1] * (x.ndim - 1))
-        parts.append(model(seen.contiguous())[:, : len(part)])
+    parts, n = [], count(x)
+    device = device or (torch.device("cpu") if is_dataset(x) else tensors(x)[0].device)
+    for start in range(0, n, batch_size):
+        rows = torch.arange(start, min(start + batch_size, n))
+        some = len(rows)
+        even = torch.cat([rows, rows[-1:]]) if some % 2 else rows
+        seen = each(
+            lambda t: t.expand(members, *t.shape).contiguous(), prepare(at(x, even, device))
+        )
+        parts.append(model(seen)[:, :some])
     return torch.cat(parts, 1)
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 
 
@@ -17,7 +16,7 @@ def gradient(
     total = [torch.zeros_like(p) for p in parameters]
     with in_eval_mode(model):
         for x, y in points.batches(batch_size):
-            loss = cross_entropy(model(x), y) * (y.shape[1] / len(points))
+            loss = model.loss(x, y) * (y.shape[1] / len(points))
             found = slopes_of(loss, parameters)
             total = [t + g for t, g in zip(total, found, strict=True)]
     return total

@@ -1,13 +1,14 @@
 """What each training example alone asks of the parameters."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
+from klom_bench.ensemble.inputs import Inputs, call, each
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.stacked import forward, is_plain
 
@@ -32,6 +33,8 @@ def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Si
         and all(is_plain(layer, nn.Linear) or not layer.state_dict() for layer in network)
     )
     of_batch, batch_size = (_of_linear_layers, 512) if linear else (_of_any_network, BATCH)
+    if not model.way.stacked:
+        of_batch = _one_after_the_other
     total = [torch.zeros_like(p) for p in model.parameters()]
     with in_eval_mode(model):
         for x, y in points.batches(batch_size):
@@ -41,7 +44,7 @@ def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Si
 
 
 def _of_linear_layers(
-    model: Ensemble, x: Tensor, y: Tensor, slopes: Slopes, size: Size
+    model: Ensemble, x: Inputs, y: Tensor, slopes: Slopes, size: Size
 ) -> list[Tensor]:
     """An example's gradient of a linear layer is δ aᵀ, so that sizes are size(δ) size(a)ᵀ.
 
@@ -67,18 +70,38 @@ def _of_linear_layers(
     return found
 
 
+def _one_after_the_other(
+    model: Ensemble, x: Inputs, y: Tensor, slopes: Slopes, size: Size
+) -> list[Tensor]:
+    """For what vmap cannot compute; of one example after the other, all members."""
+    parameters = list(model.parameters())
+    found = [torch.zeros_like(p) for p in parameters]
+    for i in range(y.shape[1]):
+        z = model(each(lambda t, i=i: t[:, i : i + 1], x))
+        for d in slopes(z.detach(), y[:, i : i + 1]):
+            gradients = torch.autograd.grad(
+                z, parameters, d, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for total, g in zip(found, gradients, strict=True):
+                total += size(g)
+    return found
+
+
 def _of_any_network(
-    model: Ensemble, x: Tensor, y: Tensor, slopes: Slopes, size: Size
+    model: Ensemble, x: Inputs, y: Tensor, slopes: Slopes, size: Size
 ) -> list[Tensor]:
     network = model.network
     parameters = {name: p.detach() for name, p in network.named_parameters()}
     buffers = dict(network.named_buffers())
 
     def one(
-        theta: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor, y: Tensor
+        theta: dict[str, Tensor], fixed: dict[str, Tensor], x: Inputs, y: Tensor
     ) -> dict[str, Tensor]:
         def f(theta: dict[str, Tensor]) -> Tensor:
-            z: Tensor = functional_call(network, {**theta, **fixed}, (x.unsqueeze(0),))
+            def model(*args: Any, **kwargs: Any) -> Any:
+                return functional_call(network, {**theta, **fixed}, args, kwargs)
+
+            z: Tensor = call(model, each(lambda t: t.unsqueeze(0), x))
             return z[0]
 
         z, pull_back = vjp(f, theta)[:2]
@@ -86,7 +109,7 @@ def _of_any_network(
         return {name: size(g).sum(0) for name, g in gradients.items()}
 
     def batch(
-        theta: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor, y: Tensor
+        theta: dict[str, Tensor], fixed: dict[str, Tensor], x: Inputs, y: Tensor
     ) -> dict[str, Tensor]:
         every = vmap(one, (None, None, 0, 0))(theta, fixed, x, y)
         return {name: value.sum(0) for name, value in every.items()}

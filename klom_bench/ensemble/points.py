@@ -6,19 +6,23 @@ import torch
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Prepare, as_they_are
+from klom_bench.ensemble.inputs import Inputs, at
+from klom_bench.errors import KlomError
 
 
 class Points:
     """Labelled points as M members see them: a method's `forget` and `retain`.
 
-    `seen` counts the examples that one member has been given so far; costs are reckoned with it.
+    `seen` counts the examples that one member has been given so far, those of parts included; costs
+    are reckoned with it.
 
     Args:
-        x: inputs [n, ...] of all train points.
-        y: int64 labels [n].
+        x: inputs [n, ...] of all train points (`Data.x_train`).
+        y: labels [n].
         indices: int64 [k], or [M, k] where each member has points of its own.
         generators: a random stream a member, from which its order is drawn.
         prepare: makes of a batch of x what models see.
+        whole: of what they are a part.
 
     Example:
         >>> import torch
@@ -32,14 +36,15 @@ class Points:
 
     def __init__(
         self,
-        x: Tensor,
+        x: Inputs,
         y: Tensor,
         indices: Tensor,
         generators: Sequence[torch.Generator],
         prepare: Prepare = as_they_are,
+        whole: "Points | None" = None,
     ) -> None:
         self.x, self.y, self.indices, self.generators = x, y, indices.cpu().clone(), generators
-        self.prepare = prepare
+        self.prepare, self.whole = prepare, whole
         self.seen = 0
 
     def __len__(self) -> int:
@@ -52,16 +57,45 @@ class Points:
 
     def batches(
         self, batch_size: int, *, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """One epoch: x [M, B, ...] and y [M, B], shuffled anew by each member's own stream."""
         n = len(self)
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
-        chosen = self.by_member.gather(1, order).to(self.x.device)
+        chosen = self.by_member.gather(1, order)
         end = n - n % batch_size if drop_last and n >= batch_size else n
         for start in range(0, end, batch_size):
             batch = chosen[:, start : start + batch_size]
-            self.seen += batch.shape[1]
-            yield self.prepare(self.x[batch]), self.y[batch]
+            self.count(batch.shape[1])
+            yield self.at(batch)
+
+    def at(self, rows: Tensor) -> tuple[Inputs, Tensor]:
+        """(x, y) of train points with these numbers, of the same shape."""
+        rows = rows.to(self.y.device)
+        return self.prepare(at(self.x, rows, self.y.device)), self.y[rows]
+
+    def count(self, examples: int) -> None:
+        """So many more were given to a member."""
+        self.seen += examples
+        if self.whole is not None:
+            self.whole.count(examples)
+
+    def split(self, share: float) -> "tuple[Points, Points]":
+        """A share of the points and the others, drawn for each member from its stream.
+
+        For early stopping, say: KlomError where a part would have no points.
+        """
+        some = round(share * len(self))
+        if not 0 < some < len(self):
+            raise KlomError(f"a share of {share} of {len(self)} points leaves a part without any")
+        rows = [
+            mine[torch.randperm(len(mine), generator=g)]
+            for mine, g in zip(self.by_member, self.generators, strict=True)
+        ]
+        parts = torch.stack(rows).split([some, len(self) - some], 1)
+        first, second = (
+            type(self)(self.x, self.y, part, self.generators, self.prepare, self) for part in parts
+        )
+        return first, second
 
     def of_member(self, i: int) -> "Points":
         """The same points for the i-th member alone."""

@@ -1,29 +1,42 @@
-"""The training loop of originals, oracles and retrains."""
+"""Training by a recipe: the usual loop."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from klom_bench.ensemble.augmentation import augmented
+from klom_bench.ensemble.clipping import clip_gradients
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
-from klom_bench.ensemble.optimizers import SGD
+from klom_bench.ensemble.optimizers import SGD, AdamW
 from klom_bench.ensemble.points import Points
+from klom_bench.errors import KlomError, unknown
+
+Optimizer = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How models are trained: SGD with momentum; the last, ragged batch of an epoch is dropped.
+    """How models are trained; the last, ragged batch of an epoch is dropped.
+
+    Called with an ensemble and points it trains, as any function that a task is given as `train`.
 
     Args:
-        epochs, batch_size, lr, momentum, weight_decay, label_smoothing: as in torch.
-        peak_epoch: the learning rate rises from 0 to `lr` at this epoch and falls to 0 at the end,
-            linearly, step by step; 0: it is constant.
+        epochs, batch_size, lr, momentum, weight_decay, label_smoothing: as in torch; AdamW passes
+            over momentum.
+        optimizer: SGD with momentum, or AdamW.
+        peak_epoch: the learning rate rises from 0 to `lr` at this epoch, linearly, step by step,
+            and falls to 0 at the end; 0: it is constant, unless `cosine` is said.
+        cosine: from its peak the learning rate falls as half a cosine, not linearly.
+        max_norm: each member's gradient is scaled down to this norm where it is longer; 0: as it
+            is.
+        class_weights: one a class; a batch's loss is the weighted mean.
         undecayed_norm: no weight decay for norm layers.
         mixed_precision: bfloat16 where there is a GPU.
         flip, translate, cutout: augmentation of images: mirrored or not; moved by up to so many
@@ -44,20 +57,40 @@ class Recipe:
     label_smoothing: float = 0.0
     undecayed_norm: bool = False
     mixed_precision: bool = False
+    optimizer: Optimizer = "sgd"
+    cosine: bool = False
+    max_norm: float = 0.0
+    class_weights: tuple[float, ...] = ()
     flip: bool = False
     translate: int = 0
     cutout: int = 0
 
     def lr_at(self, step: int, steps: int) -> float:
         """Learning rate of a step (from 0), of so many steps in all."""
+        epoch = step * self.epochs / steps
+        if self.cosine and epoch >= self.peak_epoch:
+            left = (epoch - self.peak_epoch) / (self.epochs - self.peak_epoch)
+            return self.lr * (1 + math.cos(math.pi * left)) / 2
         if not self.peak_epoch:
             return self.lr
-        epoch = step * self.epochs / steps
         return self.lr * float(np.interp(epoch, [0, self.peak_epoch, self.epochs], [0, 1, 0]))
 
     def as_json(self) -> dict[str, Any]:
-        """What is switched on."""
-        return {name: value for name, value in asdict(self).items() if value}
+        """What is switched on, beside the optimizer that is usual."""
+        return {name: v for name, v in asdict(self).items() if v and v != "sgd"}
+
+    def __call__(self, model: Ensemble, points: Points) -> Iterator[None]:
+        """Train all members, as `train` does."""
+        return train(model, points, self)
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in get_args(Optimizer):
+            raise KlomError(unknown("optimizer", self.optimizer, get_args(Optimizer)))
+        if not 0 <= self.peak_epoch < max(1, self.epochs):
+            raise KlomError(f"peak_epoch {self.peak_epoch} is not before the end, {self.epochs}")
+        if self.label_smoothing and self.class_weights:
+            raise KlomError("a recipe has label_smoothing or class_weights, not both")
+        object.__setattr__(self, "class_weights", tuple(self.class_weights))
 
 
 def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
@@ -77,10 +110,7 @@ def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
         ...     model.load_states(model.fresh_states())
         ...     yield from train(model, retain, task.recipe)
     """
-    # The fused kernel would make a member depend on how it is packed (measured).
-    optimizer = SGD(
-        decay_groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=False
-    )
+    optimizer = optimizer_of(recipe, model)
     batches = max(1, len(points) // recipe.batch_size)
     step, steps = 0, recipe.epochs * batches
     mixed = recipe.mixed_precision and model.device.type == "cuda"
@@ -93,10 +123,31 @@ def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
             x = augmented(x, points.generators, recipe.flip, recipe.translate, recipe.cutout)
             with torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
                 logits = model(x)
-            cross_entropy(logits.float(), y, recipe.label_smoothing).backward()
+            loss_of(recipe, model, logits.float(), y).backward()
+            if recipe.max_norm:
+                clip_gradients(model, recipe.max_norm)
             optimizer.step()
             step += 1
         yield
+
+
+def optimizer_of(recipe: Recipe, model: Ensemble) -> torch.optim.Optimizer:
+    """SGD or AdamW, as the recipe says."""
+    groups = decay_groups(model, recipe)
+    # Fused kernels would make a member depend on how it is packed (measured).
+    if recipe.optimizer == "adamw":
+        return AdamW(groups, lr=recipe.lr, fused=False)
+    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=False)
+
+
+def loss_of(recipe: Recipe, model: Ensemble, z: Tensor, y: Tensor) -> Tensor:
+    """The mean over a batch, summed over members."""
+    if recipe.class_weights:
+        w = torch.tensor(recipe.class_weights, dtype=z.dtype, device=z.device)[y]
+        return ((w * model.outputs.losses(z, y)).sum(1) / w.sum(1)).sum()
+    if recipe.label_smoothing:
+        return cross_entropy(z, y, recipe.label_smoothing)
+    return model.outputs.mean_loss(z, y)
 
 
 def decay_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

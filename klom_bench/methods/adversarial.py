@@ -9,7 +9,6 @@ from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
-from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.mixed import mixed
 from klom_bench.methods.ranges import Range
@@ -18,7 +17,7 @@ DOUBLINGS = 20
 """A bound grows at most so often: a model may be constant where a point lies."""
 
 
-@method(tune={"bound": Range(0.01, 1.0), "decay": Range(0.1, 1.0)})
+@method(classes=True, moves_inputs=True, tune={"bound": Range(0.01, 1.0), "decay": Range(0.1, 1.0)})
 def amun(
     model: Ensemble,
     forget: Points,
@@ -52,17 +51,16 @@ def amun(
     Costs: F + epochs * (2 * F + R).
     Tried with: attack_steps 2.
     """
-    refuse_whole_numbers("amun", forget)
     f0 = model.clone().eval().requires_grad_(False)
     found = [nearest(f0, x, y, bound, attack_steps) for x, y in forget.batches(batch_size)]
     x_a, y_a = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
-    a = (len(forget.x) + torch.arange(len(forget))).expand(len(model), -1)
+    a = (len(forget.y) + torch.arange(len(forget))).expand(len(model), -1)
     rows = torch.cat([retain.by_member, forget.by_member, a], 1)
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
     for _ in descent.epochs(optimizer, epochs):
         for x, y in mixed(forget, rows, x_a, y_a, batch_size):
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            model.loss(x, y).backward()
             optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] *= decay

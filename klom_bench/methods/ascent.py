@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.method import method
@@ -35,7 +34,7 @@ def ga(
     for _ in descent.epochs(optimizer, epochs):
         for x, y in forget.batches(batch_size):
             optimizer.zero_grad()
-            (-cross_entropy(model(x), y)).backward()
+            (-model.loss(x, y)).backward()
             optimizer.step()
         yield
 
@@ -68,11 +67,11 @@ def gda(
         if epoch < ascent_epochs:
             for x, y in forget.batches(forget_batch_size):
                 optimizer.zero_grad()
-                (-cross_entropy(model(x), y)).backward()
+                (-model.loss(x, y)).backward()
                 optimizer.step()
         for x, y in retain.batches(batch_size):
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            model.loss(x, y).backward()
             optimizer.step()
         yield
 
@@ -105,7 +104,7 @@ def neggrad_plus(
     forget_batches = forget.cycle(batch_size)
     for _ in descent.epochs(optimizer, epochs):
         for (x_r, y_r), (x_f, y_f) in zip(retain.batches(batch_size), forget_batches, strict=False):
-            loss_r, loss_f = cross_entropy(model(x_r), y_r), cross_entropy(model(x_f), y_f)
+            loss_r, loss_f = model.loss(x_r, y_r), model.loss(x_f, y_f)
             optimizer.zero_grad()
             (alpha * loss_r - (1 - alpha) * loss_f).backward()
             optimizer.step()

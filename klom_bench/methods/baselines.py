@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.training import train
 from klom_bench.methods.method import method
 from klom_bench.tasks.task import Task
 
@@ -33,4 +32,4 @@ def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> I
     Sees: retain.
     """
     model.load_states(model.fresh_states())
-    yield from train(model, retain, task.recipe)
+    yield from task.training(model, retain)

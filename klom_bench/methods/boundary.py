@@ -10,7 +10,6 @@ from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
-from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import ADAM, Choice, Range
 
@@ -45,7 +44,6 @@ def boundary_shrink(
     Costs: epochs * F.
     Sees: forget.
     """
-    refuse_whole_numbers("boundary_shrink", forget)
     f0 = model.clone().eval().requires_grad_(False)
     pixels = range_of_pixels(forget.x, forget.prepare)
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
@@ -97,7 +95,7 @@ def class_beyond(
         return label
 
 
-@method(tune={"lr": ADAM})
+@method(classes=True, tune={"lr": ADAM})
 def boundary_expand(
     model: Ensemble,
     forget: Points,

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
 from klom_bench.ensemble.gradient import slopes_of
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_example import Size, Slopes, mean_over_examples
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
+from klom_bench.errors import KlomError
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Choice, Range, Ranges
 
@@ -54,8 +54,11 @@ def ssd(
     Trains: 100 % of the weights.
     Tried with: alpha 1.5, batch_size 16.
     """
+    if importance == "example" and not model.outputs.classes:
+        raise KlomError("ssd: importance=example is for classes; importance=batch is for any loss")
+    loss = model.outputs.mean_loss
     i_f, i_d = importances(
-        model, forget, retain, importance, _of_loss, cross_entropy, torch.square, batch_size
+        model, forget, retain, importance, _of_loss, loss, torch.square, batch_size
     )
     dampen(model, i_f, i_d, ALPHA[importance] if alpha is None else alpha, lam)
     yield
@@ -112,7 +115,7 @@ def assd(
     Costs: F + R.
     Trains: 100 % of the weights.
     """
-    loss, size = cross_entropy, torch.square
+    loss, size = model.outputs.mean_loss, torch.square
     i_f = mean_over_batches(model, forget, loss, size, batch_size)
     i_r = mean_over_batches(model, retain, loss, size, batch_size)
     share = len(forget) / (len(forget) + len(retain))
@@ -170,9 +173,9 @@ def mean_over_batches(
     return [t / batches for t in total]
 
 
-def squared_norm(z: Tensor, _: Tensor) -> Tensor:
-    """‖z‖²: the mean over a batch, summed over members."""
-    return z.square().sum(-1).mean(1).sum()
+def squared_norm(z: Tensor, _: Tensor | None = None) -> Tensor:
+    """‖z‖² of z [M, B, ...]: the mean over a batch, summed over members."""
+    return z.square().reshape(*z.shape[:2], -1).sum(-1).mean(1).sum()
 
 
 def _of_loss(z: Tensor, y: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from klom_bench.ensemble.clipping import clip_gradients
 from klom_bench.ensemble.optimizers import SGD, Adam
-from klom_bench.ensemble.per_member import per_member
 from klom_bench.errors import KlomError
 
 Factor = Callable[[int, int], float]
@@ -48,7 +48,7 @@ class Descent:
         ...     for _ in descent.epochs(optimizer, epochs):
         ...         for x, y in forget.batches(64):
         ...             optimizer.zero_grad()
-        ...             (-cross_entropy(model(x), y)).backward()
+        ...             (-model.loss(x, y)).backward()
         ...             optimizer.step()
         ...         yield
     """
@@ -115,13 +115,3 @@ def _freeze(model: nn.Module, _: Any) -> None:
     for module in model.modules():
         if isinstance(module, _NormBase):
             module.eval()
-
-
-@torch.no_grad()
-def clip_gradients(model: nn.Module, max_norm: float) -> None:
-    """Scale each member's gradient down to this norm where it is longer."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
-    scale = (max_norm / norms).clamp(max=1.0)
-    for g in gradients:
-        g.mul_(per_member(scale, g))

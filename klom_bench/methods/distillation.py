@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.losses import cross_entropy, kl
+from klom_bench.ensemble.losses import kl
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.method import method
@@ -15,11 +15,12 @@ from klom_bench.methods.ranges import ADAM, BATCHES, SHARE, Range
 
 # With m = 1 the first forget batch has no gradient, since f is f0 still.
 @method(
+    classes=True,
     tune={
         "alpha": Range(0.01, 10.0),
         "max_epochs": Range(2, 5, whole=True),
         "forget_batch_size": BATCHES,
-    }
+    },
 )
 def scrub(
     model: Ensemble,
@@ -65,14 +66,14 @@ def scrub(
         for x, y in retain.batches(batch_size):
             z = model(x)
             optimizer.zero_grad()
-            loss = gamma * cross_entropy(z, y) + alpha * kl(teacher(x), z, temperature)
+            loss = gamma * model.outputs.mean_loss(z, y) + alpha * kl(teacher(x), z, temperature)
             loss.backward()
             optimizer.step()
         schedule.step()
         yield
 
 
-@method(tune={"lr": ADAM, "share": SHARE})
+@method(classes=True, tune={"lr": ADAM, "share": SHARE})
 def bad_teacher(
     model: Ensemble,
     forget: Points,
@@ -116,7 +117,7 @@ def bad_teacher(
         yield
 
 
-@method()
+@method(classes=True)
 def delete(
     model: Ensemble,
     forget: Points,
@@ -155,13 +156,13 @@ def delete(
 def forgotten_by(forget: Points) -> Callable[[Tensor], Tensor]:
     """Of train points [M, B], by number: whether each is in the F of its member, [M, B]."""
     rows = forget.by_member
-    f = torch.zeros(len(rows), len(forget.x), dtype=torch.bool).scatter_(1, rows, True)
-    f = f.to(forget.x.device)
+    f = torch.zeros(len(rows), len(forget.y), dtype=torch.bool).scatter_(1, rows, True)
+    f = f.to(forget.y.device)
     return lambda points: f.gather(1, points)
 
 
 def together(forget: Points, retain: Points, some: int, repeats: int = 1) -> Points:
     """F, so often, and `some` points of R drawn for each member; y is the number of the point."""
     rows = torch.cat([forget.by_member.repeat(1, repeats), retain.drawn(some).indices], 1)
-    numbers = torch.arange(len(forget.x), device=forget.x.device)
+    numbers = torch.arange(len(forget.y), device=forget.y.device)
     return Points(forget.x, numbers, rows, forget.generators, forget.prepare)

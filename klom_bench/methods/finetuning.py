@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from klom_bench.ensemble.clipping import clip_gradients
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
-from klom_bench.methods.descent import Descent, clip_gradients
+from klom_bench.methods.descent import Descent
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Range
 
@@ -37,7 +37,7 @@ def finetune(
     for _ in descent.epochs(optimizer, epochs):
         for x, y in retain.batches(batch_size):
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            model.loss(x, y).backward()
             optimizer.step()
         yield
 
@@ -69,7 +69,7 @@ def noisy_descent(
     for _ in descent.epochs(optimizer, epochs):
         for x, y in retain.batches(batch_size):
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            model.loss(x, y).backward()
             clip_gradients(model, clip)
             for p in model.parameters():
                 if p.grad is not None:

@@ -12,7 +12,7 @@ from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Range
 
 
-@method(tune={"alpha": Range(1e-9, 0.1)})
+@method(classes=True, tune={"alpha": Range(1e-9, 0.1)})
 def fisher(
     model: Ensemble,
     forget: Points,

@@ -147,7 +147,7 @@ def eu_k(
         k=k,
         unit=unit,
         lr=lr,
-        epochs=task.recipe.epochs if epochs is None else epochs,
+        epochs=task.training.epochs if epochs is None else epochs,
         batch_size=batch_size,
         momentum=momentum,
         weight_decay=weight_decay,

@@ -4,22 +4,22 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from klom_bench.ensemble.clipping import clip_gradients
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.gradient import slopes_of
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.dampening import mean_over_batches
-from klom_bench.methods.descent import SCHEDULES, Descent, clip_gradients
+from klom_bench.methods.descent import SCHEDULES, Descent
 from klom_bench.methods.influence import dot
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import Range
 
 
-@method(tune={"beta": Range(0.01, 1.0), "clip": Range(0.1, 10.0)})
+@method(classes=True, tune={"beta": Range(0.01, 1.0), "clip": Range(0.1, 10.0)})
 def munba(
     model: Ensemble,
     forget: Points,
@@ -55,7 +55,7 @@ def munba(
     for _ in descent.epochs(optimizer, epochs):
         forget_batches = forget.batches(batch_size)
         for x_r, y_r in retain.batches(batch_size):
-            loss_r = cross_entropy(model(x_r), y_r)
+            loss_r = model.loss(x_r, y_r)
             optimizer.zero_grad()
             if (batch := next(forget_batches, None)) is None:
                 loss_r.backward()
@@ -140,14 +140,14 @@ def sfron(
                 x, y = next(forget_batches)
                 optimizer.zero_grad()
                 alpha_t = SCHEDULES["cosine"](step, steps) * alpha
-                (-alpha_t * adaptive_loss(model(x), y, lam)).backward()
+                (-alpha_t * adaptive_loss(model.losses(x, y), lam)).backward()
                 for p, mask in zip(model.parameters(), masks, strict=True):
                     if p.grad is not None:
                         p.grad *= mask
                 clip_gradients(model, clip)
                 optimizer.step()
             optimizer.zero_grad()
-            cross_entropy(model(x_r), y_r).backward()
+            model.loss(x_r, y_r).backward()
             optimizer.step()
             schedule.step()
         yield
@@ -158,14 +158,13 @@ def salient_weights(
 ) -> list[Tensor]:
     """One mask a parameter, [M, ...]: where I_F ≥ γ I_R."""
     of_f, of_r = (
-        mean_over_batches(model, points, cross_entropy, torch.square, batch_size)
+        mean_over_batches(model, points, model.outputs.mean_loss, torch.square, batch_size)
         for points in (forget, retain)
     )
     return [(f + 1e-15) / (r + 1e-15) >= gamma for f, r in zip(of_f, of_r, strict=True)]
 
 
-def adaptive_loss(z: Tensor, y: Tensor, lam: float) -> Tensor:
-    """Σ w_i ℓ_i of each member, w_i ~ ℓ_i^-λ, summed over members."""
-    each = F.cross_entropy(z.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
-    w = 1 / (each.detach() ** lam + 1e-15)
-    return (w / w.sum(1, keepdim=True) * each).sum()
+def adaptive_loss(losses: Tensor, lam: float) -> Tensor:
+    """Σ w_i ℓ_i of each member, w_i ~ ℓ_i^-λ, summed over members; losses [M, B]."""
+    w = 1 / (losses.detach() ** lam + 1e-15)
+    return (w / w.sum(1, keepdim=True) * losses).sum()

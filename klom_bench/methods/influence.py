@@ -5,11 +5,11 @@ from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from klom_bench.ensemble.ensemble import Ensemble, in_eval_mode
 from klom_bench.ensemble.gradient import gradient, slopes_of
-from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.inputs import Inputs
+from klom_bench.ensemble.inputs import each as each_tensor
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
@@ -59,7 +59,7 @@ def influence(
         """(H_R + δ) v."""
         total = [damping * part for part in v]
         for x, y in retain.batches(batch_size):
-            loss = cross_entropy(model(x), y) * (y.shape[1] / len(retain))
+            loss = model.loss(x, y) * (y.shape[1] / len(retain))
             g = slopes_of(loss, parameters, create_graph=True)
             h_v = slopes_of(dot(g, v).sum(), parameters)
             total = [t + h for t, h in zip(total, h_v, strict=True)]
@@ -109,7 +109,8 @@ def iu(
         for x, y in up_to(examples, retain, batch_size):
             first = not g_1
             if first:  # o = s g_1 and k = v - c g_1, so that only dot products change
-                g_1 = slopes_of(cross_entropy(model(x[:, :1]), y[:, :1]), parameters)
+                one = each_tensor(lambda t: t[:, :1], x)
+                g_1 = slopes_of(model.loss(one, y[:, :1]), parameters)
                 s, c = torch.ones_like(dot(v, v)), torch.zeros_like(dot(v, v))
             each = zip(*dots(model, x, y, parameters, (g_1, v)), strict=True)
             for g_1g, vg in islice(each, int(first), None):
@@ -122,23 +123,22 @@ def iu(
     yield
 
 
-def up_to(examples: int, points: Points, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def up_to(examples: int, points: Points, batch_size: int) -> Iterator[tuple[Inputs, Tensor]]:
     """Batches of the points, of so many examples in all."""
     for x, y in points.batches(batch_size):
         points.seen -= max(0, y.shape[1] - examples)
-        yield x[:, :examples], y[:, :examples]
+        yield each_tensor(lambda t, n=examples: t[:, :n], x), y[:, :examples]
         examples -= y.shape[1]
         if examples <= 0:
             return
 
 
 def dots(
-    model: Ensemble, x: Tensor, y: Tensor, parameters: Vector, vectors: Sequence[Vector]
+    model: Ensemble, x: Inputs, y: Tensor, parameters: Vector, vectors: Sequence[Vector]
 ) -> list[Tensor]:
     """∇ℓ · v of each example, [B, M] for each of the vectors v, by a second derivative."""
-    z = model(x)
-    u = torch.ones(y.shape, dtype=z.dtype, device=z.device, requires_grad=True)
-    losses = functional.cross_entropy(z.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
+    losses = model.losses(x, y)
+    u = torch.ones_like(losses, requires_grad=True)
     slopes = slopes_of((u * losses).sum(), parameters, create_graph=True)
     return [torch.autograd.grad(dot(slopes, v).sum(), u, retain_graph=True)[0].T for v in vectors]
 

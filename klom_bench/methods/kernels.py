@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.gradient import slopes_of
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
@@ -137,7 +136,7 @@ def summed(
     """Sum over batches of the gradient of a batch's mean loss: a tensor a parameter [M, ...]."""
     total = [torch.zeros_like(p) for p in parameters]
     for x, y in points.batches(batch_size):
-        found = slopes_of(cross_entropy(model(x), y), parameters)
+        found = slopes_of(model.loss(x, y), parameters)
         total = [t + g for t, g in zip(total, found, strict=True)]
     return total
 

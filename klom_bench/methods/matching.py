@@ -8,6 +8,7 @@ from torch import Tensor
 
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, logits
 from klom_bench.ensemble.points import Points
+from klom_bench.methods.dampening import squared_norm
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.distillation import together
 from klom_bench.methods.method import method
@@ -107,10 +108,10 @@ def dmm(
     Defaults: Adam 1e-4, 4 epochs, retain x 20, forget x 5 are ours; batch as `oracle_matching`.
     Costs: epochs * (repeats * F + min(ratio * F, R)).
     """
-    train = len(forget.x)
+    train = len(forget.y)
     change = removal(datamodels, forget, subsets, ridge)[:, :train]
     with evaluating(model):
-        f0 = logits(model, forget.x, len(model), forget.prepare)
+        f0 = logits(model, forget.x, len(model), forget.prepare, device=forget.y.device)
     g = f0 - change.to(f0)
     yield from match(
         model, forget, retain, g, ratio, repeats, lr, epochs, batch_size, decay, descent
@@ -139,14 +140,14 @@ def match(
 ) -> Iterator[None]:
     """min ‖f(x) - g(x)‖² on F (`repeats` times) and R', g [M, train points, classes]."""
     some = min(round(ratio * len(forget)), len(retain))
-    g = g.to(forget.x.device)
+    g = g.to(forget.y.device)
     member = torch.arange(len(model), device=g.device).unsqueeze(1)
     optimizer = descent.optimizer_for(model, lr)
     for _ in descent.epochs(optimizer, epochs):
         both = together(forget, retain, some, repeats)
         for x, point in both.batches(batch_size):
             optimizer.zero_grad()
-            (model(x) - g[member, point]).square().sum(-1).mean(1).sum().backward()
+            squared_norm(model(x) - g[member, point]).backward()
             optimizer.step()
         for group in optimizer.param_groups:
             group["lr"] *= decay

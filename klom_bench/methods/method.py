@@ -22,6 +22,9 @@ class Traits:
     Args:
         conv: it needs conv layers. Tests of other tasks are skipped with the reason.
         class_wise: it unlearns forget sets that are a whole class only. Others are skipped.
+        classes: it needs classes: logits and labels, not numbers or several labels a point.
+        moves_inputs: it moves inputs by small steps, which token ids and several tensors are not
+            for.
         spares_members: it may leave some members as they are, though never all.
         changes_nothing: it is a control, which leaves all as they are.
         tune: where `klom tune` looks for its hyperparameters.
@@ -29,6 +32,8 @@ class Traits:
 
     conv: bool = False
     class_wise: bool = False
+    classes: bool = False
+    moves_inputs: bool = False
     spares_members: bool = False
     changes_nothing: bool = False
     tune: Ranges = field(default_factory=dict)
@@ -36,7 +41,11 @@ class Traits:
     @property
     def only(self) -> list[str]:
         """Where it applies, in words; nothing where it does everywhere."""
-        return ["conv layers"] * self.conv + ["whole classes"] * self.class_wise
+        return (
+            ["conv layers"] * self.conv
+            + (["whole classes"] if self.class_wise else ["classes"] * self.classes)
+            + ["inputs that are real numbers"] * self.moves_inputs
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +144,8 @@ def method(
     *,
     conv: bool = False,
     class_wise: bool = False,
+    classes: bool = False,
+    moves_inputs: bool = False,
     spares_members: bool = False,
     changes_nothing: bool = False,
     tune: Ranges | None = None,
@@ -144,7 +155,8 @@ def method(
     A function without traits is a method as it is; a fixture may return either.
 
     Args:
-        conv, class_wise, spares_members, changes_nothing, tune: see `Traits`.
+        conv, class_wise, classes, moves_inputs, spares_members, changes_nothing, tune: see
+            `Traits`.
 
     Returns:
         A decorator that gives a `Method`, which is called like the function.
@@ -161,7 +173,9 @@ def method(
         >>> control.hyperparameters
         {'epochs': 1}
     """
-    traits = Traits(conv, class_wise, spares_members, changes_nothing, tune or {})
+    traits = Traits(
+        conv, class_wise, classes, moves_inputs, spares_members, changes_nothing, tune or {}
+    )
 
     def decorate(function: Callable[..., Any]) -> Method:
         name = getattr(function, "__name__", None)
@@ -182,6 +196,8 @@ def _both(a: Traits, b: Traits) -> Traits:
     return Traits(
         a.conv or b.conv,
         a.class_wise or b.class_wise,
+        a.classes or b.classes,
+        a.moves_inputs or b.moves_inputs,
         a.spares_members or b.spares_members,
         a.changes_nothing or b.changes_nothing,
         {**a.tune, **b.tune},

@@ -16,13 +16,13 @@ def mixed(
     Rows are numbers of train points 0 ... n - 1, of which `points` are some; n + i is the i-th of
     those that each member made: x_made [M, a, ...], as models see them, and y_made [M, a].
     """
-    n = len(points.x)
-    numbers = torch.arange(n + y_made.shape[1], device=points.x.device)
-    member = torch.arange(len(y_made), device=points.x.device).unsqueeze(1)
+    n = len(points.y)
+    numbers = torch.arange(n + y_made.shape[1], device=points.y.device)
+    member = torch.arange(len(y_made), device=points.y.device).unsqueeze(1)
     for row, _ in Points(numbers, numbers, rows, points.generators).batches(batch_size):
         old, new, is_made = row.clamp(max=n - 1), (row - n).clamp(min=0), row >= n
-        x = points.prepare(points.x[old])
+        x, y = points.at(old)
         yield (
             torch.where(is_made.view(*is_made.shape, *[1] * (x.ndim - 2)), x_made[member, new], x),
-            torch.where(is_made, y_made[member, new], points.y[old]),
+            torch.where(is_made, y_made[member, new], y),
         )

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from klom_bench.ensemble.inputs import Inputs, at, count, each, tensors
+from klom_bench.ensemble.outputs import Outputs, classification
 from klom_bench.errors import KlomError
-from klom_bench.metrics.margins import margins
 from klom_bench.tasks.data import Data
 
 SUBSETS = 2000
@@ -29,11 +30,13 @@ class Oracles:
     mean: Tensor
 
 
-def oracles_for(pack: Sequence[int], logits: Tensor, labels: Tensor) -> Oracles:
+def oracles_for(
+    pack: Sequence[int], logits: Tensor, labels: Tensor, outputs: Outputs = classification
+) -> Oracles:
     """For the members of a pack; logits [oracles, points, classes] are those of all oracles."""
     on_train = logits[:, : len(labels)]
     mine = on_train[[i % len(logits) for i in pack]]
-    return Oracles(mine, margins(mine, labels), on_train.mean(0))
+    return Oracles(mine, outputs.margins(mine, labels), on_train.mean(0))
 
 
 @dataclass(frozen=True)
@@ -73,37 +76,47 @@ class Datamodels:
 
     @cached_property
     def _place(self) -> dict[bytes, int]:
-        parts = [part for x in (self.data.x_train, self.data.x_val) for part in x.split(512)]
-        keys = (key for part in parts for key in _keys(self.data.prepare(part)))
+        device = self.data.y_train.device
+        keys = (
+            key
+            for x in (self.data.x_train, self.data.x_val)
+            for rows in torch.arange(count(x)).split(512)
+            for key in _keys(self.data.prepare(at(x, rows, device)))
+        )
         return {key: i for i, key in enumerate(keys)}
 
     def subtracted(
-        self, f: Callable[[Tensor], Tensor], change: Tensor
-    ) -> Callable[[Tensor], Tensor]:
+        self, f: Callable[[Inputs], Tensor], change: Tensor
+    ) -> Callable[[Inputs], Tensor]:
         """x [M, B, ...] -> f(x) - change at x, x of the data; change [M or 1, points, classes]."""
 
-        def corrected(x: Tensor) -> Tensor:
-            alike = bool((x == x[:1]).all())
+        def corrected(x: Inputs) -> Tensor:
+            members = count(x)
+            alike = all(bool((t == t[:1]).all()) for t in tensors(x))
             try:
                 places = [
-                    [self._place[key] for key in _keys(one)] for one in (x[:1] if alike else x)
+                    [self._place[key] for key in _keys(each(lambda t, i=i: t[i], x))]
+                    for i in range(1 if alike else members)
                 ]
             except KeyError:
                 raise KlomError(
                     "datamodels are of the task's own points, and say nothing of other inputs"
                 ) from None
-            at = torch.tensor(places)
+            where = torch.tensor(places)
             rows = (
-                change[:, at[0]]
+                change[:, where[0]]
                 if alike
-                else change.expand(len(x), -1, -1)[torch.arange(len(x))[:, None], at]
+                else change.expand(members, *change.shape[1:])[
+                    torch.arange(members)[:, None], where
+                ]
             )
-            return f(x) - rows.to(x.device)
+            z = f(x)
+            return z - rows.to(z.device)
 
         return corrected
 
 
-def _keys(x: Tensor) -> list[bytes]:
+def _keys(x: Inputs) -> list[bytes]:
     """Inputs as bytes that can be looked up."""
-    flat: np.ndarray = x.detach().cpu().flatten(1).numpy()
-    return [row.tobytes() for row in flat]
+    parts = [t.detach().cpu().flatten(1).numpy() for t in tensors(x)]
+    return [b"".join(row.tobytes() for row in rows) for rows in zip(*parts, strict=True)]

@@ -11,7 +11,6 @@ from klom_bench.ensemble.optimizers import Adam
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
-from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.mixed import mixed
 from klom_bench.methods.ranges import ADAM, Choice, Range
@@ -19,6 +18,8 @@ from klom_bench.methods.ranges import ADAM, Choice, Range
 
 @method(
     class_wise=True,
+    classes=True,
+    moves_inputs=True,
     tune={
         "impair_lr": ADAM,
         "repair_lr": ADAM,
@@ -60,7 +61,6 @@ def unsir(
     Sees: retain.
     Tried with: noise_steps 4, noise_size 16, copies 2.
     """
-    refuse_whole_numbers("unsir", forget)
     x, y = next(forget.batches(1))
     forget.seen -= 1
     noise = model.noise_like(x.expand(-1, noise_size, *x.shape[2:])).requires_grad_()
@@ -73,7 +73,7 @@ def unsir(
         learn.step()
     used = noise.detach()[:, :noise_used]
     some = first_of_classes(retain, per_class)
-    numbers = (len(retain.x) + torch.arange(used.shape[1])).repeat(copies)
+    numbers = (len(retain.y) + torch.arange(used.shape[1])).repeat(copies)
     rows = torch.cat([numbers.expand(len(model), -1), some.indices], 1)
     for lr, batches in (
         (impair_lr, mixed(some, rows, used, labels[:, :noise_used], batch_size)),
@@ -82,7 +82,7 @@ def unsir(
         optimizer = descent.optimizer_for(model, lr)
         for x, y in batches:
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            model.loss(x, y).backward()
             optimizer.step()
     retain.seen += rows.shape[1] + some.seen
     yield

@@ -1,52 +1,41 @@
-"""Methods that were written for one model at a time."""
+"""Methods and trainings that were written for one model at a time."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.dropout import seeded_before_each_pass
 from klom_bench.ensemble.ensemble import Ensemble, new_model
+from klom_bench.ensemble.one_member import OneMembersPoints
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.randomness import OwnRandomness
 from klom_bench.errors import KlomError
 from klom_bench.methods.descent import Descent
 
 
-class OneMembersPoints:
-    """Points as a single model sees them: batches x [B, ...], y [B]."""
-
-    def __init__(self, points: Points, i: int) -> None:
-        self.points = points.of_member(i)
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def batches(
-        self, batch_size: int, *, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch, shuffled anew."""
-        for x, y in self.points.batches(batch_size, drop_last=drop_last):
-            yield x[0], y[0]
-
-
 def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
-    """Make a method of a function for one model: function(model, forget, retain, *, ...).
+    """Make a method, or a training, of a function for one model.
 
-    Slower than a method written for the ensemble.
+    Slower than what is written for the ensemble.
 
     Args:
-        function: `model` is a plain module of the task's architecture, in train mode, changed in
-            place; its dropout layers draw from the member's own stream. `forget` and `retain` give
-            batches x [B, ...], y [B]. A plain function counts as one epoch; a generator function
-            may yield after every epoch, all members equally often.
+        function: function(model, forget, retain, *, ...) unlearns, function(model, points, *, ...)
+            trains (`Task(train=...)`). `model` is a plain module of the task's architecture, in
+            train mode, changed in place; what it draws at random is the member's own. Points have
+            `batches(batch_size)` x [B, ...] and y [B], `tensors()`, `dataset` for a DataLoader,
+            `indices`, `split(share)`, `seed`, `generator` and a length. A plain function counts as
+            one epoch; a generator function may yield after every epoch, all members equally often
+            where they unlearn.
 
     Returns:
-        A method, with the function's keyword arguments as hyperparameters.
+        A method or a training, with the function's keyword arguments as hyperparameters.
 
     Raises:
-        KlomError: when it runs, if members get different numbers of epochs, or the function returns
-            a model instead of changing the one that it was given.
+        KlomError: when it runs, if members get different numbers of epochs of unlearning, or the
+            function returns a model instead of changing the one that it was given.
 
     Example:
         >>> import torch
@@ -66,28 +55,32 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
         )
 
     @functools.wraps(function)
-    def method(model: Ensemble, forget: Points, retain: Points, **settings: Any) -> Iterator[None]:
+    def for_all(model: Ensemble, *points: Points, **settings: Any) -> Iterator[None]:
+        trains = len(points) == 1
         singles = [_single(model, i, state) for i, state in enumerate(model.states())]
         seen = [
-            (OneMembersPoints(forget, i), OneMembersPoints(retain, i)) for i in range(len(model))
+            [OneMembersPoints(p.of_member(i), model.generator(i)) for p in points]
+            for i in range(len(model))
         ]
         runs = [
-            _epochs(function, single, f, r, settings)
-            for single, (f, r) in zip(singles, seen, strict=True)
+            _with_end(_epochs(function, single, mine, settings), generator, model.device)
+            for single, mine, generator in zip(singles, seen, model.generators, strict=True)
         ]
-        for ended in zip(*(_with_end(run) for run in runs), strict=False):
-            if len(set(ended)) > 1:
+        for ended in zip(*runs, strict=False):
+            if len(set(ended)) > 1 and not trains:
                 raise KlomError(
                     f"{function.__name__} gave some members more epochs than others: "
                     "all must yield equally often"
                 )
-            if ended[0]:
+            if all(ended):
                 return
             model.load_states([dict(single.state_dict()) for single in singles])
-            forget.seen, retain.seen = seen[0][0].points.seen, seen[0][1].points.seen
+            for whole, *mine in zip(points, *seen, strict=True):
+                counts = [one.points.seen for one in mine]
+                whole.seen = round(sum(counts) / len(counts)) if trains else counts[0]
             yield
 
-    return method
+    return for_all
 
 
 def _single(model: Ensemble, i: int, state: dict[str, Tensor]) -> nn.Module:
@@ -98,22 +91,33 @@ def _single(model: Ensemble, i: int, state: dict[str, Tensor]) -> nn.Module:
 
 
 def _epochs(
-    function: Callable[..., Any], single: nn.Module, forget: Any, retain: Any, settings: Any
+    function: Callable[..., Any],
+    single: nn.Module,
+    points: Sequence[OneMembersPoints],
+    settings: Any,
 ) -> Iterator[None]:
-    result = function(single, forget, retain, **settings)
+    result = function(single, *points, **settings)
     if isinstance(result, Iterator):
         yield from result
     elif result is None:
         yield
     else:
         raise KlomError(
-            f"{function.__name__} returned {type(result).__name__}: a method for one model changes "
-            "it in place and returns nothing"
+            f"{function.__name__} returned {type(result).__name__}: a function for one model "
+            "changes it in place and returns nothing"
         )
 
 
-def _with_end(run: Iterator[None]) -> Iterator[bool]:
-    for _ in run:
-        yield False
+_END = object()
+
+
+def _with_end(
+    run: Iterator[None], generator: torch.Generator, device: torch.device
+) -> Iterator[bool]:
+    """Whether it has ended, epoch by epoch; what it draws at random is the member's own."""
+    own, ended = OwnRandomness.of(generator, device), False
     while True:
-        yield True
+        if not ended:
+            with own.alone():
+                ended = next(run, _END) is _END
+        yield ended

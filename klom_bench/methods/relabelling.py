@@ -21,7 +21,7 @@ def wrong(y: Tensor, classes: int, model: Ensemble) -> Tensor:
     return (y + torch.stack(shift).to(y.device)) % classes
 
 
-@method()
+@method(classes=True)
 def random_label(
     model: Ensemble,
     forget: Points,
@@ -54,12 +54,12 @@ def random_label(
             optimizer.step()
         for x, y in retain.batches(batch_size):
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            model.loss(x, y).backward()
             optimizer.step()
         yield
 
 
-@method(tune={"share": SHARE})
+@method(classes=True, tune={"share": SHARE})
 def salun(
     model: Ensemble,
     forget: Points,
@@ -104,7 +104,7 @@ def salun(
             z = model(x)
             step(cross_entropy(z, wrong(y, z.shape[-1], model)))
         for x, y in retain.batches(batch_size):
-            step(cross_entropy(model(x), y))
+            step(model.loss(x, y))
         yield
 
 

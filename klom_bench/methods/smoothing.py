@@ -9,12 +9,11 @@ from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.per_member import per_member
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
-from klom_bench.methods.inputs import refuse_whole_numbers
 from klom_bench.methods.method import method
 from klom_bench.methods.ranges import ADAM, Range
 
 
-@method(tune={"lr": ADAM, "sigma": Range(1e-3, 2.0)})
+@method(moves_inputs=True, tune={"lr": ADAM, "sigma": Range(1e-3, 2.0)})
 def jit(
     model: Ensemble,
     forget: Points,
@@ -45,19 +44,19 @@ def jit(
     Sees: forget.
     Tried with: samples 3.
     """
-    refuse_whole_numbers("jit", forget)
     optimizer = descent.optimizer_for(model, lr, momentum)
     for _ in descent.epochs(optimizer, epochs):
-        for x, _ in forget.batches(batch_size):
+        for x, y in forget.batches(batch_size):
             z = model(x)
-            loss = torch.zeros_like(z[..., 0])
+            loss = torch.zeros(y.shape[:2], dtype=z.dtype, device=z.device)
             for _ in range(samples):
                 near = noisy(x, sigma, model)
                 with torch.no_grad():
                     z_near = model(near)
                 size = (x - near).flatten(2).norm(dim=-1)
                 least = torch.finfo(size.dtype).tiny  # of ξ that is cut to nothing, as f's change
-                loss = loss + (z - z_near).norm(dim=-1) / size.clamp(min=least)
+                change = (z - z_near).reshape(*y.shape[:2], -1).norm(dim=-1)
+                loss = loss + change / size.clamp(min=least)
             optimizer.zero_grad()
             (loss.sum() / samples).backward()
             optimizer.step()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.method import method
@@ -43,6 +42,6 @@ def l1_sparse(
         for x, y in retain.batches(batch_size):
             norm = torch.stack([p.abs().sum() for p in model.parameters()]).sum()
             optimizer.zero_grad()
-            (cross_entropy(model(x), y) + gamma_t * norm).backward()
+            (model.loss(x, y) + gamma_t * norm).backward()
             optimizer.step()
         yield

@@ -20,6 +20,7 @@ ENOUGH = -0.01
 
 
 @method(
+    classes=True,
     spares_members=True,
     tune={
         "lr": ADAM,

@@ -23,8 +23,14 @@ def pytest_klom_tasks(config: pytest.Config) -> "Iterable[Task]":  # type: ignor
             x[range(300), y] += 3
             return Data(x[:200], y[:200], x[200:], y[200:])
 
-        sets = {"first_ten": lambda: range(10)}  # name -> function that gives the indices
-        return [Task("blobs", "BLOBS", lambda: mlp(20, 16, 3), Recipe(5, 32, 0.1), load, 200, sets)]
+        task = Task(
+            name="blobs",
+            architecture=lambda: mlp(20, 16, 3),
+            load=load,
+            forget_sets={"first_ten": lambda: range(10)},  # name -> function that gives the indices
+            train=Recipe(epochs=5, batch_size=32, lr=0.1),
+        )
+        return [task]
     """
 
 

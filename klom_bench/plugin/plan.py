@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import isnan
 
 import numpy as np
 
 from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.threads import side_by_side, thread_count
-from klom_bench.ensemble.training import train
 from klom_bench.methods import BUILT_IN
 from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.run import Run
@@ -75,19 +73,19 @@ def seconds_a_member(run: Run) -> float:
     """Seconds of training a member, from a few steps of one pack that are thrown away."""
     task, device = run.task, run.device
     members = list(range(min(task.pack, run.options.models)))
-    size = min(STEPS * task.recipe.batch_size, task.train_points)
-    data, short = task.data_on(device), replace(task.recipe, epochs=1)
+    size = min(STEPS * task.training.batch_size, task.train_points)
+    data = task.data_on(device)
     model = new_members(EnsembleId(task, "original", run.options.seed), members).to(device)
     points = data.points(np.arange(size), model.generators)
 
     def epoch(check: Callable[[], None]) -> float:
         finish(device)
         start = time.perf_counter()
-        for _ in train(model, points, short):
-            check()
+        next(task.training(model, points))
+        check()
         finish(device)
         return time.perf_counter() - start
 
     side_by_side(epoch, 1, device)  # warms up
     (seconds,) = side_by_side(epoch, 1, device)
-    return seconds / size * task.train_points * task.recipe.epochs / len(members)
+    return seconds / size * task.train_points * task.training.epochs / len(members)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating
+from klom_bench.ensemble.ensemble import evaluating
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
 from klom_bench.files.arrays import read_array, read_state, shape_of
@@ -90,7 +90,7 @@ class PublishedEnsemble:
         elif unwhole:
             reasons.append(f"{_some(unwhole)} only in part there")
         if self.family.other_epochs and not self.family.numbers:
-            last = self.ensemble.task.recipe.epochs - 1
+            last = self.ensemble.task.training.epochs - 1
             reasons.append(f"files of epochs {list(self.family.other_epochs)} only, not of {last}")
         stacked = self.family.files.get(("margins", "train", None))
         if stacked and not self._coverage.rows(self.family, "margins", "train"):
@@ -188,6 +188,10 @@ class PublishedEnsemble:
         """Training a member took: not published."""
         return float("nan")
 
+    @property
+    def examples(self) -> None:
+        """Examples that training has shown a member: not published."""
+
     def accuracy(self, count: int) -> dict[str, float]:
         """Mean accuracy a split, nan where no logits are there."""
         forget_set, answers = self.ensemble.forget_set, self.answers(count)
@@ -257,15 +261,17 @@ class PublishedEnsemble:
         """Margins from checkpoints."""
         if not members:
             return []
-        data = self.ensemble.task.data_on(device)
+        task = self.ensemble.task
+        data = task.data_on(device)
 
         with announce(f"margins of the published {self.ensemble.label}", len(members)) as tick:
 
             def one(member: int, check: Check) -> np.ndarray:
                 check()
-                model = Ensemble(self.ensemble.task.architecture, [self.state(member)])
+                model = task.ensemble([self.state(member)])
                 with evaluating(model.to(device)):
-                    found = data.margins(model, 1)[0]
+                    z = data.outputs(model, 1)
+                found = task.outputs.margins(z, data.y())[0]
                 tick(1)
                 return np.asarray(found.cpu().numpy())
 

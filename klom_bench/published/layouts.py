@@ -134,7 +134,7 @@ def families(ensemble: EnsembleId, found: Iterable[tuple[Place, str, int]]) -> l
 
     KlomError where two files of a family claim to be the same thing.
     """
-    last = ensemble.task.recipe.epochs - 1
+    last = ensemble.task.training.epochs - 1
     files: dict[str, dict[Key, str]] = {}
     sizes: dict[str, dict[str, int]] = {}
     others: dict[str, set[int]] = {}

@@ -20,7 +20,7 @@ def listing(tasks: Mapping[str, Task]) -> str:
     for task in tasks.values():
         recipe = ", ".join(
             name if value is True else f"{name} {value}"
-            for name, value in task.recipe.as_json().items()
+            for name, value in task.training.as_json().items()
         )
         where = "published" if task.published else "trained here"
         lines.append(f"  {task.name}: {task.train_points} train points; {where}; {recipe}")
@@ -108,7 +108,7 @@ def as_json(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) 
         "tasks": {
             task.name: {
                 "train_points": task.train_points,
-                "recipe": task.recipe.as_json(),
+                "recipe": task.training.as_json(),
                 "published": task.published is not None,
                 "forget_sets": {name: task.size(name) for name in task.forget_sets},
             }

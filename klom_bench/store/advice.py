@@ -43,5 +43,5 @@ def not_repeatable(task: Task) -> str:
     """What is to be said of a model that draws random numbers from no member's stream."""
     return (
         f"the scores of task {task.name} will not repeat: {'; '.join(task.signature.unseeded)} "
-        "(torch's dropout layers draw from the members' streams here, other draws do not)"
+        "(what draws from torch's generator is the member's own here, other draws are not)"
     )

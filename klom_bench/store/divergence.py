@@ -27,17 +27,25 @@ def refuse_diverged(
 ) -> list[str]:
     """KlomError where a member diverged, beside those in the store; what is weak, in words."""
     every: list[Evaluated | Member] = [*evaluated, *company.values()]
-    accuracies = [member.accuracy["retain"] for member in every]
+    accuracies = [_accuracy(member) for member in every]
     finite = [member.margin_size for member in every if np.isfinite(member.margin_size)]
     usual, usual_size = median_low(accuracies), median_low(finite or [0.0])
-    chance = 1 / ensemble.task.data.classes
+    outputs = ensemble.task.outputs
+    chance = 1 / ensemble.task.data.classes if outputs.classes else 0.0
     learned = usual > (1 + chance) / 2
     weak = []
     for one in evaluated:
-        a = one.accuracy["retain"]
-        collapsed = learned and a <= chance + LUCK
+        a = _accuracy(one)
+        collapsed = outputs.classes and learned and a <= chance + LUCK
         # Written so that nan counts as diverged.
         if not one.margin_size <= WIDE * usual_size or collapsed:
+            if not outputs.classes:
+                raise KlomError(
+                    f"member {one.member} of the {ensemble.label} diverged in training: mean "
+                    f"margin size {one.margin_size:.3g}, where the median is {usual_size:.3g}. An "
+                    "ensemble with such a member would make scores meaningless. Use a steadier "
+                    "training or another seed; nothing of this pack was kept"
+                )
             raise KlomError(
                 f"member {one.member} of the {ensemble.label} diverged in training: "
                 f"{'no better than chance, ' if collapsed else ''}accuracy {a:.3f} "
@@ -46,10 +54,16 @@ def refuse_diverged(
                 "ensemble with such a member would make scores meaningless. Use a steadier recipe "
                 "or another seed; nothing of this pack was kept"
             )
-        if a < usual - FAR or a <= chance + LUCK:
+        if outputs.classes and (a < usual - FAR or a <= chance + LUCK):
             weak.append(
                 f"member {one.member} of the {ensemble.label} is weak: accuracy {a:.3f} on its own "
                 f"train points, where the median member has {usual:.3f} and chance is "
                 f"{chance:.3g}. It counts like the others"
             )
     return weak
+
+
+def _accuracy(member: Evaluated | Member) -> float:
+    """On its own train points; 0 where nothing is right or wrong."""
+    value = member.accuracy["retain"]
+    return value if value is not None and np.isfinite(value) else 0.0

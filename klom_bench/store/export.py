@@ -8,12 +8,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from klom_bench.ensemble.ensemble import Ensemble, evaluating
+from klom_bench.ensemble.ensemble import evaluating
 from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
 from klom_bench.files.atomic import array_bytes, state_bytes, write_whole
 from klom_bench.forget_set import ForgetSet
-from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.published.forget_sets import index_files
 from klom_bench.store.held import Held
@@ -74,9 +73,9 @@ def _pack(
     """Write the files of a pack; returns how many were written."""
     ensemble, states = held.ensemble, held.states_of(pack)
     data = ensemble.task.data_on(device)
-    model = Ensemble(ensemble.task.architecture, states)
+    model = ensemble.task.ensemble(states)
     with evaluating(model.to(device)):
-        z = data.logits(model, len(pack)).cpu()
+        z = data.outputs(model, len(pack)).cpu()
     written = 0
     for i, state, logits in zip(pack, states, z, strict=True):
         check()
@@ -97,7 +96,7 @@ def _files(
     """Paths below the root and contents, for one member."""
     task = ensemble.task
     prefixed = state_bytes({f"model.{name}": value.cpu() for name, value in state.items()})
-    m, n = margins(logits, task.data.y()), task.train_points
+    m, n = task.outputs.margins(logits[None], task.data.y())[0], task.train_points
     if layout == "card":
         folder = (
             f"oracles/{task.folder}/{ensemble.forget_set.name}"
@@ -108,7 +107,7 @@ def _files(
         for part, rows in (("train", slice(n)), ("val", slice(n, None))):
             tensor = logits[rows].clone()
             yield f"{folder}/{part}_logits_{member}.pt", state_bytes(tensor)
-            last = task.recipe.epochs - 1
+            last = task.training.epochs - 1
             yield f"{folder}/{member}__{part}_margins_{last}.npy", array_bytes(m[rows].numpy())
         return
     yield from _easydub(ensemble, member, prefixed, logits, m, forget_sets)
@@ -124,7 +123,7 @@ def _easydub(
 ) -> Iterator[tuple[str, bytes]]:
     task, n = ensemble.task, ensemble.task.train_points
     architecture = task.architecture_name
-    name = f"id_{member}_epoch_{task.recipe.epochs - 1}"
+    name = f"id_{member}_epoch_{task.training.epochs - 1}"
     rows: dict[str, np.ndarray] = {"val": np.arange(n, len(m))}
     if ensemble.forget_set is not None:
         middle = f"{task.folder.lower()}/oracle/{_short(ensemble.forget_set)}"

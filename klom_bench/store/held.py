@@ -34,6 +34,10 @@ class Held(Protocol):
     def seconds(self) -> float:
         """Mean training time of a member; nan where it is not known."""
 
+    @property
+    def examples(self) -> float | None:
+        """Mean examples that training has shown a member, where that was counted."""
+
     def __hash__(self) -> int: ...
 
     def lacks(self, count: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from klom_bench.ensemble.outputs import classification
 from klom_bench.errors import KlomError
 from klom_bench.files import atomic
 from klom_bench.forget_set import sha256_of
@@ -21,8 +22,11 @@ from klom_bench.store.members import (
     read_all,
     unreadable,
 )
+from klom_bench.tasks.code import code_sha256
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.signature import difference
+from klom_bench.tasks.start import Started
+from klom_bench.tasks.task import Task
 
 SCHEMA = 1
 
@@ -67,9 +71,10 @@ def identity(ensemble: EnsembleId) -> dict[str, Any]:
         "forget_set": None if forget_set is None else forget_set.name,
         "forget_set_sha256": None if forget_set is None else forget_set.sha256,
         "data_sha256": task.data_hashes,
-        "recipe": task.recipe.as_json(),
+        "recipe": task.training.as_json(),
         "parameters": task.shapes,
         **halves,
+        **_meaning(task),
         "model": task.signature.as_json,
     }
 
@@ -125,10 +130,40 @@ def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
         then, now = found.get(key), wanted.get(key)
         if key == "data_sha256":
             words += _data_changed(then, ensemble)
+        elif key == "recipe":
+            words += _training_changed(then or {}, now or {})
         elif key == "model":
             words += [text] if then and (text := difference(then, wanted["model"])) else []
         elif then != now:
             words.append(f"{key} is {then!r} there, {now!r} is asked for")
+    return words
+
+
+def _meaning(task: Task) -> dict[str, Any]:
+    """What outputs mean and where models start, where that is not the usual."""
+    found: dict[str, Any] = {}
+    if task.outputs is not classification:
+        parts = {"loss": task.outputs.loss, "margin": task.outputs.margin}
+        found["outputs"] = {name: code_sha256(function) for name, function in parts.items()}
+    if isinstance(task.architecture, Started):
+        found["start"] = {
+            "sha256": task.architecture.sha256,
+            "fresh": [*task.architecture.fresh],
+        }
+    return found
+
+
+def _training_changed(then: Any, now: Mapping[str, Any]) -> list[str]:
+    """`lr is 0.1 there, 0.2 is asked for`; code that changed has no value to show."""
+    if not isinstance(then, dict) or {*then} & {"function"} != {*now} & {"function"}:
+        return [f"recipe is {then!r} there, {now!r} is asked for"]
+    words = [
+        f"{key} of training is {then.get(key)!r} there, {now.get(key)!r} is asked for"
+        for key in dict.fromkeys((*now, *then))
+        if then.get(key) != now.get(key) and key != "code_sha256"
+    ]
+    if not words and then.get("code_sha256") != now.get("code_sha256"):
+        words.append(f"the code of {now['function']}, or of what it names of its file, changed")
     return words
 
 

@@ -26,15 +26,17 @@ FILE = re.compile(r"\w[\w.-]*")
 class Member:
     """One whole member: checksum a file, accuracy a split, mean |margin|, seconds of training.
 
-    seconds: None where a killed run left weights and did not say. made_with: what computed its
-    margins.
+    accuracy: None where nothing is right or wrong. seconds: None where a killed run left weights
+    and did not say. made_with: what computed its margins. examples: how many training has seen,
+    None where that is all points in each epoch, or was not said.
     """
 
     files: Mapping[str, str]
-    accuracy: Mapping[str, float]
+    accuracy: Mapping[str, float | None]
     margin_size: float
     seconds: float | None
     made_with: str
+    examples: int | None = None
 
 
 def numbers_in(folder: Path) -> set[int]:
@@ -81,7 +83,8 @@ def unreadable(path: Path, reason: str) -> KlomError:
 def write(folder: Path, number: int, member: Member) -> None:
     """Say that a member is whole, unless another process has said so before."""
     (folder / MEMBERS).mkdir(exist_ok=True)
-    content = json.dumps(asdict(member), indent=1).encode()
+    said = {name: v for name, v in asdict(member).items() if name != "examples" or v is not None}
+    content = json.dumps(said, indent=1).encode()
     atomic.write_first(folder / MEMBERS / f"{number}.json", content)
 
 
@@ -101,10 +104,13 @@ def parsed(number: int, content: Any) -> Member:
     if not {"retain", "val"} <= {*member.accuracy}:
         raise ValueError(f"member {number} lacks an accuracy")
     for split, value in member.accuracy.items():
-        check_number(f"accuracy {split} of member {number}", value, 1.0)
+        if value is not None:
+            check_number(f"accuracy {split} of member {number}", value, 1.0)
     check_number(f"margin_size of member {number}", member.margin_size)
     if member.seconds is not None:
         check_number(f"seconds of member {number}", member.seconds)
+    if member.examples is not None:
+        check_number(f"examples of member {number}", member.examples)
     check_texts(number, "made_with", [member.made_with])
     return member
 

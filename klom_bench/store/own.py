@@ -75,4 +75,13 @@ class OwnEnsemble:
     def accuracy(self, count: int) -> dict[str, float]:
         """Mean accuracy a split."""
         members = [self.manifest.members[i].accuracy for i in range(count)]
-        return {split: float(np.mean([m[split] for m in members])) for split in members[0]}
+        return {
+            split: float(np.mean([np.nan if m[split] is None else m[split] for m in members]))
+            for split in members[0]
+        }
+
+    @property
+    def examples(self) -> float | None:
+        """Mean examples that training has shown a member; None where that is not known."""
+        known = [member.examples for member in self.manifest.members.values()]
+        return float(np.mean([n for n in known if n])) if any(known) else None

@@ -11,25 +11,31 @@ from torch import Tensor
 
 from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
-from klom_bench.ensemble.training import train
-from klom_bench.metrics.margins import margins
+from klom_bench.errors import KlomError
 from klom_bench.progress import Tick
 from klom_bench.tasks.ensemble_id import EnsembleId
-from klom_bench.tasks.warm_up import warm_up
+from klom_bench.tasks.warm_up import import_compiler, warm_up
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained member: its state dict, seconds of training."""
+    """A trained member: its state dict, seconds of training, examples that it has seen.
+
+    examples: None of recipes, which see all points in each epoch.
+    """
 
     member: int
     state: dict[str, Tensor]
     seconds: float
+    examples: int | None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a trained member says: margins float32 [points], accuracy a split, mean |margin|."""
+    """What a trained member says: margins float32 [points], accuracy a split, mean |margin|.
+
+    Accuracies are nan where nothing is right or wrong.
+    """
 
     member: int
     train_margins: np.ndarray
@@ -44,7 +50,7 @@ def new_members(ensemble: EnsembleId, members: list[int]) -> Ensemble:
         initial_state(ensemble.task.architecture, ensemble.member_seed(i, "init")) for i in members
     ]
     streams = [torch.Generator().manual_seed(ensemble.member_seed(i, "order")) for i in members]
-    return Ensemble(ensemble.task.architecture, states, members, streams)
+    return ensemble.task.ensemble(states, members, streams)
 
 
 def train_pack(
@@ -60,15 +66,30 @@ def train_pack(
     kept = np.stack([ensemble.kept(i) for i in members])
     model = new_members(ensemble, members).to(device)
     points = data.points(kept, model.generators)
+    training, before = task.training, model.fingerprints()
     warm_up(task, len(members), device)
+    if not training.is_recipe:
+        import_compiler()
     start = time.perf_counter()
-    for _ in train(model, points, task.recipe):
-        tick(len(members) / task.recipe.epochs)
+    model.train()
+    done, epochs = 0, training.epochs
+    for _ in training(model, points):
+        done += 1
+        tick(len(members) / epochs if done <= epochs else 0)
         check()
+    tick(len(members) * max(0, epochs - done) / epochs)  # all have stopped early
     finish(device)
     seconds = (time.perf_counter() - start) / len(members)
-    states = zip(members, model.states(), strict=True)
-    return [Trained(i, state, seconds) for i, state in states]
+    states = model.states()
+    same = [i for i, a, b in zip(members, before, model.fingerprints(), strict=True) if a == b]
+    if same:
+        raise KlomError(
+            f"{training.name} changed nothing in {len(same)} of {len(members)} members of the "
+            f"{ensemble.label} (the first is {same[0]}): they are as they were before training. "
+            "It must change the model that it is given, in place"
+        )
+    examples = None if training.is_recipe else points.seen
+    return [Trained(i, state, seconds, examples) for i, state in zip(members, states, strict=True)]
 
 
 def made_with(device: torch.device) -> str:
@@ -83,19 +104,23 @@ def evaluate_pack(
     """Margins and accuracies of these members, computed together."""
     task, forget_set, members = ensemble.task, ensemble.forget_set, list(states)
     data = task.data_on(device)
-    model = Ensemble(task.architecture, list(states.values()), members).to(device)
+    model = task.ensemble(list(states.values()), members).to(device)
     with evaluating(model):
-        z = data.logits(model, len(members))
-    found = margins(z, data.y()).cpu().numpy()
-    right = z.argmax(-1).eq(data.y()).cpu().numpy()
+        z = data.outputs(model, len(members))
+    found = task.outputs.margins(z, data.y()).cpu().numpy()
+    rights = task.outputs.rights(z, data.y())
     kept = np.stack([ensemble.kept(i) for i in members])
     splits = {"retain": kept, "val": np.arange(task.train_points, found.shape[1])[None]}
     if forget_set is not None:
         splits["forget"] = forget_set.indices[None]
-    accuracy = {
-        name: np.take_along_axis(right, rows.repeat(len(members) // len(rows), 0), 1).mean(1)
-        for name, rows in splits.items()
-    }
+    if rights is None:
+        accuracy = {name: np.full(len(members), np.nan) for name in splits}
+    else:
+        right = rights.cpu().numpy()
+        accuracy = {
+            name: np.take_along_axis(right, rows.repeat(len(members) // len(rows), 0), 1).mean(1)
+            for name, rows in splits.items()
+        }
     size = np.abs(found.astype(np.float64)).mean(1)
     return [
         Evaluated(

@@ -4,6 +4,7 @@ Each is written by whoever comes first, and everybody goes on with what lies the
 two trainings of one member differ in bits, and one's weights may not meet the other's margins.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +22,15 @@ from klom_bench.tasks.spots import ROUGH, off_by
 
 @dataclass(frozen=True)
 class Weights:
-    """A member's state dict as it lies in the store; seconds: None where training did not say."""
+    """A member's state dict as it lies in the store.
+
+    seconds, examples: None where training did not say.
+    """
 
     state: dict[str, Any]
     checksum: str
     seconds: float | None
+    examples: int | None = None
 
 
 def weights_there(
@@ -62,8 +67,8 @@ def write_weights(
     content = atomic.state_bytes(trained.state)
     while atomic.write_first(path, content) is not content:
         if there := weights_there(folder, ensemble, trained.member, notes):
-            return replace(there, seconds=trained.seconds)
-    return Weights(trained.state, atomic.sha256(content), trained.seconds)
+            return replace(there, seconds=trained.seconds, examples=trained.examples)
+    return Weights(trained.state, atomic.sha256(content), trained.seconds, trained.examples)
 
 
 def write_member(
@@ -85,8 +90,14 @@ def write_member(
             _let_go(path, notes)
             lies = atomic.write_first(path, content)
         sums[path.name] = atomic.sha256(lies)
-    size = evaluated.margin_size
-    members.write(folder, i, Member(sums, evaluated.accuracy, size, weights.seconds, made_with))
+    accuracy = {
+        split: value if math.isfinite(value) else None
+        for split, value in evaluated.accuracy.items()
+    }
+    member = Member(
+        sums, accuracy, evaluated.margin_size, weights.seconds, made_with, weights.examples
+    )
+    members.write(folder, i, member)
 
 
 def remove_weights(folder: Path, ensemble: EnsembleId, numbers: Sequence[int]) -> None:

@@ -1,6 +1,5 @@
 """Whether the data and the model of a task are what can be trained, before anything is."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,18 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
-from klom_bench.ensemble.ensemble import (
-    Ensemble,
-    alone_with_randomness,
-    evaluating,
-    initial_state,
-    logits,
-    new_model,
-)
-from klom_bench.ensemble.losses import cross_entropy
-from klom_bench.ensemble.stacked import LARGE
+from klom_bench.ensemble.ensemble import evaluating, initial_state, new_model
+from klom_bench.ensemble.inputs import Inputs, at, call, count, each, is_dataset, named, tensors
+from klom_bench.ensemble.randomness import alone_with_randomness
 from klom_bench.errors import KlomError
-from klom_bench.tasks.data import PARTS, Data
+from klom_bench.tasks.data import Data
 
 if TYPE_CHECKING:
     from klom_bench.tasks.task import Task
@@ -29,10 +21,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FLOATS = (torch.float32,)
 INTEGERS = (torch.int64, torch.int32)
+SEEN = 64
+"""Points that are looked at as models see them."""
 
 
-def checked_data(name: str, train_points: int, load: Callable[[], Any]) -> Data:
-    """The data of a task; KlomError that says what was found and what is expected."""
+def checked_data(name: str, known: int | None, load: Callable[[], Any], classes: bool) -> Data:
+    """The data of a task; KlomError that says what was found and what is expected.
+
+    known: the number of train points, where it is published. classes: whether y are such.
+    """
 
     def refuse(what: str) -> NoReturn:
         raise KlomError(f"the data of task {name}: {what}")
@@ -44,66 +41,106 @@ def checked_data(name: str, train_points: int, load: Callable[[], Any]) -> Data:
 
     if not isinstance(data, Data):
         refuse(f"`load` gave {_kind(data)}; a klom_bench.Data is expected")
-    parts = {name: getattr(data, name) for name in PARTS}
-    for part, value in parts.items():
-        if not isinstance(value, Tensor):
-            refuse(
-                f"{part} is {_kind(value)}; a torch tensor is expected, as torch.from_numpy makes "
-                "one of a NumPy array (dicts, tuples and datasets of inputs: not yet)"
-            )
     for split in ("train", "val"):
-        x, y = parts[f"x_{split}"], parts[f"y_{split}"]
-        if x.is_meta or y.is_meta:
-            refuse(f"x_{split} is on the meta device; values are expected")
-        if torch.strided not in {x.layout, y.layout} or x.layout != y.layout:
-            refuse(f"x_{split} is {x.layout}; a dense tensor is expected (x.to_dense())")
-        if x.ndim < 1 or not len(x):
-            refuse(f"x_{split} has shape {tuple(x.shape)}; at least one point is expected")
-        if y.ndim != 1:
-            refuse(
-                f"y_{split} has shape {tuple(y.shape)}; one label a point, [{len(x)}], is expected "
-                "(several labels a point: not yet)"
-            )
-        if y.dtype != torch.int64:
-            refuse(
-                f"y_{split} is {y.dtype}; classes as torch.int64 are expected: y.long() where they "
-                "are whole numbers (regression: not yet)"
-            )
-        if len(x) != len(y):
-            refuse(f"x_{split} has {len(x)} points and y_{split} {len(y)} labels")
-        if int(y.min()) < 0:
-            refuse(f"y_{split} has the label {int(y.min())}; classes from 0 on are expected")
-        if x.is_complex():
-            refuse(f"x_{split} is {x.dtype}; real numbers are expected")
-        if x.is_floating_point() and not bool(x.isfinite().all()):
-            bad = int((~x.isfinite()).flatten(1).any(1).nonzero()[0]) if x.ndim > 1 else 0
-            refuse(f"x_{split} holds nan or inf (the first at point {bad}); finite is expected")
-        if x.requires_grad or y.requires_grad:
-            refuse(f"x_{split} requires gradients; plain data are expected: x.detach()")
-    if len(parts["y_train"]) != train_points:
-        refuse(f"there are {len(parts['y_train'])} train points; {train_points} are expected")
-    first = data.x_train.dtype, data.x_train.ndim
-    if (data.x_val.dtype, data.x_val.ndim) != first:
-        refuse(
-            f"x_train is {first[0]} of {first[1]} dimensions, x_val {data.x_val.dtype} of "
-            f"{data.x_val.ndim}; the same of both is expected"
-        )
-    if int(data.y_train.min()) == int(data.y_train.max()):
-        refuse("all train points have one label; at least two classes are expected")
+        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+        _check_labels(refuse, f"y_{split}", y, classes)
+        if is_dataset(x):
+            if len(x) != len(y):
+                refuse(f"x_{split} has {len(x)} points and y_{split} {len(y)} labels")
+            called(f"x_{split}[0]", partial(at, x, torch.zeros(1).long(), y.device))
+            continue
+        if not tensors(x):
+            refuse(f"x_{split} is empty; at least one tensor is expected")
+        for part, value in named(x, f"x_{split}").items():
+            _check_inputs(refuse, part, value, y)
+    if known not in (None, len(data.y_train)):
+        refuse(f"there are {len(data.y_train)} train points; {known} are expected")
+    first, second = (_kinds(x) for x in (data.x_train, data.x_val))
+    if first != second:
+        refuse(f"x_train is {first}, x_val {second}; the same of both is expected")
+    if bool((data.y_train == data.y_train[:1]).all()):
+        what = "one label; at least two classes are" if classes else "one y; at least two are"
+        refuse(f"all train points have {what} expected")
     for split, x in (("train", data.x_train), ("val", data.x_val)):
-        _check_prepared(refuse, split, called("`prepare`", partial(data.prepare, x[:64])), len(x))
+        rows = torch.arange(min(SEEN, count(x)))
+        some = called(f"reading x_{split}", partial(at, x, rows, data.y_train.device))
+        seen = called("`prepare`", partial(data.prepare, some))
+        for value in tensors(seen):
+            _check_prepared(refuse, split, value, len(rows))
     return data
 
 
+def _check_labels(refuse: Callable[[str], NoReturn], name: str, y: Any, classes: bool) -> None:
+    if not isinstance(y, Tensor):
+        refuse(f"{name} is {_kind(y)}; a torch tensor is expected, as torch.from_numpy makes one")
+    if y.is_meta:
+        refuse(f"{name} is on the meta device; values are expected")
+    if y.ndim < 1 or not len(y):
+        refuse(f"{name} has shape {tuple(y.shape)}; at least one point is expected")
+    if y.is_complex():
+        refuse(f"{name} is {y.dtype}; real numbers are expected")
+    if y.is_floating_point() and not bool(y.isfinite().all()):
+        refuse(f"{name} holds nan or inf; finite is expected")
+    if y.requires_grad:
+        refuse(f"{name} requires gradients; plain data are expected: y.detach()")
+    if not classes:
+        return
+    others = "Task(outputs=klom_bench.multi_label, regression or binary) is for others"
+    if y.ndim != 1:
+        refuse(
+            f"{name} has shape {tuple(y.shape)}; one label a point, [{len(y)}], is expected. "
+            f"{others}"
+        )
+    if y.dtype != torch.int64:
+        refuse(
+            f"{name} is {y.dtype}; classes as torch.int64 are expected: y.long() where they are "
+            f"whole numbers. {others}"
+        )
+    if int(y.min()) < 0:
+        refuse(f"{name} has the label {int(y.min())}; classes from 0 on are expected")
+
+
+def _check_inputs(refuse: Callable[[str], NoReturn], name: str, x: Any, y: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        refuse(
+            f"{name} is {_kind(x)}; a torch tensor is expected, as torch.from_numpy makes one of a "
+            "NumPy array, or a dict or tuple of tensors, or a dataset with a length"
+        )
+    if x.is_meta:
+        refuse(f"{name} is on the meta device; values are expected")
+    if torch.strided not in {x.layout, y.layout} or x.layout != y.layout:
+        refuse(f"{name} is {x.layout}; a dense tensor is expected (x.to_dense())")
+    if x.ndim < 1 or not len(x):
+        refuse(f"{name} has shape {tuple(x.shape)}; at least one point is expected")
+    if len(x) != len(y):
+        refuse(f"{name} has {len(x)} points and {name.replace('x', 'y', 1)[:7]} {len(y)} labels")
+    if x.is_complex():
+        refuse(f"{name} is {x.dtype}; real numbers are expected")
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        bad = int((~x.isfinite()).flatten(1).any(1).nonzero()[0]) if x.ndim > 1 else 0
+        refuse(f"{name} holds nan or inf (the first at point {bad}); finite is expected")
+    if x.requires_grad:
+        refuse(f"{name} requires gradients; plain data are expected: x.detach()")
+
+
+def _kinds(x: Inputs) -> str:
+    """What inputs are, in words: `torch.float32 of 2 dimensions`."""
+    if is_dataset(x):
+        return "a dataset"
+    parts = named(x, "").items()
+    return ", ".join(f"{n} {t.dtype} of {t.ndim} dimensions".strip() for n, t in parts)
+
+
 def _check_prepared(refuse: Callable[[str], NoReturn], split: str, seen: Any, n: int) -> None:
-    if not isinstance(seen, Tensor) or seen.dtype not in (*FLOATS, *INTEGERS):
+    kinds = (*FLOATS, *INTEGERS, torch.bool)
+    if not isinstance(seen, Tensor) or seen.dtype not in kinds:
         found = seen.dtype if isinstance(seen, Tensor) else _kind(seen)
         refuse(
             f"models would get {found}; torch.float32 (x.float()), or whole numbers as "
             "torch.int64 for an embedding, are expected"
         )
-    if len(seen) != min(n, 64):
-        refuse(f"`prepare` makes {len(seen)} points of {min(n, 64)} of x_{split}")
+    if len(seen) != n:
+        refuse(f"`prepare` makes {len(seen)} points of {n} of x_{split}")
     if seen.is_floating_point() and not bool(seen.isfinite().all()):
         refuse(f"`prepare` makes nan or inf of points of x_{split}; finite is expected")
 
@@ -114,27 +151,34 @@ def checked_model(task: "Task", device: torch.device) -> None:
     KlomError for what would fail after hours of training, or not at all and mean nothing.
     """
     data = task.data_on(device)
-    rows = slice(min(task.recipe.batch_size, task.train_points))
-    x, y = data.prepare(data.x_train[rows]).unsqueeze(0), data.y_train[rows].unsqueeze(0)
+    x, y = data.first(task.training.batch_size)
 
-    _check_parameters(task, new_model(task.architecture))
+    if not any(p.requires_grad for p in new_model(task.architecture).parameters()):
+        raise KlomError(f"the model of task {task.name} has no parameter that is trained")
 
     def one_model(mode: bool) -> None:
         model = new_model(task.architecture).to(device).train(mode)
         with alone_with_randomness(0), torch.no_grad():
-            _check_logits(task, model(x[0]), y[0])
+            _check_outputs(task, call(model, x), y)
 
     def training() -> None:
         one_model(True)
-        model = Ensemble(task.architecture, [initial_state(task.architecture, 0)]).to(device)
-        cross_entropy(model.train()(x).float(), y).backward()
+        model = task.ensemble([initial_state(task.architecture, 0)]).to(device)
+        z = model.train()(each(lambda t: t.unsqueeze(0), x))
+        task.outputs.mean_loss(z.float(), y.unsqueeze(0)).backward()
 
     def evaluation() -> None:
         one_model(False)
-        model = Ensemble(task.architecture, [initial_state(task.architecture, 0)]).to(device)
+        model = task.ensemble([initial_state(task.architecture, 0)]).to(device)
         with evaluating(model):
             for points in (data.x_train, data.x_val):
-                logits(model, points[rows], 1, data.prepare)
+                rows = torch.arange(min(len(y), count(points)))
+                some = data.prepare(at(points, rows, device))
+                z = model(each(lambda t: t.unsqueeze(0), some))
+            rights = task.outputs.rights(z, data.y_val[rows])
+            found = task.outputs.margins(z, data.y_val[rows])
+        if rights is None and not bool(found.isfinite().all()):
+            raise KlomError(f"the margins of task {task.name} are not finite at the start")
 
     tried(task.name, "train", training)
     tried(task.name, "eval", evaluation)
@@ -153,61 +197,46 @@ def _in_words(what: str, work: Callable[[], T]) -> T:
     except KlomError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}{_place(error)}{_about_vmap(error)}"
+        reason = f"{type(error).__name__}: {error}{_place(error)}"
         raise KlomError(f"{what}: {reason}") from error
 
 
-def _check_parameters(task: "Task", model: nn.Module) -> None:
-    """An ensemble stacks each parameter by itself, and trains it."""
-    names: dict[int, str] = {}
-    for name, p in model.named_parameters(remove_duplicate=False):
-        if (other := names.setdefault(id(p), name)) != name:
-            raise KlomError(
-                f"the model of task {task.name} has one parameter by two names ({other}, {name}); "
-                "members would have two, which differ after a step: not yet"
-            )
-        if not p.requires_grad:
-            raise KlomError(
-                f"the model of task {task.name} has {name} frozen (requires_grad is False); "
-                "members would train it: not yet. Keep what is not trained as a buffer"
-            )
-
-
-def _check_logits(task: "Task", z: Any, y: Tensor) -> None:
+def _check_outputs(task: "Task", z: Any, y: Tensor) -> None:
     what = f"the model of task {task.name}"
     if not isinstance(z, Tensor):
-        raise KlomError(f"{what} gives {_kind(z)}; logits as a tensor are expected (not yet)")
-    if z.ndim != 2 or len(z) != len(y):
         raise KlomError(
-            f"{what} gives shape {tuple(z.shape)} for {len(y)} points; logits "
-            "[points, classes] are expected"
+            f"{what} gives {_kind(z)}; a tensor is expected, or an object that has one as `.logits`"
         )
-    if z.shape[-1] < 2:
+    if z.ndim < 1 or len(z) != len(y):
         raise KlomError(
-            f"{what} gives one logit a point; one a class, two at least, are expected "
-            "(one logit for two classes, and regression: not yet)"
+            f"{what} gives shape {tuple(z.shape)} for {len(y)} points; one output a point is "
+            "expected"
         )
-    most = int(task.data.y().max())
-    if most >= z.shape[-1]:
-        raise KlomError(
-            f"{what} gives {z.shape[-1]} logits a point, and labels go up to {most}; at least "
-            f"{most + 1} logits are expected"
-        )
+    if task.outputs.classes:
+        _check_logits(what, z, y, int(task.data.y().max()))
     if bool(z.isnan().any()):
         raise KlomError(f"{what} gives nan before it was trained; finite logits are expected")
     if not z.is_floating_point():
         raise KlomError(f"{what} gives {z.dtype}; floating-point logits are expected")
 
 
-def _about_vmap(error: BaseException) -> str:
-    """Whether it is not the model, but how many are computed side by side."""
-    if not re.search(r"vmap|[Bb]atching rule", str(error)):
-        return ""
-    return (
-        f". Models of fewer than {LARGE:,} parameters are computed side by side with "
-        "torch.func.vmap, which cannot compute this one (a recurrent layer, a branch on values, a "
-        "call of .item()?): not yet"
-    )
+def _check_logits(what: str, z: Tensor, y: Tensor, most: int) -> None:
+    if z.ndim != 2:
+        raise KlomError(
+            f"{what} gives shape {tuple(z.shape)} for {len(y)} points; logits "
+            "[points, classes] are expected"
+        )
+    if z.shape[-1] < 2:
+        raise KlomError(
+            f"{what} gives one logit a point; one a class, two at least, are expected. "
+            "Task(outputs=klom_bench.binary) is for one logit for two classes, "
+            "klom_bench.regression for numbers"
+        )
+    if most >= z.shape[-1]:
+        raise KlomError(
+            f"{what} gives {z.shape[-1]} logits a point, and labels go up to {most}; at least "
+            f"{most + 1} logits are expected"
+        )
 
 
 def _kind(value: Any) -> str:

@@ -78,19 +78,17 @@ PUBLISHED = {
 
 CIFAR10_TASK = Task(
     name="cifar10",
-    folder="CIFAR10",
     architecture=resnet9,
-    recipe=Recipe(epochs=24, batch_size=256, lr=0.4, peak_epoch=5, mixed_precision=True),
+    train=Recipe(epochs=24, batch_size=256, lr=0.4, peak_epoch=5, mixed_precision=True),
     load=load,
     download=download,
-    train_points=TRAIN_POINTS,
     forget_sets={
         **{name: partial(not_in_store, "cifar10", name) for name in PUBLISHED},
         "forget_set_1": partial(random_set, 0, 10),
         "forget_set_2": partial(random_set, 1, 100),
         "forget_set_3": partial(random_set, 2, 1000),
     },
-    published=Published("CIFAR10", PUBLISHED),
+    published=Published(TRAIN_POINTS, "CIFAR10", PUBLISHED),
     pack=1,
 )
 
@@ -98,5 +96,5 @@ CIFAR10_AUGMENTED = replace(
     CIFAR10_TASK,
     name="cifar10_augmented",
     folder="CIFAR10_augmented",
-    recipe=replace(CIFAR10_TASK.recipe, flip=True, translate=2, cutout=8),
+    train=replace(CIFAR10_TASK.recipe, flip=True, translate=2, cutout=8),
 )

@@ -15,7 +15,6 @@ from klom_bench.tasks.data import Data
 from klom_bench.tasks.task import Task
 from klom_bench.tasks.tuned import provenance, tunings
 
-TRAIN_POINTS = 1438
 FILES = files("klom_bench.tasks")
 
 
@@ -69,11 +68,9 @@ FORGET_SETS = {
 
 DIGITS = Task(
     name="digits",
-    folder="DIGITS",
     architecture=mlp,
-    recipe=Recipe(epochs=20, batch_size=64, lr=0.1),
+    train=Recipe(epochs=20, batch_size=64, lr=0.1),
     load=load,
-    train_points=TRAIN_POINTS,
     forget_sets=FORGET_SETS,
     hyperparameters={method: found["chosen"] for method, found in TUNED.items()},
     tunings={method: provenance(found) for method, found in TUNED.items()},
@@ -81,10 +78,8 @@ DIGITS = Task(
 
 DIGITS_CNN = Task(
     name="digits_cnn",
-    folder="DIGITS_CNN",
     architecture=cnn,
-    recipe=Recipe(epochs=10, batch_size=64, lr=0.1),
+    train=Recipe(epochs=10, batch_size=64, lr=0.1),
     load=load_images,
-    train_points=TRAIN_POINTS,
     forget_sets=FORGET_SETS,
 )

@@ -84,8 +84,8 @@ class EnsembleId:
 
     def checkpoint_file(self, member: int) -> str:
         """Name of a member's state dict; epochs count from 0."""
-        return f"sd_{member}____epoch_{self.task.recipe.epochs - 1}.pt"
+        return f"sd_{member}____epoch_{self.task.training.epochs - 1}.pt"
 
     def margins_file(self, member: int, part: Literal["train", "val"]) -> str:
         """Name of a member's margins on the train or val points."""
-        return f"{member}__{part}_margins_{self.task.recipe.epochs - 1}.npy"
+        return f"{member}__{part}_margins_{self.task.training.epochs - 1}.npy"

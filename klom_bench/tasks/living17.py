@@ -81,9 +81,8 @@ PUBLISHED = {
 
 LIVING17 = Task(
     name="living17",
-    folder="LIVING17",
     architecture=resnet18,
-    recipe=Recipe(
+    train=Recipe(
         epochs=25,
         batch_size=1024,
         lr=0.6,
@@ -94,8 +93,7 @@ LIVING17 = Task(
     ),
     load=load,
     download=download,
-    train_points=TRAIN_POINTS,
     forget_sets={name: partial(not_in_store, "living17", name) for name in PUBLISHED},
-    published=Published("LIVING17", PUBLISHED),
+    published=Published(TRAIN_POINTS, "LIVING17", PUBLISHED),
     pack=1,
 )

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.dropout import seeded_before_each_pass, uniform
-from klom_bench.ensemble.ensemble import Architecture, alone_with_randomness, new_model
+from klom_bench.ensemble.ensemble import Architecture, new_model
+from klom_bench.ensemble.inputs import Inputs, call, each
+from klom_bench.ensemble.randomness import alone_with_randomness
 
 POINTS = 4
 STIR = 0.05
@@ -30,8 +32,9 @@ class Signature:
 
     layers: torch's layers and what others say of themselves, by name. start: mean and standard
     deviation of the initial weights, by name. logits: [points, classes], None where they are not
-    the same twice; gradients: norm of that of a sum of these logits, by name. unseeded: what draws
-    random numbers from no member's stream, in words. repeats_in_eval: whether the same weights say
+    the same twice; gradients: norm of that of a sum of these logits, by name. draws: what draws
+    from torch's global generator, which is set before each pass then. unseeded: what draws random
+    numbers from no member's stream, in words. repeats_in_eval: whether the same weights say
     the same twice.
     """
 
@@ -39,6 +42,7 @@ class Signature:
     start: Mapping[str, tuple[float, float]]
     logits: Tensor | None
     gradients: Mapping[str, float]
+    draws: tuple[str, ...]
     unseeded: tuple[str, ...]
     repeats_in_eval: bool = True
 
@@ -67,17 +71,18 @@ class _Pass:
     drawing: list[str]
 
 
-def signature_of(architecture: Architecture, x: Tensor) -> Signature:
+def signature_of(architecture: Architecture, x: Inputs) -> Signature:
     """The signature of an architecture; x [n, ...] are inputs as models see them."""
     try:
-        run = partial(_pass, architecture, x[:POINTS], torch.float64)
+        x = each(lambda t: t[:POINTS], x)
+        run = partial(_pass, architecture, x, torch.float64)
         first = run(True)
     except Exception:  # it may insist on float32: what else is wrong shows there, too
-        run = partial(_pass, architecture, x[:POINTS], torch.float32)
+        run = partial(_pass, architecture, x, torch.float32)
         first = run(True)
     same = _same(first.logits, run(True).logits)
-    unseeded = first.drawing
-    if not same and not unseeded:
+    unseeded = []
+    if not same:
         unseeded = ["the model draws from NumPy, random or a generator of its own"]
     repeats = _same(run(False).logits, run(False, seed=1).logits)
     if not repeats:
@@ -94,6 +99,7 @@ def signature_of(architecture: Architecture, x: Tensor) -> Signature:
         start=start,
         logits=first.logits if same else None,
         gradients=first.gradients if same else {},
+        draws=tuple(first.drawing),
         unseeded=tuple(unseeded),
         repeats_in_eval=repeats,
     )
@@ -104,7 +110,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _pass(
-    architecture: Architecture, x: Tensor, dtype: torch.dtype, training: bool, seed: int = 0
+    architecture: Architecture, x: Inputs, dtype: torch.dtype, training: bool, seed: int = 0
 ) -> _Pass:
     """One pass of a model of known weights, and what drew from torch's generator meanwhile."""
     model = new_model(architecture).to(dtype)
@@ -116,14 +122,14 @@ def _pass(
     for name, module in model.named_modules():
         _watch(name, module, drawing)
     with alone_with_randomness(seed), torch.set_grad_enabled(training):
-        z: Tensor = model.train(training)(x.to(dtype) if x.is_floating_point() else x)
+        seen = each(lambda t: t.to(dtype) if t.is_floating_point() else t, x)
+        z: Tensor = call(model.train(training), seen)
     gradients = {}
     if training and z.requires_grad:
         (z * uniform(torch.tensor(2), z.shape)).nan_to_num(0, 0, 0).sum().backward()
         for name, p in model.named_parameters():
             gradients[name] = float(p.grad.norm()) if p.grad is not None else 0.0
-    said = [f"{what} draws from torch's global random generator" for what in drawing]
-    return _Pass(z.detach(), gradients, said)
+    return _Pass(z.detach().reshape(len(z), -1), gradients, drawing)
 
 
 def _known(name: str, p: Tensor) -> Any:

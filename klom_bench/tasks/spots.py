@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import BATCH, Ensemble, evaluating, logits
-from klom_bench.metrics.margins import margins
+from klom_bench.ensemble.ensemble import BATCH, evaluating, logits
+from klom_bench.ensemble.inputs import at
 from klom_bench.tasks.task import Task
 
 SPOTS = 100
@@ -44,15 +44,15 @@ def margins_at(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(points, their margins by this state dict) of these train and val points."""
     data = task.data
-    model = Ensemble(task.architecture, [state]).to(device)
+    model = task.ensemble([state]).to(device)
     found = []
     with evaluating(model):
         for x, y, chosen in zip(
             (data.x_train, data.x_val), (data.y_train, data.y_val), rows, strict=True
         ):
             some = torch.from_numpy(chosen)
-            z = logits(model, x[some].to(device), 1, data.prepare)
-            found.append(margins(z.cpu(), y[some].cpu())[0].numpy())
+            z = logits(model, at(x, some, device), 1, data.prepare)
+            found.append(task.outputs.margins(z.cpu(), y[some].cpu())[0].numpy())
     return np.concatenate([rows[0], task.train_points + rows[1]]), np.concatenate(found)
 
 

@@ -1,23 +1,31 @@
 """What a task is."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from klom_bench.ensemble.ensemble import initial_state, new_model
+from klom_bench.ensemble.ensemble import Ensemble, State, initial_state, new_model
+from klom_bench.ensemble.outputs import OfPoints, Outputs, classification
+from klom_bench.ensemble.stacked import Way
 from klom_bench.ensemble.training import Recipe
+from klom_bench.ensemble.ways import way_for
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet, checked_forget_set
 from klom_bench.tasks.checks import checked_data, tried
 from klom_bench.tasks.data import Data as Data
 from klom_bench.tasks.signature import POINTS, Signature, signature_of
+from klom_bench.tasks.start import started
+from klom_bench.tasks.training import Training, training_of
 
+TRIED = 16
+"""Points on which it is tried whether members can be computed side by side."""
 NAME = r"[A-Za-z_][\w.]*"
 """What tasks, folders and forget sets may be called."""
 
@@ -26,10 +34,12 @@ NAME = r"[A-Za-z_][\w.]*"
 class Published:
     """What others have published of a task.
 
-    indices: the folder of its forget sets in `forget_set_indices/`. forget_sets: name -> (points,
-    SHA-256 of the sorted indices), so that a file of another dataset is found out.
+    train_points: how many there are, known without loading them. indices: the folder of its forget
+    sets in `forget_set_indices/`. forget_sets: name -> (points, SHA-256 of the sorted indices), so
+    that a file of another dataset is found out.
     """
 
+    train_points: int
     indices: str
     forget_sets: Mapping[str, tuple[int, str]]
 
@@ -43,27 +53,37 @@ def not_in_store(task: str, name: str) -> np.ndarray:
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Task:
-    """A dataset, an architecture and a recipe that belong together.
+    """A dataset, an architecture and a training that belong together. All is given by keyword.
 
     Args:
         name: as in options and seeds.
-        folder: its name in the store.
         architecture: builds one model with random weights.
-        recipe: how models are trained.
         load: reads the data.
-        train_points: how many train points there are, known without loading them.
         forget_sets: name -> a function that gives the indices of the set.
+        train: how models are trained: a `Recipe`, or a function (model, points, *, ...) that yields
+            after every epoch, or such a function of one model by `@per_model`. Its keyword
+            arguments are hyperparameters of the task; `functools.partial` gives others.
+        recipe: the same; the older name.
+        outputs: what outputs mean: `classification`, `binary`, `multi_label`, `regression`, or an
+            `Outputs` of your own.
+        loss, margin, right: functions of one model's (outputs [B, ...], y [B, ...]) -> [B] in the
+            place of those of `outputs`.
+        start: a file with a state dict from which every model starts, oracles and retrains, too.
+        fresh: names of what is drawn anew for each model all the same, as "head.*".
+        stack: False: members are computed one after the other, whatever could be done.
+        folder: the name in the store; usually the task's in capital letters.
         hyperparameters: method -> its defaults on this task, where they differ from the published.
         tunings: method -> how these were found, as records have it.
         pack: members computed together.
-        version: raise it when architecture or data change.
+        version: raise it when something changes that is seen nowhere else.
         published: what is known of ensembles that can be downloaded; not trained unless asked.
         download: fetches the data.
 
     Raises:
         ValueError: a name is none.
+        KlomError: `train` cannot be called as a training, or does not fit the outputs.
 
     Example:
         >>> import torch
@@ -71,26 +91,113 @@ class Task:
         >>> def load():
         ...     x, y = torch.randn(300, 20), torch.arange(300) % 3
         ...     return Data(x[:200], y[:200], x[200:], y[200:])
-        >>> sets = {"first_ten": lambda: range(10)}
-        >>> recipe = Recipe(epochs=5, batch_size=32, lr=0.1)
-        >>> blobs = Task("blobs", "BLOBS", lambda: mlp(20, 16, 3), recipe, load, 200, sets)
+        >>> blobs = Task(
+        ...     name="blobs",
+        ...     architecture=lambda: mlp(20, 16, 3),
+        ...     load=load,
+        ...     forget_sets={"first_ten": lambda: range(10)},
+        ...     train=Recipe(epochs=5, batch_size=32, lr=0.1),
+        ... )
         >>> len(blobs.forget_set("first_ten").retain)
         190
     """
 
     name: str
-    folder: str
     architecture: Callable[[], nn.Module]
-    recipe: Recipe
     load: Callable[[], Data]
-    train_points: int
     forget_sets: Mapping[str, Callable[[], Any]]
-    hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    tunings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    pack: int = 25
-    version: int = 1
-    published: Published | None = None
-    download: Callable[[], None] | None = None
+    train: Recipe | Callable[..., Any]
+    outputs: Outputs
+    start: str | Path | None
+    fresh: str | tuple[str, ...]
+    stack: bool
+    folder: str
+    hyperparameters: Mapping[str, Mapping[str, Any]]
+    tunings: Mapping[str, Mapping[str, Any]]
+    pack: int
+    version: int
+    published: Published | None
+    download: Callable[[], None] | None
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        architecture: Callable[[], nn.Module],
+        load: Callable[[], Data],
+        forget_sets: Mapping[str, Callable[[], Any]],
+        train: Recipe | Callable[..., Any] | None = None,
+        recipe: Recipe | None = None,
+        outputs: Outputs = classification,
+        loss: OfPoints | None = None,
+        margin: OfPoints | None = None,
+        right: OfPoints | None = None,
+        start: str | Path | None = None,
+        fresh: str | tuple[str, ...] = (),
+        stack: bool = True,
+        folder: str = "",
+        hyperparameters: Mapping[str, Mapping[str, Any]] | None = None,
+        tunings: Mapping[str, Mapping[str, Any]] | None = None,
+        pack: int = 25,
+        version: int = 1,
+        published: Published | None = None,
+        download: Callable[[], None] | None = None,
+    ) -> None:
+        if recipe is not None and not isinstance(train, Recipe | None):
+            raise KlomError(f"task {name} has a `train` and a `recipe`: give it one of them")
+        own: dict[str, Any] = {"loss": loss, "margin": margin, "right": right}
+        own = {word: function for word, function in own.items() if function}
+        if start is not None:
+            architecture = started(name, architecture, start, fresh)
+        vars(self).update(
+            name=name,
+            architecture=architecture,
+            load=load,
+            forget_sets=forget_sets,
+            train=recipe if recipe is not None else train,
+            outputs=replace(outputs, **own) if own else outputs,
+            start=start,
+            fresh=fresh,
+            stack=stack,
+            folder=folder or str(name).upper(),
+            hyperparameters=hyperparameters or {},
+            tunings=tunings or {},
+            pack=pack,
+            version=version,
+            published=published,
+            download=download,
+        )
+        for kind, word in [("name", name), ("folder", self.folder)] + [
+            ("forget set", word) for word in forget_sets
+        ]:
+            if not re.fullmatch(NAME, str(word)):
+                raise ValueError(
+                    f"task {name!r} has the {kind} {word!r}: names are letters, digits, dots "
+                    "and underscores, and begin with a letter"
+                )
+        vars(self)["training"] = training_of(name, self.train)
+        if isinstance(self.train, Recipe) and not self.outputs.classes:
+            for word in ("label_smoothing", "class_weights"):
+                if getattr(self.train, word):
+                    raise KlomError(f"task {name}: {word} is for classes, and there are none")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe; KlomError where a function trains: `task.training(model, points)` does."""
+        if isinstance(self.train, Recipe):
+            return self.train
+        raise KlomError(
+            f"task {self.name} is trained by {self.training.name}, not by a recipe: "
+            "`yield from task.training(model, retain)` trains as it does"
+        )
+
+    training: Training = field(init=False)
+    """How models are trained, whatever was given."""
+
+    @cached_property
+    def train_points(self) -> int:
+        """How many train points there are; known without the data where those are published."""
+        return self.published.train_points if self.published else len(self.data.y_train)
 
     @property
     def architecture_name(self) -> str:
@@ -107,8 +214,35 @@ class Task:
         """Whether models have conv layers."""
         return any(isinstance(m, nn.Conv2d) for m in new_model(self.architecture).modules())
 
+    @cached_property
+    def has_real_inputs(self) -> bool:
+        """Whether models see one tensor of real numbers a point."""
+        x, _ = self.data.first(1)
+        return isinstance(x, Tensor) and x.is_floating_point()
+
+    @cached_property
+    def way(self) -> tuple[Way, str]:
+        """How members are computed, and why not side by side: "" where they are."""
+        draws = any(self.signature.draws)
+        if draws or not self.stack:
+            why = "its forward pass draws from torch's global generator"
+            return Way(stacked=False, draws=draws), why if draws else "stack=False"
+        x, y = self.data.first(TRIED)
+        return tried(self.name, "train", lambda: way_for(self.architecture, self.outputs, x, y))
+
+    def ensemble(
+        self,
+        states: Sequence[State],
+        members: Sequence[int] | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> Ensemble:
+        """Models with these state dicts, as an ensemble of this task."""
+        return Ensemble(self.architecture, states, members, generators, self.outputs, self.way[0])
+
     def is_class(self, forget_set: ForgetSet) -> bool:
         """Whether a forget set is all train points of one class."""
+        if not self.outputs.classes:
+            return False
         y = self.data.y_train.numpy()
         inside = np.zeros(len(y), dtype=bool)
         inside[forget_set.indices] = True
@@ -122,7 +256,8 @@ class Task:
     @cached_property
     def data(self) -> Data:
         """The data, loaded and looked at once a process."""
-        return checked_data(self.name, self.train_points, self.load)
+        known = self.published.train_points if self.published else None
+        return checked_data(self.name, known, self.load, self.outputs.classes)
 
     @cached_property
     def data_hashes(self) -> dict[str, str]:
@@ -132,7 +267,7 @@ class Task:
     @cached_property
     def signature(self) -> Signature:
         """What a fresh model does on the first train points."""
-        first = self.data.prepare(self.data.x_train[:POINTS])
+        first, _ = self.data.first(POINTS)
         return tried(self.name, "train or eval", lambda: signature_of(self.architecture, first))
 
     @cached_property
@@ -150,16 +285,6 @@ class Task:
         self._placed.clear()
         for name in ("data", "data_hashes", "signature"):
             vars(self).pop(name, None)
-
-    def __post_init__(self) -> None:
-        for kind, name in [("name", self.name), ("folder", self.folder)] + [
-            ("forget set", name) for name in self.forget_sets
-        ]:
-            if not re.fullmatch(NAME, str(name)):
-                raise ValueError(
-                    f"task {self.name!r} has the {kind} {name!r}: names are letters, digits, dots "
-                    "and underscores, and begin with a letter"
-                )
 
     def forget_set(self, name: str) -> ForgetSet:
         """The forget set of this name; ValueError that says what is wrong with its indices."""

@@ -6,8 +6,8 @@ from functools import lru_cache
 import torch
 
 from klom_bench.ensemble.device import finish
-from klom_bench.ensemble.ensemble import Ensemble, initial_state
-from klom_bench.ensemble.losses import cross_entropy
+from klom_bench.ensemble.ensemble import initial_state
+from klom_bench.ensemble.inputs import each
 from klom_bench.ensemble.optimizers import SGD
 from klom_bench.imports import kept
 from klom_bench.tasks.task import Task
@@ -22,12 +22,11 @@ def warm_up(task: Task, members: int, device: torch.device) -> None:
     """
     if device.type == "cpu":
         return
-    data, count = task.data_on(device), min(task.recipe.batch_size, task.train_points)
     state = initial_state(task.architecture, 0)
-    model = Ensemble(task.architecture, [state] * members).to(device).train()
-    x, y = data.prepare(data.x_train[:count]), data.y_train[:count]
-    many = x.expand(members, *x.shape).contiguous()
-    cross_entropy(model(many).float(), y.expand(members, -1)).backward()
+    model = task.ensemble([state] * members).to(device).train()
+    x, y = task.data_on(device).first(task.training.batch_size)
+    many = each(lambda t: t.expand(members, *t.shape).contiguous(), x)
+    task.outputs.mean_loss(model(many).float(), y.expand(members, *y.shape)).backward()
     SGD(model.parameters()).step()
     finish(device)
 

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from klom_bench.ensemble.inputs import at, tensors
 from klom_bench.ensemble.seeds import generator
 from klom_bench.errors import KlomError
 from klom_bench.methods.method import Method
@@ -35,7 +36,8 @@ def tuning_task(task: Task, method: Method) -> Task:
 
 def with_tuning_sets(task: Task) -> Task:
     """The task with its own sets and all that it may be tuned on."""
-    names = [*SIZES, *(f"{CLASS}{c}" for c in range(task.classes))]
+    classes = range(task.classes if task.outputs.classes else 0)
+    names = [*SIZES, *(f"{CLASS}{c}" for c in classes)]
     more = {name: partial(_indices, task, name) for name in names}
     return replace(task, forget_sets={**task.forget_sets, **more})
 
@@ -69,8 +71,13 @@ def _drawn(task: Task, free: np.ndarray) -> dict[str, np.ndarray]:
 
 def _distances(task: Task, points: np.ndarray, anchor: int) -> np.ndarray:
     """Squared distances of the inputs of train points from that of another."""
-    x, prepare = task.data.x_train, task.data.prepare
-    centre = prepare(x[anchor : anchor + 1]).flatten(1)
+
+    def flat(rows: torch.Tensor) -> torch.Tensor:
+        data = task.data
+        seen = data.prepare(at(data.x_train, rows, data.y_train.device))
+        return torch.cat([t.flatten(1).float() for t in tensors(seen)], 1)
+
+    centre = flat(torch.tensor([anchor]))
     parts = torch.from_numpy(points).split(1024)
-    found = torch.cat([(prepare(x[rows]).flatten(1) - centre).square().sum(1) for rows in parts])
+    found = torch.cat([(flat(rows) - centre).square().sum(1) for rows in parts])
     return np.asarray(found.cpu().numpy())

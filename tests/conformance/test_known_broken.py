@@ -246,13 +246,11 @@ def test_tasks_of_few_features(features):
     y = torch.arange(300) % 2
     x = torch.randn(300, features, generator=g) + 2 * y[:, None]
     task = Task(
-        "few",
-        "FEW",
-        lambda: mlp(features, 8, 2),
-        Recipe(5, 32, 0.1),
-        lambda: Data(x[:200], y[:200], x[200:], y[200:], ""),
-        200,
-        {},
+        name="few",
+        architecture=lambda: mlp(features, 8, 2),
+        load=lambda: Data(x[:200], y[:200], x[200:], y[200:]),
+        forget_sets={},
+        train=Recipe(5, 32, 0.1),
     )
     method = BUILT_IN["ga"]
     assert complaints(Subject(method, method.values({}, {}), task, CPU)) == {}
@@ -261,13 +259,11 @@ def test_tasks_of_few_features(features):
 def test_a_task_of_too_few_points():
     x, y = torch.randn(30, 4), torch.arange(30) % 2
     task = Task(
-        "tiny",
-        "TINY",
-        lambda: mlp(4, 8, 2),
-        Recipe(1, 8, 0.1),
-        lambda: Data(x[:20], y[:20], x[20:], y[20:], ""),
-        20,
-        {},
+        name="tiny",
+        architecture=lambda: mlp(4, 8, 2),
+        load=lambda: Data(x[:20], y[:20], x[20:], y[20:]),
+        forget_sets={},
+        train=Recipe(1, 8, 0.1),
     )
     method = BUILT_IN["ga"]
     with pytest.raises(KlomError, match="tiny has 20 train points: conformance needs 40"):

@@ -49,7 +49,13 @@ class Noisy(BatchNormed):
 
 def task(name, architecture, load=load):
     sets = {"f": lambda: np.arange(20)}
-    return Task(name, name.upper(), architecture, Recipe(8, 32, 0.05), load, 240, sets)
+    return Task(
+        name=name,
+        architecture=architecture,
+        load=load,
+        forget_sets=sets,
+        train=Recipe(8, 32, 0.05),
+    )
 
 
 TASKS = {

@@ -157,7 +157,7 @@ def trained_margins(members, threads=1):
     for _ in train(model, points, Recipe(2, 64, 0.1)):
         pass
     with evaluating(model):
-        z = data.logits(model, len(members))
+        z = data.outputs(model, len(members))
     torch.set_num_threads(before)
     return z
 

@@ -53,7 +53,13 @@ class Net(nn.Module):
 def task(architecture=Net, recipe=None, **changes):
     recipe = recipe or Recipe(epochs=3, batch_size=32, lr=0.05)
     sets = {"first_ten": lambda: np.arange(10)}
-    return Task("own", "OWN", architecture, recipe, lambda: load(**changes), 180, sets)
+    return Task(
+        name="own",
+        architecture=architecture,
+        load=lambda: load(**changes),
+        forget_sets=sets,
+        train=recipe,
+    )
 
 
 def originals(of):

@@ -174,7 +174,7 @@ def test_per_model_refuses_a_returned_model(measured):
     def makes_another(model, forget, retain):
         return DIGITS.architecture()
 
-    with pytest.raises(KlomError, match="returned Sequential: a method for one model changes it"):
+    with pytest.raises(KlomError, match="returned Sequential: a function for one model changes it"):
         measured(makes_another)
 
 

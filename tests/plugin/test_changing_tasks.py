@@ -19,7 +19,7 @@ def net():
 
 def pytest_klom_tasks(config):
     sets = {{"first_ten": lambda: range(10)}}
-    return [Task("blobs", "BLOBS", net, Recipe(3, 32, 0.1), load, 200, sets)]
+    return [Task(name="blobs", architecture=net, load=load, forget_sets=sets, train=Recipe(3, 32, 0.1))]
 """
 BLOBS = ("--klom-task=blobs", "--klom-method=ga", "--klom-store=own")
 

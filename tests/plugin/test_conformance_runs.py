@@ -97,9 +97,9 @@ def test_a_task_of_ones_own_with_batchnorm(both):
                 return nn.Sequential(
                     nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
                 )
-            return [Task(name="pictures", folder="PICTURES", architecture=network,
-                         recipe=Recipe(epochs=3, batch_size=32, lr=0.05), load=load,
-                         train_points=200, forget_sets={"ten": lambda: range(10)})]
+            return [Task(name="pictures", architecture=network, load=load,
+                         forget_sets={"ten": lambda: range(10)},
+                         train=Recipe(epochs=3, batch_size=32, lr=0.05))]
     """
     result = both(
         "--klom-task=pictures",
@@ -119,7 +119,8 @@ def test_a_task_that_cannot_be_right_is_told_before_anything_is_tried(both):
             data = Data(x[:200], y[:200], x[200:], y[200:])
             sets = {"first_ten": lambda: range(10)}
             one = lambda: mlp(20, 16, 3)
-            return [Task("few", "FEW", one, Recipe(1, 32, 0.1), lambda: data, 200, sets)]
+            return [Task(name="few", architecture=one, load=lambda: data, forget_sets=sets,
+                         train=Recipe(1, 32, 0.1))]
     """
     result = both(
         "--klom-method=ga",

@@ -24,7 +24,7 @@ def hub(monkeypatch, tmp_path):
     sets = {
         name: (DIGITS.size(name), DIGITS.forget_set(name).sha256) for name in DIGITS.forget_sets
     }
-    published = replace(DIGITS, published=Published("DIGITS", sets))
+    published = replace(DIGITS, published=Published(1438, "DIGITS", sets))
     monkeypatch.setitem(BUILT_IN, "digits", published)
     yield server
     server.shutdown()

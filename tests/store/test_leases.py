@@ -228,7 +228,7 @@ def test_writers_of_the_same_members_at_the_same_moment(tmp_path):
     held = store.held(ensemble)
     model = Ensemble(task.architecture, held.states_of(range(2)))
     with evaluating(model):
-        expected = margins(task.data.logits(model, 2), task.data.y()).numpy()
+        expected = margins(task.data.outputs(model, 2), task.data.y()).numpy()
     np.testing.assert_allclose(held.margins(2, CPU), expected, rtol=0, atol=1e-4)
     for member in held.manifest.members.values():
         for name, checksum in member.files.items():

@@ -44,7 +44,7 @@ def test_margins_are_those_of_the_checkpoints(filled):
     states = filled.held(ORACLES).states_of(range(4))
     model, data = Ensemble(DIGITS.architecture, states), DIGITS.data
     with evaluating(model):
-        expected = margins(data.logits(model, 4), data.y()).numpy()
+        expected = margins(data.outputs(model, 4), data.y()).numpy()
     found = filled.held(ORACLES).margins(4, CPU)
     assert found.shape == (4, 1797)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

@@ -211,10 +211,8 @@ def test_whole_numbers_are_inputs_of_an_embedding(tmp_path):
     task = replace(
         DIGITS,
         name="text",
-        folder="TEXT",
         architecture=net,
         load=lambda: data,
-        train_points=180,
         forget_sets={},
     )
     store = Store(tmp_path)

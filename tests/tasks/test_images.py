@@ -40,9 +40,8 @@ def load():
 
 TASK = Task(
     name="mini",
-    folder="MINI",
     architecture=partial(resnet9, classes=3, width=4),
-    recipe=Recipe(
+    train=Recipe(
         epochs=3,
         batch_size=16,
         lr=0.1,
@@ -55,7 +54,6 @@ TASK = Task(
         undecayed_norm=True,
     ),
     load=load,
-    train_points=66,
     forget_sets={"forget_set_1": lambda: np.arange(9)},
     pack=1,
 )

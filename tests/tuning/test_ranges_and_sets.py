@@ -53,7 +53,11 @@ def test_too_few_free_points_are_told():
         return Data(x, torch.arange(210) % 2, x[:4], torch.arange(4) % 2, "")
 
     small = Task(
-        "small", "SMALL", DIGITS.architecture, DIGITS.recipe, data, 210, {"most": lambda: range(30)}
+        name="small",
+        architecture=DIGITS.architecture,
+        load=data,
+        forget_sets={"most": lambda: range(30)},
+        train=DIGITS.train,
     )
     with pytest.raises(KlomError, match="180 train points of small are in no forget set, 200 are"):
         tuning_task(small, method("ga")).forget_set("tuning_1")

@@ -1,0 +1,111 @@
+"""Members that do not start from random weights but from those of a file."""
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from klom_bench.errors import KlomError
+from klom_bench.files import atomic
+
+
+@dataclass(frozen=True, eq=False)
+class Started:
+    """An architecture whose models start from the weights of a file.
+
+    file: a state dict, as `torch.save(model.state_dict(), file)` writes it.
+    fresh: patterns of names that are drawn anew for each member, as that of a head of other
+    classes.
+    """
+
+    task: str
+    architecture: Callable[[], nn.Module]
+    file: Path
+    fresh: tuple[str, ...]
+
+    @property
+    def __name__(self) -> str:
+        return str(getattr(self.architecture, "__name__", self.task))
+
+    def _content(self) -> bytes:
+        try:
+            return self.file.read_bytes()
+        except OSError as error:
+            raise KlomError(
+                f"the start of task {self.task} cannot be read: {self.file} ({error.strerror})"
+            ) from error
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return atomic.sha256(self._content())
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """What it holds, but for what is drawn anew."""
+        found = self._read()
+        known = self.architecture().state_dict()
+        drawn = {name for name in known if self._is_fresh(name)}
+        for pattern in self.fresh:
+            if not fnmatch.filter(known, pattern):
+                raise KlomError(
+                    f"task {self.task}: fresh={pattern!r} fits no parameter; there are "
+                    f"{', '.join(list(known)[-4:])} and {max(0, len(known) - 4)} more"
+                )
+        wrong = [
+            f"{name} is {_shape(found, name)} there, {_shape(known, name)} in the model"
+            for name in dict.fromkeys((*known, *found))
+            if name not in drawn
+            and not self._is_fresh(name)
+            and _shape(found, name) != _shape(known, name)
+        ]
+        if wrong:
+            raise KlomError(
+                f"the start of task {self.task}, {self.file}, is of another architecture: "
+                f"{'; '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. "
+                "What is to be drawn anew, as a head of other classes, is named by fresh=..."
+            )
+        return {name: found[name] for name in known if name not in drawn}
+
+    def __call__(self) -> nn.Module:
+        """A model that starts there; what is fresh is drawn from the global random state."""
+        model = self.architecture()
+        model.load_state_dict(self.state, strict=False)
+        return model
+
+    def _is_fresh(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.fresh)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found: Any = atomic.state_from(self._content())
+        except KlomError:
+            raise
+        except Exception as error:  # zip, pickle and torch have errors of their own
+            raise KlomError(
+                f"the start of task {self.task}, {self.file}, is no state dict that can be read "
+                f"without running code ({type(error).__name__}): torch.save(model.state_dict(), "
+                "file) makes one"
+            ) from error
+        values: list[object] = list(found.values()) if isinstance(found, Mapping) else [None]
+        if not all(isinstance(v, Tensor) for v in values):
+            raise KlomError(
+                f"the start of task {self.task}, {self.file}, holds no state dict: "
+                "torch.save(model.state_dict(), file) makes one"
+            )
+        return dict(found)
+
+
+def _shape(state: dict[str, Tensor], name: str) -> str:
+    return str(tuple(state[name].shape)) if name in state else "not"
+
+
+def started(task: str, architecture: Any, file: Any, fresh: Any) -> Started:
+    """The architecture with this start; one that has a start already is given this one instead."""
+    inner = architecture.architecture if isinstance(architecture, Started) else architecture
+    patterns = (fresh,) if isinstance(fresh, str) else tuple(fresh)
+    return Started(task, inner, Path(file).expanduser().absolute(), patterns)
