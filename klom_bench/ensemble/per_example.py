@@ -33,12 +33,17 @@ def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Si
         and all(is_plain(layer, nn.Linear) or not layer.state_dict() for layer in network)
     )
     of_batch, batch_size = (_of_linear_layers, 512) if linear else (_of_any_network, BATCH)
-    if not model.way.stacked:
-        of_batch = _one_after_the_other
     total = [torch.zeros_like(p) for p in model.parameters()]
     with in_eval_mode(model):
         for x, y in points.batches(batch_size):
-            for t, found in zip(total, of_batch(model, x, y, slopes, size), strict=True):
+            try:
+                sums = of_batch(model, x, y, slopes, size)
+            except Exception:  # whatever vmap says of what it cannot compute
+                if of_batch is not _of_any_network:
+                    raise
+                of_batch = _one_after_the_other
+                sums = of_batch(model, x, y, slopes, size)
+            for t, found in zip(total, sums, strict=True):
                 t += found
     return [t / len(points) for t in total]
 

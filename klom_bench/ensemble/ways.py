@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import Architecture, Ensemble, evaluating, initial_state
+from klom_bench.ensemble.ensemble import Architecture, Ensemble, evaluating, initial_state, new_model
 from klom_bench.ensemble.inputs import Inputs, each
 from klom_bench.ensemble.outputs import Outputs
-from klom_bench.ensemble.stacked import SIDE_BY_SIDE, Way
+from klom_bench.ensemble.stacked import LARGE, SIDE_BY_SIDE, Way
 
 ALIKE = 1e-3
 """Logits and gradients that differ by less, beside the largest, differ by rounding."""
@@ -17,8 +17,11 @@ def way_for(architecture: Architecture, outputs: Outputs, x: Inputs, y: Tensor) 
 
     Two members are tried both ways on the same points, x [B, ...] and y [B], in train mode with
     their gradients and in eval mode: side by side they must say what each says alone, which rules
-    out recurrent layers (no rule for vmap) and layers that mix what is in a batch.
+    out recurrent layers (no rule for vmap) and layers that mix what is in a batch. Large ones are
+    faster one after the other, and not tried.
     """
+    if sum(p.numel() for p in new_model(architecture).parameters()) >= LARGE:
+        return Way(stacked=False), f"{LARGE:,} parameters or more"
     states = [initial_state(architecture, seed) for seed in (0, 1)]
     xs, ys = each(lambda t: torch.stack([t, t]), x), torch.stack([y, y])
 

@@ -157,8 +157,9 @@ def _training_changed(then: Any, now: Mapping[str, Any]) -> list[str]:
     """`lr is 0.1 there, 0.2 is asked for`; code that changed has no value to show."""
     if not isinstance(then, dict) or {*then} & {"function"} != {*now} & {"function"}:
         return [f"recipe is {then!r} there, {now!r} is asked for"]
+    what = "training" if "function" in now else "recipe"
     words = [
-        f"{key} of training is {then.get(key)!r} there, {now.get(key)!r} is asked for"
+        f"{what}: {key} is {then.get(key)!r} there, {now.get(key)!r} is asked for"
         for key in dict.fromkeys((*now, *then))
         if then.get(key) != now.get(key) and key != "code_sha256"
     ]

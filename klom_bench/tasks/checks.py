@@ -162,13 +162,11 @@ def checked_model(task: "Task", device: torch.device) -> None:
             _check_outputs(task, call(model, x), y)
 
     def training() -> None:
-        one_model(True)
         model = task.ensemble([initial_state(task.architecture, 0)]).to(device)
         z = model.train()(each(lambda t: t.unsqueeze(0), x))
         task.outputs.mean_loss(z.float(), y.unsqueeze(0)).backward()
 
     def evaluation() -> None:
-        one_model(False)
         model = task.ensemble([initial_state(task.architecture, 0)]).to(device)
         with evaluating(model):
             for points in (data.x_train, data.x_val):
@@ -180,6 +178,8 @@ def checked_model(task: "Task", device: torch.device) -> None:
         if rights is None and not bool(found.isfinite().all()):
             raise KlomError(f"the margins of task {task.name} are not finite at the start")
 
+    tried(task.name, "train", lambda: one_model(True))
+    tried(task.name, "eval", lambda: one_model(False))
     tried(task.name, "train", training)
     tried(task.name, "eval", evaluation)
 

@@ -247,29 +247,39 @@ class Noise(nn.Module):
         return z + self.draw(z) if self.training else z
 
 
-@pytest.mark.parametrize(
-    ("architecture", "named"),
-    [
-        (lambda: Random(torch.rand_like), r"noise \(Noise\)"),
-        (lambda: Random(lambda z: nn.functional.dropout(z)), r"noise \(Noise\)"),
-        (lambda: Random(lambda z: torch.tensor(np.random.rand())), "NumPy, random or a generator"),
-        (
-            lambda: nn.Sequential(nn.Linear(64, 10), nn.RReLU()),
-            r"1 \(RReLU\)",
-        ),
-        (
-            lambda: nn.Sequential(
-                nn.Unflatten(1, (4, 16)),
-                nn.TransformerEncoderLayer(16, 2, 16, batch_first=True),
-                nn.Flatten(),
-                nn.Linear(64, 10),
-            ),
-            r"1\.self_attn \(MultiheadAttention\)",
-        ),
-    ],
-)
-def test_what_draws_from_elsewhere_is_named_before_training(task, tmp_path, architecture, named):
+TORCHS = {
+    "rand_like": lambda: Random(torch.rand_like),
+    "F.dropout": lambda: Random(nn.functional.dropout),
+    "RReLU": lambda: nn.Sequential(nn.Linear(64, 10), nn.RReLU()),
+    "attention": lambda: nn.Sequential(
+        nn.Unflatten(1, (4, 16)),
+        nn.TransformerEncoderLayer(16, 2, 16, batch_first=True),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCHS)
+def test_what_draws_from_torchs_generator_is_the_members_own(task, tmp_path, name):
+    """Whatever is computed beside it, and wherever the global generator stands."""
+    found = []
+    for pack in (3, 2):
+        mine = EnsembleId(replace(task(TORCHS[name]), pack=pack), "original", 0)
+        store = Store(tmp_path / str(pack))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", KlomWarning)
+            store.complete([(mine, 3)], CPU)
+        found.append(store.held(mine).margins(3, CPU))
+        torch.rand(7)
+    assert np.array_equal(*found)
+    assert not np.array_equal(found[0][0], found[0][1])
+
+
+def test_what_draws_from_elsewhere_is_named_before_training(task, tmp_path):
+    architecture = lambda: Random(lambda z: torch.tensor(np.random.rand()))  # noqa: E731
     store, mine = Store(tmp_path), EnsembleId(task(architecture), "original", 0)
+    named = "NumPy, random or a generator"
     with pytest.warns(KlomWarning, match=rf"of task digits will not repeat: .*{named}") as warned:
         store.complete([(mine, 2)], CPU)
     assert len([w for w in warned if w.category is KlomWarning]) == 1

@@ -99,10 +99,10 @@ CHANGES = {
     "initial weights": (task(lambda: Net(spread=3.0)), "initial weights are drawn otherwise"),
     "what is trained": (task(lambda: Net(detach=True)), "have other gradients"),
     "what is frozen": (task(lambda: Net(frozen=True)), "have other gradients"),
-    "epochs": (task(recipe=Recipe(epochs=4, batch_size=32, lr=0.05)), "recipe is"),
+    "epochs": (task(recipe=Recipe(epochs=4, batch_size=32, lr=0.05)), "recipe: "),
     "what only training sees": (
         task(lambda: Net(momentum=0.5)),
         r"BatchNorm1d\(16, eps=1e-05, momentum=0.1,.* there, .*momentum=0.5",
     ),
-    "recipe": (task(recipe=Recipe(epochs=3, batch_size=32, lr=0.1)), "recipe is"),
+    "recipe": (task(recipe=Recipe(epochs=3, batch_size=32, lr=0.1)), "recipe: "),
 }

@@ -122,7 +122,7 @@ def test_a_harmed_file_is_named_and_not_trained_over(filled, harm):
     ("key", "value", "message"),
     [
         ("forget_set_sha256", "0" * 64, "forget_set_sha256 is '000"),
-        ("recipe", {"epochs": 3}, r"recipe is \{'epochs': 3\} there"),
+        ("recipe", {"epochs": 3}, "recipe: epochs is 3 there, 20 is asked for"),
         ("data_sha256", "x", "data_sha256 is 'x' there"),
         ("seed", 9, "seed is 9 there, 0 is asked for"),
     ],

@@ -1,0 +1,107 @@
+"""Members of an ensemble say what each model says alone, whatever the model is."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, new_model
+from klom_bench.ensemble.inputs import call, each
+from klom_bench.ensemble.outputs import classification
+from klom_bench.ensemble.stacked import SIDE_BY_SIDE, Way
+from klom_bench.ensemble.ways import way_for
+from tests.helpers.any_model import DROPPING, KINDS, Y
+
+MEMBERS = 3
+
+
+def ensemble_of(architecture, way):
+    states = [initial_state(architecture, i) for i in range(MEMBERS)]
+    return Ensemble(architecture, states, way=way), states
+
+
+def stacked(x):
+    return each(lambda t: t.expand(MEMBERS, *t.shape).contiguous(), x)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_member_says_and_learns_what_it_does_alone(name):
+    architecture, x = KINDS[name]
+    way, why = way_for(architecture, classification, x, Y)
+    assert bool(why) == (not way.stacked)
+    model, states = ensemble_of(architecture, way)
+    model.train().loss(stacked(x), Y.expand(MEMBERS, -1)).backward()
+    gradients = {n: p.grad for n, p in model.network.named_parameters()}
+    after = model.states()
+    for i, state in enumerate(states):
+        one = new_model(architecture)
+        one.load_state_dict(state)
+        cross_entropy(call(one.train(), x), Y).backward()
+        for key, p in one.named_parameters():
+            if p.requires_grad:
+                assert torch.allclose(gradients[key][i], p.grad, atol=1e-5), (name, key)
+            else:
+                assert key not in gradients
+        for key, value in one.state_dict().items():
+            assert torch.allclose(after[i][key], value, atol=1e-6), key
+    with evaluating(model):
+        z = model(stacked(x))
+    for i, state in enumerate(after):
+        one = new_model(architecture)
+        one.load_state_dict(state)
+        with torch.no_grad():
+            assert torch.allclose(z[i], call(one.eval(), x), atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("name", "side_by_side"),
+    [("conv", True), ("tied", True), ("GRU", False), ("mixing", False), ("hooked", False)],
+)
+def test_members_are_side_by_side_only_where_that_is_the_same(name, side_by_side):
+    architecture, x = KINDS[name]
+    way, why = way_for(architecture, classification, x, Y)
+    assert way.stacked is side_by_side, why
+
+
+@pytest.mark.parametrize("name", ["mixing", "hooked"])
+def test_side_by_side_they_would_be_wrong(name):
+    """Else the test above holds nothing."""
+    architecture, x = KINDS[name]
+    both = [
+        ensemble_of(architecture, way)[0].train()(stacked(x))
+        for way in (SIDE_BY_SIDE, Way(stacked=False))
+    ]
+    assert not torch.allclose(*both, atol=1e-2)
+
+
+def test_weights_that_are_shared_stay_shared():
+    architecture, x = KINDS["tied"]
+    model, _ = ensemble_of(architecture, SIDE_BY_SIDE)
+    twin = model.clone()
+    for one in (model, twin):
+        assert len(list(one.parameters())) == 1
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        one.loss(stacked(x), Y.expand(MEMBERS, -1)).backward()
+        optimizer.step()
+    for state in (*model.states(), *twin.states()):
+        assert torch.equal(state["words.weight"], state["last.weight"])
+    assert not torch.equal(
+        model.states()[0]["words.weight"], initial_state(architecture, 0)["words.weight"]
+    )
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_passes_draw_from_the_members_own_streams(name):
+    architecture, x = DROPPING[name]
+    way = Way(stacked=False, draws=True)
+
+    def said(members, seed):
+        torch.manual_seed(seed)
+        states = [initial_state(architecture, 0) for _ in members]
+        model = Ensemble(architecture, states, members, way=way).train()
+        xs = each(lambda t: t.expand(len(members), *t.shape), x)
+        return dict(zip(members, torch.stack([model(xs), model(xs)], 1), strict=True))
+
+    all_three, alone = said([0, 1, 2], 0), said([2], 1)
+    assert torch.equal(all_three[2], alone[2])
+    assert not torch.equal(all_three[2][0], all_three[2][1])
+    assert not torch.equal(all_three[0], all_three[1])
