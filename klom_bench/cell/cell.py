@@ -81,12 +81,13 @@ class Cell:
     @property
     def unfit(self) -> str | None:
         """Why the method does not apply here; None where it does."""
-        if self.method.traits.class_wise and not self.task.is_class(self.forget_set):
+        why = unfit_for(self.method, self.task)
+        if not why and self.method.traits.class_wise and not self.task.is_class(self.forget_set):
             return (
                 f"{self.method.name} unlearns whole classes only, and the forget set is none "
                 "(class_9 of digits is one)"
             )
-        return unfit_for(self.method, self.task)
+        return why
 
     @property
     def splits(self) -> dict[str, np.ndarray]:
