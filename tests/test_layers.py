@@ -17,11 +17,12 @@ LAYERS = [
     ["store"],
     ["published"],
     ["files"],
+    ["found"],
     ["methods"],
     ["tasks"],
     ["ensemble", "models"],
     ["metrics"],
-    ["forget_set", "progress", "interrupt", "folders", "literals", "imports"],
+    ["forget_set", "progress", "interrupt", "folders", "literals", "imports", "pyproject"],
     ["errors"],
     ["__init__"],
 ]

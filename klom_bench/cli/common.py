@@ -16,6 +16,7 @@ from klom_bench.progress import Announce, Tick, announcing
 if TYPE_CHECKING:
     import torch
 
+    from klom_bench.found import Tasks
     from klom_bench.tasks.ensemble_id import EnsembleId
     from klom_bench.tasks.task import Task
 
@@ -119,13 +120,21 @@ def ensembles(
     return [(ensemble, n) for ensemble, n in every if n]
 
 
-def task_named(name: str) -> "Task":
-    """A built-in task."""
-    from klom_bench.tasks import BUILT_IN
+def known_tasks() -> "Tasks":
+    """Tasks by name, as seen from the current folder."""
+    from klom_bench.found import tasks_from
 
-    if name not in BUILT_IN:
-        raise KlomError(unknown("task", name, BUILT_IN))
-    return BUILT_IN[name]
+    return tasks_from([Path.cwd()])
+
+
+def task_named(name: str) -> "Task":
+    """The task of this name; KlomError where there is none."""
+    known = known_tasks()
+    if name not in known:
+        raise KlomError(
+            f"{unknown('task', name, known)} (and what [tool.klom] names: `klom help task`)"
+        )
+    return known[name]()
 
 
 def device_of(args: argparse.Namespace) -> "torch.device":

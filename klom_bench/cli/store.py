@@ -14,6 +14,7 @@ from klom_bench.cli.common import (
     add_store,
     device_of,
     ensembles,
+    known_tasks,
     progress,
     put_json,
     store_of,
@@ -117,33 +118,35 @@ def add(commands: Commands) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """`klom list`."""
+    from klom_bench.found import loaded, methods_from
     from klom_bench.report.listing import as_json, as_text, of_methods
     from klom_bench.store.survey import survey
-    from klom_bench.tasks import BUILT_IN
 
+    methods = loaded(methods_from([Path.cwd()]))
     if args.methods and not args.json:
-        sys.stdout.write(of_methods())
+        sys.stdout.write(of_methods(methods))
         return 0
-    root = store_of(args)
-    holdings = survey(root, BUILT_IN)
+    root, tasks = store_of(args), loaded(known_tasks())
+    holdings = survey(root, tasks)
     if args.json:
-        return put_json(as_json(BUILT_IN, root, holdings))
-    sys.stdout.write(as_text(BUILT_IN, root, holdings))
+        return put_json(as_json(tasks, methods, root, holdings))
+    sys.stdout.write(as_text(tasks, methods, root, holdings))
     return 0
 
 
 def run_verify(args: argparse.Namespace) -> int:
     """`klom verify`."""
+    from klom_bench.found import loaded
     from klom_bench.report.verification import as_json, as_text
     from klom_bench.store.verify import verify
-    from klom_bench.tasks import BUILT_IN
     from klom_bench.tuning.sets import with_tuning_sets
 
     root = store_of(args)
     if not root.is_dir():
         raise KlomError(f"there is no store {root}")
-    more = {name: with_tuning_sets(task) for name, task in BUILT_IN.items()}
-    found = verify(root, BUILT_IN, device_of(args), progress(), more)
+    tasks = loaded(known_tasks())
+    more = {name: with_tuning_sets(task) for name, task in tasks.items()}
+    found = verify(root, tasks, device_of(args), progress(), more)
     if args.json:
         put_json(as_json(root, found))
     else:
@@ -215,7 +218,6 @@ def run_export(args: argparse.Namespace) -> int:
 def run_download(args: argparse.Namespace) -> int:
     """`klom download`."""
     from klom_bench.published.hub import Hub
-    from klom_bench.tasks import BUILT_IN
 
     root, default = store_of(args), Hub.default()
     hub = Hub(args.repo or default.repo, args.revision or (None if args.repo else default.revision))
@@ -226,7 +228,8 @@ def run_download(args: argparse.Namespace) -> int:
                 raise KlomError(f"{name} has nothing to download: see `klom list`")
             task.download()
         return 0
-    tasks = [name for name in args.what if name in BUILT_IN]
+    known = known_tasks()
+    tasks = [name for name in args.what if name in known]
     if tasks and len(args.what) > 1:
         raise KlomError("name one task, or folders of the repository")
     announce = progress()

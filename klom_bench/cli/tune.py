@@ -37,7 +37,10 @@ def add(commands: Commands) -> None:
     text = "choose hyperparameters of methods, away from what is gated"
     tune = commands.add("tune", run, text, EXAMPLES)
     tune.add_argument(
-        "methods", nargs="+", metavar="METHOD", help="a built-in method, all, or FILE.py:FUNCTION"
+        "methods",
+        nargs="+",
+        metavar="METHOD",
+        help="a method that `klom list` names, all built-in ones (all), or FILE.py:FUNCTION",
     )
     tune.add_argument("--task", default="digits", help="default: digits")
     tune.add_argument("--trials", type=int, default=30, metavar="T", help="default: 30")
@@ -59,6 +62,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`klom tune`."""
     from klom_bench.cell.cell import unfit_for
+    from klom_bench.found import methods_from
     from klom_bench.published.forget_sets import stored
     from klom_bench.report.trials import best_line, trial_line
     from klom_bench.store.store import Store
@@ -70,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     store, device = Store(store_of(args), "train"), device_of(args)
     task = stored(task_named(args.task), store.root)
     chosen = what_is_tuned(args.methods, dict(range_in(text) for text in args.range))
+    known = methods_from([Path.cwd()])
     folder = args.output or store.root / "tuning" / task.name
     failed = False
     for method, ranges in chosen:
@@ -97,6 +102,6 @@ def run(args: argparse.Namespace) -> int:
             announce,
             tell,
         )
-        sys.stdout.write(best_line(found, path))
+        sys.stdout.write(best_line(found, path, known))
         failed |= found.best is None
     return int(failed)

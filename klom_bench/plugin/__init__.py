@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from klom_bench.errors import KlomError
         from klom_bench.interrupt import as_interrupt
         from klom_bench.plugin import bridge
-        from klom_bench.plugin.fixtures import built_in_methods
+        from klom_bench.plugin.fixtures import methods_as_fixtures
         from klom_bench.plugin.github import GitHub
         from klom_bench.plugin.progress import WorkersProgress, open_terminal
         from klom_bench.plugin.run import resolve
@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     config.stash[RUN] = run
     register = config.pluginmanager.register
-    register(built_in_methods(), "klom-methods")
+    register(methods_as_fixtures(run.known_methods), "klom-methods")
     if hasattr(config, "workerinput"):
         register(bridge.Worker(config), "klom-bridge")
     else:
@@ -93,11 +93,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.getoption("klom_list"):
         return None
     from klom_bench.errors import KlomError
-    from klom_bench.plugin.run import tasks_of
+    from klom_bench.found import loaded
+    from klom_bench.plugin.run import methods_of, tasks_of
     from klom_bench.report.listing import listing
 
     try:
-        sys.stdout.write(listing(tasks_of(config)))
+        sys.stdout.write(listing(loaded(tasks_of(config)), loaded(methods_of(config))))
     except (KlomError, ValueError) as error:
         raise pytest.UsageError(str(error)) from error
     return 0

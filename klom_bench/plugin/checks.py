@@ -7,7 +7,6 @@ import pytest
 from klom_bench.cell.cell import unfit_for
 from klom_bench.cell.gates import check_names, checked_limits
 from klom_bench.errors import KlomError, unknown
-from klom_bench.methods import BUILT_IN
 from klom_bench.plugin.run import Run
 from klom_bench.plugin.timing import check_benchmark
 
@@ -43,9 +42,9 @@ def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
             variant
             and len(item.session._fixturemanager.getfixturedefs(variant.method, item) or ()) > 1
         )
-        if variant is None or variant.method not in BUILT_IN or overridden:
+        if variant is None or variant.method not in run.known_methods or overridden:
             return
-        method = BUILT_IN[variant.method]
+        method = run.known_methods[variant.method]()
         if "klom_forget_set" in params:
             reason = run.cell(method, variant, str(params["klom_forget_set"])).unfit
         else:
@@ -65,18 +64,19 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
         lookup = session._fixturemanager.getfixturedefs
         return max(len(lookup(name, item) or ()) for item in items)
 
+    known = run.known_methods
     for variant in run.variants.values():
         name = variant.method
         if not fixtures(name):
             raise KlomError(
-                f"{unknown('method', name, BUILT_IN)}; or write a fixture {name!r} that returns "
+                f"{unknown('method', name, known)}; or write a fixture {name!r} that returns "
                 "your method (`klom help method`)"
             )
-        if fixtures(name) == 1 and name in BUILT_IN:  # with two, the user's takes its place
-            run.hyperparameters(BUILT_IN[name], variant)
+        if fixtures(name) == 1 and name in known:  # with two, the user's takes its place
+            run.hyperparameters(known[name](), variant)
     others = [name for name in run.gates if fixtures(name)]
-    methods = dict.fromkeys((*run.methods, *others, *BUILT_IN))
-    check_names(run.gates, methods, run.known_forget_sets)
+    methods = dict.fromkeys((*run.methods, *others, *known))
+    check_names(run.gates, methods, _known_forget_sets(run))
     for item in items:
         for marker in item.iter_markers("klom"):
             if marker.args:
@@ -85,3 +85,15 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
                     "name, as @pytest.mark.klom(forget_p95=2.0)"
                 )
             checked_limits(marker.kwargs, f"@pytest.mark.klom of {item.nodeid}")
+
+
+def _known_forget_sets(run: Run) -> list[str]:
+    """Those of the task, and of others as far as [tool.klom.gates] names them."""
+    tables = [table for table in run.gates.values() if isinstance(table, dict)]
+    named = {name for table in tables for name, part in table.items() if isinstance(part, dict)}
+    known = dict.fromkeys(run.task.forget_sets)
+    for load in run.known_tasks.values():
+        if named <= {*known}:  # nothing more is imported
+            break
+        known |= dict.fromkeys(load().forget_sets)
+    return [*known]

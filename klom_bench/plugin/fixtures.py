@@ -1,4 +1,4 @@
-"""Fixtures: the cell of a test, the object that measures and checks it, the built-in methods."""
+"""Fixtures: the cell of a test, the object that measures and checks it, methods."""
 
 import re
 from collections.abc import Callable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from klom_bench.cell.record import Record
     from klom_bench.cell.record_json import RecordJson
     from klom_bench.conformance.subject import Subject
+    from klom_bench.found import Methods
     from klom_bench.methods.method import Method
     from klom_bench.plugin.variants import Variant
 
@@ -223,17 +224,16 @@ def klom_conformance(
     return Conformance(request.node, subject)
 
 
-def built_in_methods() -> ModuleType:
-    """The built-in methods as fixtures; one of the user's of the same name takes its place."""
-    from klom_bench.methods import BUILT_IN
+def methods_as_fixtures(methods: "Methods") -> ModuleType:
+    """Built-in methods and those that were found; a fixture of the same name takes its place."""
 
-    def fixture(built_in: "Method") -> Any:
-        @pytest.fixture(name=built_in.name, scope="session")
+    def fixture(name: str, load: "Callable[[], Method]") -> Any:
+        @pytest.fixture(name=name, scope="session")
         def method() -> "Method":
-            return built_in
+            return plain_failures(load)
 
         return method
 
     module = ModuleType("klom_methods")  # pytest looks for fixtures in modules and classes only
-    vars(module).update({name: fixture(method) for name, method in BUILT_IN.items()})
+    vars(module).update({name: fixture(name, load) for name, load in methods.items()})
     return module

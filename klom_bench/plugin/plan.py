@@ -8,7 +8,6 @@ import numpy as np
 
 from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.threads import side_by_side, thread_count
-from klom_bench.methods import BUILT_IN
 from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.run import Run
 from klom_bench.report.columns import aligned
@@ -59,11 +58,11 @@ def plan(run: Run, tests: Sequence[str]) -> str:
 
 
 def _subsets(run: Run) -> int:
-    """Models on random halves that built-in methods ask for; 0 where none does."""
+    """Models on random halves that known methods ask for; 0 where none does."""
     counts = [0]
     for variant in run.variants.values():
-        if variant.method in BUILT_IN:
-            method = BUILT_IN[variant.method]
+        if variant.method in run.known_methods:
+            method = run.known_methods[variant.method]()
             if "datamodels" in method.needs:
                 counts.append(run.hyperparameters(method, variant)["subsets"])
     return max(counts)

@@ -1,9 +1,9 @@
 """A run: the options, resolved to things that exist. Imports torch; only when asked to."""
 
 import os
-import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from klom_bench.ensemble.device import device_named
 from klom_bench.errors import KlomError, unknown
 from klom_bench.folders import store_root
 from klom_bench.forget_set import ForgetSet
+from klom_bench.found import Methods, Tasks, methods_from, tasks_from
 from klom_bench.methods.method import Method
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
@@ -26,8 +27,8 @@ from klom_bench.plugin.variants import Variant, variants
 from klom_bench.published.find import find
 from klom_bench.published.forget_sets import selected, stored
 from klom_bench.published.hub import Hub
+from klom_bench.pyproject import klom_table
 from klom_bench.store.store import Missing, Store, WhenStale
-from klom_bench.tasks import BUILT_IN
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.task import Task
 from klom_bench.tuning.trials import Tuning
@@ -49,7 +50,8 @@ class Run:
     store: Store
     gates: Mapping[str, Any]
     gates_file: Path | None
-    known_forget_sets: tuple[str, ...]
+    known_tasks: Tasks
+    known_methods: Methods
     baseline: Baseline | None
     regressions: Mapping[str, Regression]
 
@@ -106,20 +108,31 @@ class Run:
         }
 
 
-def tasks_of(config: pytest.Config) -> dict[str, Task]:
-    """Built-in tasks and those of hooks, with the forget sets of hooks added."""
-    tasks = dict(BUILT_IN)
+def _starts(config: pytest.Config) -> tuple[Path, ...]:
+    """Where a pyproject.toml is looked for: pytest's root folder, then where it was started."""
+    return config.rootpath, config.invocation_params.dir
+
+
+def methods_of(config: pytest.Config) -> Methods:
+    """Built-in methods, those of entry points and of pyproject.toml."""
+    return methods_from(_starts(config))
+
+
+def tasks_of(config: pytest.Config) -> Tasks:
+    """Those, and the tasks of hooks; each with the forget sets of hooks added."""
+    hooked: dict[str, Task] = {}
     for added in config.hook.pytest_klom_tasks(config=config):
         if added is not None and not (
             isinstance(added, list | tuple) and all(isinstance(task, Task) for task in added)
         ):
             raise KlomError(f"pytest_klom_tasks gave {added!r}: it must return a list of tasks")
-        tasks |= {task.name: task for task in added or ()}
-    return {name: _with_forget_sets(config, task) for name, task in tasks.items()}
+        hooked |= {task.name: task for task in added or ()}
+    tasks = tasks_from(_starts(config), hooked.values())
+    return {name: partial(_with_forget_sets, config, load) for name, load in tasks.items()}
 
 
-def _with_forget_sets(config: pytest.Config, task: Task) -> Task:
-    added: dict[str, Any] = {}
+def _with_forget_sets(config: pytest.Config, load: Callable[[], Task]) -> Task:
+    task, added = load(), dict[str, Any]()
     for sets in config.hook.pytest_klom_forget_sets(config=config, task=task):
         if sets is not None and not isinstance(sets, Mapping):
             raise KlomError(
@@ -139,11 +152,12 @@ def resolve(options: Options, config: pytest.Config) -> Run:
     if options.task not in tasks:
         raise KlomError(
             f"{unknown('task', options.task, tasks)} (and what pytest_klom_tasks gives in the "
-            "conftest.py of pytest's root folder: `klom help task`)"
+            "conftest.py of pytest's root folder, or [tool.klom] names: `klom help task`)"
         )
-    store = _store(options, tasks[options.task])
+    task = tasks[options.task]()
+    store = _store(options, task)
     hub = Hub.default() if store.missing == "download" else None
-    task = stored(tasks[options.task], store.root, hub)
+    task = stored(task, store.root, hub)
     named = (methods.BUILT_IN if name == "all" else [name] for name in options.methods)
     selected_methods = tuple(dict.fromkeys(name for group in named for name in group))
     names = selected(options.forget_sets, tuple(task.forget_sets))
@@ -153,7 +167,9 @@ def resolve(options: Options, config: pytest.Config) -> Run:
                 f"--klom-param {owner}.{name}={','.join(map(str, values))}: {owner!r} is not among "
                 f"the methods selected with --klom-method: {', '.join(selected_methods)}"
             )
-    gates, gates_file = _gates(config)
+    table, gates_file = klom_table(_starts(config))
+    gates = table.get("gates", {})
+    checked_table(gates)
     checked_limits(dict(options.limits), "--klom-max")
     try:
         estimator = estimator_named(options.estimator)
@@ -173,7 +189,8 @@ def resolve(options: Options, config: pytest.Config) -> Run:
         store=store,
         gates=gates,
         gates_file=gates_file,
-        known_forget_sets=tuple(dict.fromkeys(n for t in tasks.values() for n in t.forget_sets)),
+        known_tasks=tasks,
+        known_methods=methods_of(config),
         baseline=_baseline(options, forget_sets.values(), every.values(), estimator),
         regressions={
             metric: checked_regression(metric, rise) for metric, rise in options.regressions
@@ -243,31 +260,3 @@ def _store(options: Options, task: Task) -> Store:
     beside = find(root, EnsembleId(task, "original", 0)) is not None
     usual: Missing = "error" if task.published or beside else "train"
     return Store(root, cast(Missing, options.missing or usual), cast(WhenStale, options.stale))
-
-
-def _gates(config: pytest.Config) -> tuple[dict[str, Any], Path | None]:
-    """[tool.klom.gates] and its file: the nearest pyproject.toml that has a [tool.klom].
-
-    Looked for from pytest's root folder upwards, then from the folder pytest was started in.
-    """
-    starts = (config.rootpath, config.invocation_params.dir)
-    for folder in dict.fromkeys(f for start in starts for f in (start, *start.parents)):
-        path = folder / "pyproject.toml"
-        if not path.is_file():
-            continue
-        try:
-            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
-        except (tomllib.TOMLDecodeError, OSError) as error:
-            raise KlomError(f"{path}: {error}") from error
-        if "klom" not in tool:
-            continue
-        table = tool["klom"]
-        if not isinstance(table, dict):
-            raise KlomError(f"{path}: [tool.klom] must be a table, got {table!r}")
-        for key in table:
-            if key != "gates":
-                raise KlomError(f"{path} [tool.klom]: {unknown('table', key, ['gates'])}")
-        gates = table.get("gates", {})
-        checked_table(gates)
-        return dict(gates), path
-    return {}, None

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from klom_bench.cell.record_json import plain_value
-from klom_bench.methods import BUILT_IN
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.description import described
+from klom_bench.methods.method import Method
 from klom_bench.report.columns import aligned
 from klom_bench.store.survey import Holding
 from klom_bench.tasks.task import Task
 
 
-def listing(tasks: Mapping[str, Task]) -> str:
+def listing(tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> str:
     """Tasks with their forget sets, methods with their hyperparameters and defaults."""
     lines = ["tasks (--klom-task) and their forget sets (--klom-forget-set)"]
     for task in tasks.values():
@@ -28,8 +28,8 @@ def listing(tasks: Mapping[str, Task]) -> str:
             lines.append(f"    {name}: {task.size(name)} points")
     lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")
     usual = Descent().hyperparameters
-    for name, method in BUILT_IN.items():
-        lines.append(f"  {name}: {described(method).rule}")
+    for name, method in methods.items():
+        lines.append(f"  {name}: {described(method).rule}".removesuffix(": "))
         for key, value in method.hyperparameters.items():
             if key in usual and value == usual[key]:
                 continue
@@ -45,10 +45,10 @@ def listing(tasks: Mapping[str, Task]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def of_methods() -> str:
+def of_methods(methods: Mapping[str, Method]) -> str:
     """`klom list --methods`: what each sees and needs, its cost, its year, its code."""
     rows = [("method", "year", "sees", "needs", "cost in examples", "code")]
-    for name, method in BUILT_IN.items():
+    for name, method in methods.items():
         said = described(method)
         given = [n for n in method.needs if n != "task"]
         rows.append(
@@ -65,17 +65,22 @@ def of_methods() -> str:
     return "\n".join([*aligned(rows, left=6), note]) + "\n"
 
 
-def as_text(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) -> str:
+def as_text(
+    tasks: Mapping[str, Task],
+    methods: Mapping[str, Method],
+    root: Path,
+    holdings: Sequence[Holding],
+) -> str:
     """`klom list`."""
     if not holdings:
-        return f"store {root}: nothing yet\n\n{listing(tasks)}"
+        return f"store {root}: nothing yet\n\n{listing(tasks, methods)}"
     rows = [("task", "ensemble", "seed", "members", "size", "made")]
     rows += [
         (h.task, what(h), str(h.seed), str(h.members), size(h.bytes), h.made) for h in holdings
     ]
     lines = [f"store {root}", *(f"  {line}" for line in aligned(rows, left=2))]
     lines.append(f"  {len(holdings)} ensembles, {size(sum(h.bytes for h in holdings))}")
-    return "\n".join(lines) + f"\n\n{listing(tasks)}"
+    return "\n".join(lines) + f"\n\n{listing(tasks, methods)}"
 
 
 def removal(root: Path, holdings: Sequence[Holding]) -> str:
@@ -101,7 +106,12 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def as_json(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) -> dict[str, Any]:
+def as_json(
+    tasks: Mapping[str, Task],
+    methods: Mapping[str, Method],
+    root: Path,
+    holdings: Sequence[Holding],
+) -> dict[str, Any]:
     """`klom list --json`."""
     return {
         "schema": 1,
@@ -116,9 +126,9 @@ def as_json(tasks: Mapping[str, Task], root: Path, holdings: Sequence[Holding]) 
         },
         "methods": {
             name: {key: plain_value(value) for key, value in method.hyperparameters.items()}
-            for name, method in BUILT_IN.items()
+            for name, method in methods.items()
         },
-        "descriptions": {name: asdict(described(method)) for name, method in BUILT_IN.items()},
+        "descriptions": {name: asdict(described(method)) for name, method in methods.items()},
         "store": str(root),
         "ensembles": [holding.as_json() for holding in holdings],
     }

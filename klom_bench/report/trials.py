@@ -1,11 +1,10 @@
 """What `klom tune` says."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from klom_bench.methods import BUILT_IN
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.tuning.trials import Trial, Tuning
 
@@ -20,8 +19,8 @@ def trial_line(number: int, trial: Trial, tuned: Iterable[str]) -> str:
     return f"  {number + 1:3}  {trial.objective:5.2f}  ({means})  {settings}"
 
 
-def best_line(tuning: Tuning, path: Path) -> str:
-    """The choice, and how to use it."""
+def best_line(tuning: Tuning, path: Path, known: Collection[str]) -> str:
+    """The choice, and how to use it. known: methods that pytest finds without a fixture."""
     method, best = tuning.asked["method"], tuning.best
     if best is None:
         return f"{method}: no trial could be measured; {path} says why\n"
@@ -35,5 +34,5 @@ def best_line(tuning: Tuning, path: Path) -> str:
             for name, ends in tuning.at_ends().items()
         )
         + f"  pytest --klom-method={method} --klom-tuned={path}\n"
-        + ("" if method in BUILT_IN else f"  (with a fixture {method!r} that returns it)\n")
+        + ("" if method in known else f"  (with a fixture {method!r} that returns it)\n")
     )

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from klom_bench.errors import KlomError
+from klom_bench.found import method_named
 from klom_bench.literals import literal
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import Method
-from klom_bench.methods.named import method_named
 from klom_bench.methods.ranges import BATCHES, Choice, Range, Ranges
 
 USUAL: Ranges = {
@@ -22,7 +22,7 @@ USUAL: Ranges = {
 
 
 def what_is_tuned(names: Iterable[str], given: Ranges) -> list[tuple[Method, Ranges]]:
-    """Methods by name, `all` being all that have anything to tune, each with its ranges."""
+    """Methods by name, each with its ranges; `all` are the built-in ones that can be tuned."""
     every = [n for n, m in BUILT_IN.items() if m.traits.tune or {*USUAL} & {*m.hyperparameters}]
     asked = dict.fromkeys(n for name in names for n in (every if name == "all" else [name]))
     methods = [method_named(name) for name in asked]

@@ -147,6 +147,6 @@ def test_choices_at_an_end_of_their_range_are_told(tmp_path):
     trial = Trial(values, {"a": {"forget": 1.0}})
     tuning = Tuning({"method": "ga", "ranges": ranges}, (trial,))
     assert tuning.at_ends() == {"lr": "0.0001..1", "repeats": "1..10"}
-    line = best_line(tuning, tmp_path / "ga.json")
+    line = best_line(tuning, tmp_path / "ga.json", ["ga"])
     assert "  lr=0.97 lies at an end of 0.0001..1: --range lr=LOW..HIGH looks further" in line
     assert Tuning({"method": "ga", "ranges": ranges}).at_ends() == {}
