@@ -163,8 +163,8 @@ def _tasks_in(place: Place) -> list[Task]:
     tasks = [given] if isinstance(given, Task) else given
     if not (isinstance(tasks, list | tuple) and all(isinstance(task, Task) for task in tasks)):
         raise KlomError(
-            f"{place} gives {given!r}: a Task, a list of tasks, or a function without arguments "
-            "that returns one of these is expected"
+            f"{place} gives {type(given).__name__}: a Task, a list of tasks, or a function without "
+            "arguments that returns one of these is expected"
         )
     return list(tasks)
 
@@ -183,5 +183,5 @@ def _task_in(name: str, place: Place) -> Task:
 def _method_in(name: str, place: Place) -> Method:
     given = place.load()
     if not callable(given):
-        raise KlomError(f"{place} gives {given!r}: an unlearning function is expected")
+        raise KlomError(f"{place} gives {type(given).__name__}: an unlearning function is expected")
     return place.tried(lambda: method_of(name, given))

@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     """The command."""
     text = "write a file with a task or a method of your own, to begin with"
     new = commands.add("new", run, text, EXAMPLES)
-    new.add_argument("kind", choices=("task", "method"), metavar="task|method", help="which")
+    new.add_argument("kind", choices=("task", "method"), metavar="KIND", help="task or method")
     new.add_argument("name", metavar="NAME", help="its name, and that of the file")
     new.add_argument("--output", type=Path, metavar="FILE", help="default: NAME.py")
 

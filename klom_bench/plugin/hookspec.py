@@ -13,6 +13,7 @@ def pytest_klom_tasks(config: pytest.Config) -> "Iterable[Task]":  # type: ignor
     """Tasks beside the built-in ones; one of the same name takes its place.
 
     Implement it in the conftest.py of the root folder (or a plugin): it is asked before collection.
+    `klom` does not see it: tasks that [tool.klom] names are seen by both.
 
     def pytest_klom_tasks(config):
         import torch

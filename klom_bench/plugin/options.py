@@ -38,7 +38,7 @@ class Option:
 
 OPTIONS = {
     "method": Option(
-        "unlearning method: a built-in one (see --klom-list), all of these (all), or a "
+        "unlearning method: one that --klom-list names, all built-in ones (all), or a "
         "fixture of your own that returns a method; repeatable, or several with commas. "
         "Then only KLOM tests run",
         kind="list",
@@ -60,7 +60,7 @@ OPTIONS = {
         "score after these epochs of one run, as 1,3,5,10; gates hold for the last",
         metavar="EPOCHS",
     ),
-    "task": Option("task to run (default: digits)", metavar="NAME"),
+    "task": Option("task to run, one that --klom-list names (default: digits)", metavar="NAME"),
     "forget_set": Option(
         "forget sets by name, number or range: forget_set_3, 3, 1-3, or 1-3,7; "
         "repeatable (default: all of the task)",

@@ -24,6 +24,8 @@ def best_line(tuning: Tuning, path: Path, known: Collection[str]) -> str:
     method, best = tuning.asked["method"], tuning.best
     if best is None:
         return f"{method}: no trial could be measured; {path} says why\n"
+    task = tuning.asked.get("task", "digits")
+    there = "" if task == "digits" else f" --klom-task={task}"
     chosen = " ".join(f"{name}={value}" for name, value in tuning.chosen().items())
     return (
         f"{method}: best of {len(tuning.trials)}: {best.objective:.2f} with {chosen}"
@@ -33,6 +35,6 @@ def best_line(tuning: Tuning, path: Path, known: Collection[str]) -> str:
             "looks further (into another --output)\n"
             for name, ends in tuning.at_ends().items()
         )
-        + f"  pytest --klom-method={method} --klom-tuned={path}\n"
+        + f"  pytest{there} --klom-method={method} --klom-tuned={path}\n"
         + ("" if method in known else f"  (with a fixture {method!r} that returns it)\n")
     )
