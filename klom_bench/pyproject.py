@@ -17,7 +17,7 @@ def klom_table(starts: Iterable[Path]) -> tuple[dict[str, Any], Path | None]:
     """
     for folder in dict.fromkeys(f for start in starts for f in (start, *start.parents)):
         path = folder / "pyproject.toml"
-        if not path.is_file():
+        if not _is_file(path):
             continue
         try:
             tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
@@ -26,6 +26,13 @@ def klom_table(starts: Iterable[Path]) -> tuple[dict[str, Any], Path | None]:
         if "klom" in tool:
             return _checked(tool["klom"], path), path
     return {}, None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # in a folder above that is another user's
+        return False
 
 
 def _checked(table: Any, path: Path) -> dict[str, Any]:

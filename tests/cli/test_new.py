@@ -1,10 +1,13 @@
 """`klom new`: what it writes runs as it stands, by the commands that it names."""
 
+import re
 import shlex
 
 import pytest
 
+from klom_bench.cli.command import build_parser
 from klom_bench.cli.common import task_named
+from klom_bench.tuning.ranges import what_is_tuned
 from klom_bench.tuning.sets import with_tuning_sets
 
 
@@ -23,7 +26,9 @@ def followed(out, here):
     assert table[0] == "[tool.klom]"
     (here / "pyproject.toml").write_text("\n".join(table))
     (here / "test_unlearning.py").write_text(test)
-    return [shlex.split(command.replace("models 10", "models 4")) for command in commands]
+    return [
+        shlex.split(re.sub(r"models([ =])10", r"models\g<1>2", command)) for command in commands
+    ]
 
 
 def test_a_task_runs_as_it_stands(run, here, pytester):
@@ -33,9 +38,9 @@ def test_a_task_runs_as_it_stands(run, here, pytester):
     train, test = followed(out, here)
     assert train[:3] == ["klom", "train", "blobs"]
     code, out, _ = run(*train[1:])
-    assert (code, out.split(" members")[0]) == (0, "12 of 12")
+    assert (code, out.split(" members")[0]) == (0, "6 of 6")
     assert test[:3] == ["pytest", "--klom-task=blobs", "--klom-method=ga"]
-    result = pytester.runpytest_inprocess(*test[1:], "--klom-models=4", "--klom-missing=error")
+    result = pytester.runpytest_inprocess(*test[1:], "--klom-missing=error")
     result.assert_outcomes(passed=3)
     assert with_tuning_sets(task_named("blobs")).size("tuning_3") == 100  # so it can be tuned on
 
@@ -47,12 +52,12 @@ def test_a_method_runs_as_it_stands(run, here, pytester, small_store, monkeypatc
     test, tune = followed(out, here)
     assert "mine.new:forgetful" in (here / "pyproject.toml").read_text()
     assert test[:2] == ["pytest", "--klom-method=forgetful"]
-    few = ["--klom-models=4", "--klom-forget-set=1"]
-    pytester.runpytest_inprocess(*test[1:], *few).assert_outcomes(passed=2)
-    assert tune[:3] == ["klom", "tune", "forgetful"]
-    tune[-1] = "2"
-    code, out, _ = run(*tune[1:], "--trials", "1", "--output", here / "tuned")
-    assert (code, "forgetful: best of 1: " in out) == (0, True)
+    result = pytester.runpytest_inprocess(*test[1:], "--klom-forget-set=1")
+    result.assert_outcomes(passed=2)
+    assert tune[0] == "klom"
+    args = build_parser().parse_args(tune[1:])
+    ((method, ranges),) = what_is_tuned(args.methods, {})
+    assert (method.name, {*ranges}) == ("forgetful", {"lr", "epochs", "batch_size"})
 
 
 def test_what_is_named_already_stays_named(run, here):

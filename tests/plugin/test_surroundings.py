@@ -38,18 +38,20 @@ def test_a_home_that_is_not_there(project, monkeypatch, capsys):
     assert "klom list: --store is '~nosuchuser/x': " in told
 
 
-def test_a_user_without_a_home_is_told_to_name_a_store():
-    """As in a container that was started with `-u 12345`."""
+def test_a_user_without_a_home_is_told_to_name_a_store(tmp_path):
+    """As in a container that was started with `-u 12345`, in a folder of another user."""
     if os.geteuid() != 0:
         pytest.skip("only root can become a user without a passwd entry")
     code = (
         "import os, sys\n"
         "from klom_bench import cli\n"
-        "import klom_bench.tasks, klom_bench.store.survey, klom_bench.report.listing, platformdirs\n"
+        "import klom_bench.found, klom_bench.store.survey, klom_bench.report.listing, platformdirs\n"
         "os.setuid(12345); os.environ.clear()\n"
         "sys.exit(cli.main(['list']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 1, done.stderr
     assert "name a store with --store or $KLOM_STORE" in done.stderr
     assert "Traceback" not in done.stderr
