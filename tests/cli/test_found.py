@@ -28,7 +28,7 @@ def store(tmp_path):
 
 def test_every_command_finds_them(run, here, site, store):
     folder = here('tasks = ["mine:several"]\nmethods = ["mine:halves"]')
-    install(site, tasks=["blobs = theirs:blobs"], methods=["thirds = theirs:halves"])
+    install(site, tasks=["blobs = theirs:blobs [cuda]"], methods=["thirds = theirs:halves"])
     (site / "theirs.py").write_text(TASK + METHOD)
     asked = ["--models", "2", "--oracles", "0", *store]
     code, out, _ = run("train", "first", "blobs", *asked)
@@ -106,7 +106,7 @@ HERE = r"[tool.klom] tasks of {folder}/pyproject.toml"
     ("table", "message"),
     [
         ('tasks = ["mine"]', f"{HERE} (mine): module:name is expected, as my_task:task"),
-        ('tasks = ["no:task"]', f"{HERE} (no:task): ModuleNotFoundError: No module named 'no'"),
+        ('tasks = ["no:task"]', f"{HERE} (no:task): ModuleNotFoundError: No module named 'no'\n"),
         ('tasks = ["mine:no"]', f"{HERE} (mine:no): AttributeError: module 'mine' has no at"),
         ('tasks = ["bad:task"]', f"{HERE} (bad:task): RuntimeError: no GPU (bad.py, line 2)"),
         ('tasks = ["ends:task"]', f"{HERE} (ends:task): SystemExit: 3 (ends.py, line 1)"),
