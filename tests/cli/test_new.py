@@ -48,7 +48,7 @@ def test_a_task_runs_as_it_stands(run, here, pytester):
 def test_a_method_runs_as_it_stands(run, here, pytester, small_store, monkeypatch):
     monkeypatch.setenv("KLOM_STORE", str(small_store))
     (here / "mine").mkdir()
-    code, out, _ = run("new", "method", "forgetful", "--output", "mine/new.py")
+    _, out, _ = run("new", "method", "forgetful", "--output", "mine/new.py")
     test, tune = followed(out, here)
     assert "mine.new:forgetful" in (here / "pyproject.toml").read_text()
     assert test[:2] == ["pytest", "--klom-method=forgetful"]
