@@ -9,7 +9,8 @@ import pytest
 from ticking import moved
 
 @pytest.fixture
-def slow():
+def slow(monkeypatch):
+    monkeypatch.setattr("klom_bench.cell.rounds.import_compiler", lambda: None)  # 2 s a process
     def slow(model, forget, retain):
         moved(by=1)
         def outputs(x):
