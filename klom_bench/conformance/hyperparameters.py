@@ -20,7 +20,8 @@ def other_values(value: Any, choices: Sequence[Any] = ()) -> list[Any]:
     if isinstance(value, float):
         if not value or not math.isfinite(value):
             return [0.5, 1e-3]
-        return [value * f for f in (2, 0.5, 10, 0.1, 1000, 1e-3, 1e-9)]
+        # A thousandth soon: norms are clipped and ratios are reached there, if anywhere.
+        return [value * f for f in (2, 1e-3, 0.5, 10, 0.1, 1000, 1e-9)]
     if isinstance(value, tuple):
         return [value[1:], value[:-1], ()]
     return []
