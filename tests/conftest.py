@@ -1,4 +1,5 @@
 import gc
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -17,21 +18,36 @@ from klom_bench.tasks import DIGITS
 CPU = torch.device("cpu")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """With `-m processes` or `-m gates`: files that do not name the mark take long to import."""
+    mark = config.option.markexpr
+    if mark in ("processes", "gates") and collection_path.suffix == ".py":
+        return f".{mark}" not in collection_path.read_text() or None
+    return None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def all_of_torch():
-    """Import now what the first optimizer imports.
+    """Import now what the first optimizer and a run of the plugin import.
 
     pytester's runs in this process forget the modules that they were the first to import, and some
     of these abort the process when they are imported again. At its end each of them has everything
     collected five times: never what is here now.
     """
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    for name in ("checks", "github", "progress", "run", "terminal_report"):
+        importlib.import_module(f"klom_bench.plugin.{name}")
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory, worker_id) -> Path:
-    """A store that all tests share; they ask for few members, so little is ever trained."""
+    """A store that all tests share; they ask for few members, so little is ever trained.
+
+    In `tox run -e gates` that of the run before them, which holds what they ask for.
+    """
+    if {"KLOM_GATES_JSON", "KLOM_STORE"} <= os.environ.keys():
+        return Path(os.environ["KLOM_STORE"])
     of_all_workers = tmp_path_factory.getbasetemp().parent if worker_id != "master" else None
     return (of_all_workers or tmp_path_factory.getbasetemp()) / "small_store"
 

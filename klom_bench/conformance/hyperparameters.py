@@ -14,12 +14,14 @@ def other_values(value: Any, choices: Sequence[Any] = ()) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
-        smaller = [value // 2**k for k in range(1, 12)]  # batch sizes matter below the set's size
-        return [v for v in dict.fromkeys([value + 1, 2 * value, *smaller, 1]) if v != value]
+        # Smaller ones first: fewer epochs are done sooner, and batch sizes matter below the set's.
+        smaller = [value // 2**k for k in range(1, 12)]
+        return [v for v in dict.fromkeys([*smaller, value + 1, 2 * value, 1]) if v != value]
     if isinstance(value, float):
         if not value or not math.isfinite(value):
             return [0.5, 1e-3]
-        return [value * f for f in (2, 0.5, 10, 0.1, 1000, 1e-3, 1e-9)]
+        # A thousandth soon: norms are clipped and ratios are reached there, if anywhere.
+        return [value * f for f in (2, 1e-3, 0.5, 10, 0.1, 1000, 1e-9)]
     if isinstance(value, tuple):
         return [value[1:], value[:-1], ()]
     return []

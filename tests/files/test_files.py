@@ -62,19 +62,19 @@ def test_a_folder_that_is_gone_is_called_so(tmp_path):
 # .npz and .pt files of strangers
 
 
-def test_what_unpacks_to_gigabytes_of_nothing_is_refused(tmp_path, capsys):
+def test_what_unpacks_to_a_hundred_times_as_much_is_refused(tmp_path, capsys):
     path = tmp_path / "bomb.npz"
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("val.npy", "w", force_zip64=True) as stream,
     ):
-        header = {"descr": "<f4", "fortran_order": False, "shape": (500, 1_000_000)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (80, 1_000_000)}
         np.lib.format.write_array_header_1_0(stream, header)
-        for _ in range(500):
+        for _ in range(80):
             stream.write(bytes(4_000_000))
-    assert path.stat().st_size < 12_000_000
+    assert path.stat().st_size < 3_000_000
     start = time.perf_counter()
-    with pytest.raises(KlomError, match=r"unpacks from \d+ bytes to 2\.0 GB"):
+    with pytest.raises(KlomError, match=r"unpacks from \d+ bytes to 0\.3 GB"):
         read_npz(path)
     assert cli.main(["score", str(path), str(path)]) == 1
     assert "np.savez, which does not pack" in capsys.readouterr().err
@@ -83,7 +83,7 @@ def test_what_unpacks_to_gigabytes_of_nothing_is_refused(tmp_path, capsys):
 
 def test_many_arrays_that_fill_the_memory_together_are_refused(tmp_path):
     path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name in ("train", "val", "retain", "forget"):
             with archive.open(f"{name}.npy", "w") as stream:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (20, 1_000_000)}

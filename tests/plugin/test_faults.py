@@ -40,7 +40,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     register_optimizer_step_post_hook(lambda *_: die("training"))
 
 @pytest.fixture
-def mine():
+def mine(monkeypatch):
+    monkeypatch.setattr("klom_bench.cell.rounds.import_compiler", lambda: None)  # 2 s a process
     def unlearn(model, forget, retain, *, lr=0.1):
         for x, y in forget.batches(64):
             die("unlearning")

@@ -124,7 +124,8 @@ ODD = """
     import numpy as np, pytest, torch
 
     @pytest.fixture
-    def odd():
+    def odd(monkeypatch):
+        monkeypatch.setattr("klom_bench.cell.rounds.import_compiler", lambda: None)  # 2 s a process
         def unlearn(model, forget, retain, *, lr=np.float64(0.5), kind=torch.float32, way=torch.optim.SGD,
                     pairs=((1, 2), (3, 4)), table={1: 0.5}, limit=float("nan"), some=frozenset([1])):
             with torch.no_grad():

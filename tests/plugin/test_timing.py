@@ -9,7 +9,8 @@ import pytest
 from ticking import moved
 
 @pytest.fixture
-def slow():
+def slow(monkeypatch):
+    monkeypatch.setattr("klom_bench.cell.rounds.import_compiler", lambda: None)  # 2 s a process
     def slow(model, forget, retain):
         moved(by=1)
         def outputs(x):
@@ -49,7 +50,7 @@ def test_evaluation_is_not_timed(project, pytester, asked, workers):
         pytester.makepyfile(test_mine=MARKED)
         options = []
     given = ("--klom-method=slow", "--klom-forget-set=3", "--benchmark-json=x.json")
-    result = project(*given, *options, *workers, conftest=CONFTEST, alone=True)
+    result = project(*given, *options, *workers, conftest=CONFTEST, alone=bool(workers))
     result.assert_outcomes(passed=1)
     (found,) = json.loads((pytester.path / "x.json").read_bytes())["benchmarks"]
     assert found["stats"]["data"] == [1]

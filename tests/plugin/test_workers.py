@@ -175,7 +175,8 @@ TELLS_PLACE = """
     import json, os, pathlib, pytest, time, torch
 
     @pytest.fixture
-    def mine():
+    def mine(monkeypatch):
+        monkeypatch.setattr("klom_bench.cell.rounds.import_compiler", lambda: None)  # 2 s a process
         def unlearn(model, forget, retain):
             names = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTEST_XDIST_WORKER"
             found = {{name: os.environ.get(name) for name in names}}

@@ -252,7 +252,7 @@ def test_file_systems_without_locks_and_links(tmp_path, filled):
     code = TRAIN.replace('event == "os.link"', 'event == "os.rename"')
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", NEITHER_LOCKS_NOR_LINKS + code, tmp_path / "bare", "60"],
+            [sys.executable, "-c", NEITHER_LOCKS_NOR_LINKS + code, tmp_path / "bare", "30"],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -260,10 +260,10 @@ def test_file_systems_without_locks_and_links(tmp_path, filled):
     ]
     trained = [process.communicate()[0].split()[1:] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sorted(map(int, trained[0] + trained[1])) == list(range(60))
+    assert sorted(map(int, trained[0] + trained[1])) == list(range(30))
     store = Store(tmp_path / "bare")
     assert np.array_equal(
-        store.held(ORACLES).margins(60, CPU)[:4], filled.held(ORACLES).margins(4, CPU)
+        store.held(ORACLES).margins(30, CPU)[:4], filled.held(ORACLES).margins(4, CPU)
     )
 
 

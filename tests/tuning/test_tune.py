@@ -253,23 +253,23 @@ def test_a_chosen_tuple_can_be_used(tmp_path, tuned):
 
 
 @pytest.mark.processes
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path, tuned):
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     command = [
         sys.executable,
         "-m",
         "klom_bench.cli",
         "tune",
-        "finetune",
+        "ga",
         "--models",
         "4",
         "--trials",
         "12",
         "--store",
-        str(tuned[0]),
+        str(tmp_path / "store"),
         "--output",
         str(tmp_path),
     ]
-    path = tmp_path / "finetune.json"
+    path = tmp_path / "ga.json"
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while not path.exists() or len(load(path).trials) < 3:
