@@ -6,6 +6,8 @@ from pathlib import Path
 import klom_bench
 
 PACKAGE = Path(klom_bench.__file__).parent
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if "examples" not in p.parts)
+"""But for examples of the pages, which are a user's."""
 LAYERS = [
     ["suite"],
     ["plugin"],
@@ -39,7 +41,7 @@ def part_of(path):
 def imports():
     """(file, the part that it imports from): of everything but names for type checkers."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in FILES:
         if path.relative_to(PACKAGE).as_posix() in DEPRECATED:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
@@ -61,7 +63,7 @@ def of(name):
 
 
 def test_every_part_has_a_place():
-    parts = {part_of(path) for path in PACKAGE.rglob("*.py")}
+    parts = {part_of(path) for path in FILES}
     assert parts == set(PLACE)
 
 
@@ -75,7 +77,7 @@ def test_imports_point_down():
 
 
 def test_only_the_plugin_imports_pytest():
-    for path in PACKAGE.rglob("*.py"):
+    for path in FILES:
         text = path.read_text()
         if part_of(path) != "plugin":
             assert "import pytest" not in text, path

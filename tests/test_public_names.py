@@ -15,7 +15,7 @@ def test_a_public_name_is_documented_and_its_example_holds(name):
     thing = getattr(klom_bench, name)
     text = inspect.getdoc(thing)
     assert "Example:" in text
-    takes = inspect.signature(thing).parameters if name != "KlomError" else {}
+    takes = inspect.signature(thing).parameters if callable(thing) and name != "KlomError" else {}
     assert not takes or "Args:" in text
     examples = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
     assert examples.examples

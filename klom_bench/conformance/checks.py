@@ -266,7 +266,7 @@ def complaints(subject: Subject) -> dict[str, list[str]]:
         return {
             MODEL: [
                 f"{'; '.join(unseeded)}, so that no two runs of any method are the same: what "
-                "draws from torch's generator draws from the members' streams here, other draws do not. "
+                "draws from torch's generator draws from the members' streams here, others do not. "
                 "Nothing can be told of the method"
             ]
         }

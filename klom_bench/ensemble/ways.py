@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.ensemble import Architecture, Ensemble, evaluating, initial_state, new_model
+from klom_bench.ensemble.ensemble import (
+    Architecture,
+    Ensemble,
+    evaluating,
+    initial_state,
+    new_model,
+)
 from klom_bench.ensemble.inputs import Inputs, each
 from klom_bench.ensemble.outputs import Outputs
 from klom_bench.ensemble.stacked import LARGE, SIDE_BY_SIDE, Way

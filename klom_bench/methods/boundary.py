@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble, Prepare, evaluating
+from klom_bench.ensemble.inputs import Inputs, at, count, is_dataset
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
@@ -14,7 +15,11 @@ from klom_bench.methods.method import method
 from klom_bench.methods.ranges import ADAM, Choice, Range
 
 
-@method(tune={"bound": Range(0.01, 2.0), "masked": Choice((False, True))})
+@method(
+    classes=True,
+    moves_inputs=True,
+    tune={"bound": Range(0.01, 2.0), "masked": Choice((False, True))},
+)
 def boundary_shrink(
     model: Ensemble,
     forget: Points,
@@ -60,11 +65,11 @@ Pixels = tuple[Tensor, Tensor]
 """What black and white look like to a model."""
 
 
-def range_of_pixels(x: Tensor, prepare: Prepare) -> Pixels | None:
+def range_of_pixels(x: Inputs, prepare: Prepare) -> Pixels | None:
     """Of images stored as uint8 that are scaled pixel by pixel; None of other points."""
-    if x.dtype != torch.uint8:
+    some = at(x, torch.arange(min(8, count(x))), torch.device("cpu") if is_dataset(x) else x.device)
+    if some.dtype != torch.uint8:
         return None
-    some = x[:8]
     black, white = (prepare(torch.full_like(some, shade)) for shade in (0, 255))
     if black.shape != some.shape or not torch.allclose(
         prepare(some), black + some / 255 * (white - black), rtol=1e-4, atol=1e-4
@@ -124,8 +129,8 @@ def boundary_expand(
     """
     wide, weight = widened(model)
     classes = weight.shape[1] - 1
-    x = forget.prepare(forget.x[:2])
-    if classes_of(wide, x.expand(len(model), *x.shape)) != classes + 1:
+    x, _ = forget.at(forget.by_member[:, :2])
+    if classes_of(wide, x) != classes + 1:
         raise KlomError(
             "boundary_expand widens the last nn.Linear by a class, and this network's logits do "
             "not get wider with it: it needs a network that ends in nn.Linear"
@@ -155,7 +160,7 @@ def widened(model: Ensemble) -> tuple[Ensemble, Tensor]:
     return wide, found[-1].weight
 
 
-def classes_of(model: Ensemble, x: Tensor) -> int:
+def classes_of(model: Ensemble, x: Inputs) -> int:
     """The width of the logits; 0 where layers do not fit together."""
     try:
         with evaluating(model):

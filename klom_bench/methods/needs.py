@@ -83,7 +83,10 @@ class Datamodels:
             for rows in torch.arange(count(x)).split(512)
             for key in _keys(self.data.prepare(at(x, rows, device)))
         )
-        return {key: i for i, key in enumerate(keys)}
+        places: dict[bytes, int] = {}
+        for i, key in enumerate(keys):
+            places.setdefault(key, i)  # inputs may be there twice
+        return places
 
     def subtracted(
         self, f: Callable[[Inputs], Tensor], change: Tensor

@@ -185,10 +185,9 @@ def test_a_loss_that_gives_a_scalar_is_refused(tmp_path):
     [
         ("random_label", "regression", "random_label needs classes, and others has none"),
         ("unsir", "regression", "unsir needs classes"),
-        (
-            "jit",
-            "tokens",
-            "jit moves inputs by small steps, and those of others are not one tensor",
+        *(
+            (name, "tokens", f"{name} moves inputs by small steps, and those of others are not one")
+            for name in ("jit", "amun", "unsir", "boundary_shrink")
         ),
         ("msg", "regression", "msg needs 2-d conv layers"),
     ],

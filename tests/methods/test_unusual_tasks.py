@@ -47,13 +47,6 @@ def test_a_parameter_that_is_not_used(name):
         assert torch.allclose(state["unused"], torch.ones(3), atol=0.1)  # weight decay
 
 
-@pytest.mark.parametrize("name", ["boundary_shrink", "unsir", "jit", "amun"])
-def test_whole_numbers_cannot_be_moved(name):
-    tokens = torch.randint(0, 9, (60, 6))
-    with pytest.raises(KlomError, match=f"{name} moves inputs by small steps, and these are whole"):
-        after(name, x=tokens)
-
-
 def test_a_member_that_has_diverged_is_dampened_alone():
     states = [initial_state(mlp, i) for i in MEMBERS]
     alone = after("assd", states=states)

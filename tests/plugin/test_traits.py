@@ -39,7 +39,7 @@ def test_a_method_that_does_not_apply_is_skipped_with_the_reason(project, pytest
             "              ct  * n/a * n/a",
             "3 of 3 tests measured: 3 no gate",
             "n/a: unsir unlearns whole classes only, and the forget set is none (*): 1 test skipped",
-            "n/a: ct needs conv layers, and models of digits have none (*digits_cnn*): 2 tests skipped",
+            "n/a: ct needs 2-d conv layers, and models of digits have none (*digits_cnn*): 2 tests skipped",
             "baseline saved: *",
             "SKIPPED * unsir unlearns whole classes only, and the forget set is none*",
         ]

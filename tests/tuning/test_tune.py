@@ -153,7 +153,7 @@ def test_a_method_in_a_file(tmp_path, tuned, capsys):
         ("nowhere.py:f", "there is no file nowhere.py"),
         ("{}/bad.py:f", "bad.py cannot be imported: ZeroDivisionError"),
         ("{}/good.py:f", "good.py has no function 'f'"),
-        ("ct", "ct needs conv layers, and models of digits have none"),
+        ("ct", "ct needs 2-d conv layers, and models of digits have none"),
     ],
 )
 def test_methods_that_cannot_be_tuned(tmp_path, capsys, name, message):

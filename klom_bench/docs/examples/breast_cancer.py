@@ -38,5 +38,11 @@ def train(model, points, *, epochs=30, lr=3e-3, patience=3):
             return
 
 
-sets = {"first_20": lambda: range(20), "benign": lambda: load().y_train[:450].nonzero()[:30, 0]}
-task = Task(name="breast_cancer", architecture=net, load=load, forget_sets=sets, train=train)
+task = Task(
+    name="breast_cancer",
+    architecture=net,
+    load=load,
+    forget_sets={"first_20": lambda: range(20)},
+    train=train,
+    hyperparameters={"dm_direct": {"subsets": 20}, "dmm": {"subsets": 20}},
+)

@@ -1,17 +1,14 @@
-"""torchvision's ResNet-18 from pretrained weights, with a head of its own for each member."""
+"""torchvision's ResNet-18 from given weights, each member with a head of its own."""
 
 from functools import partial
-from pathlib import Path
 
-import torch
 from torch.nn.functional import interpolate
 from torchvision.models import resnet18
 
 from klom_bench import Data, Recipe, Task
 from klom_bench.tasks.digits import DIGITS
 
-WEIGHTS = Path("resnet18.pt")
-"""`torch.save(model.state_dict(), WEIGHTS)`, as of `resnet18(weights="DEFAULT")`: of 1,000 classes."""
+WEIGHTS = "resnet18.pt"  # torch.save(resnet18(weights="DEFAULT").state_dict(), "resnet18.pt")
 
 
 def images(x):
@@ -27,10 +24,10 @@ def load():
 task = Task(
     name="pretrained",
     architecture=partial(resnet18, num_classes=10),
-    start=WEIGHTS,
-    fresh="fc.*",
     load=load,
     forget_sets={"first_20": lambda: range(20)},
     train=Recipe(epochs=2, batch_size=32, lr=0.01),
+    start=WEIGHTS,
+    fresh="fc.*",
     pack=1,
 )
