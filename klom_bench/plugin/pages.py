@@ -22,7 +22,7 @@ BEGIN, END = "<!-- begin: python -m klom_bench.plugin.pages -->\n", "<!-- end --
 
 def generated() -> dict[str, str]:
     """The pages that are written from code, by topic: what stands between their marks."""
-    return {"options": options_text(), "methods": methods_text()}
+    return {"options": options_text(), "methods": methods_text(), "examples": examples_text()}
 
 
 def options_text() -> str:
@@ -42,6 +42,16 @@ def methods_text() -> str:
     lines += ["|---|---|---|---|---|"]
     lines += [_method_row(method) for method in BUILT_IN.values()]
     return "\n".join(lines) + "\n"
+
+
+def examples_text() -> str:
+    """The files of `examples`, whole."""
+    lines = []
+    for path in sorted((DOCS / "examples").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        title = text.splitlines()[0].strip('"')
+        lines += [f"## {path.name}: {title}", "", "```python", text.rstrip(), "```", ""]
+    return "\n".join(lines)
 
 
 def _option_row(name: str, option: Option) -> str:

@@ -53,13 +53,27 @@ def test_the_words_of_docstrings_are_those_that_are_checked():
     assert all(word in known for word in said)
 
 
-def test_tasks_and_forget_sets(project):
+def test_tasks_and_forget_sets(project, pytester):
     page = DOCS / "task.md"
     conftest = (
         block(page, "python", "klom_forget_sets") + "\n\n" + block(page, "python", "klom_tasks")
     )
+    (pytester.path / "tumours.py").write_text(block(page, "python", "# tumours.py"))
+    toml = block(page, "toml", "tumours:task")
     for line in re.findall(r"^pytest (.*)$", text_of(page), re.M):
-        project(*line.split(), conftest=conftest).assert_outcomes(passed=1)
+        result = project(*line.split(), conftest=conftest, pyproject=toml)
+        result.assert_outcomes(passed=1 + line.count("ga,finetune"))
+
+
+def test_the_training_that_stops_early(project, pytester):
+    page = DOCS / "task.md"
+    text, train = block(page, "python", "# tumours.py"), block(page, "python", "DataLoader")
+    first, end = text.index("@per_model"), text.index("task = Task(")
+    (pytester.path / "tumours.py").write_text(text[:first] + train + text[end:])
+    toml = block(page, "toml", "tumours:task")
+    asked = ("--klom-task=tumours", "--klom-method=ga", "--klom-store=early")
+    result = project(*asked, pyproject=toml)
+    result.assert_outcomes(passed=1)
 
 
 def test_the_hooks_say_the_same_as_the_page():
