@@ -14,7 +14,18 @@ EXAMPLES = """examples:
   klom help reading        # what the numbers mean
   klom help gates | less"""
 FIRST = (
-    *("reading", "method", "task", "examples", "gates", "options", "published", "store", "metric", "methods"),
+    *(
+        "reading",
+        "method",
+        "task",
+        "examples",
+        "gates",
+        "options",
+        "published",
+        "store",
+        "metric",
+        "methods",
+    ),
     "costs",
 )
 """In which order a newcomer reads; other pages come after these."""

@@ -53,6 +53,9 @@ def plan(run: Run, tests: Sequence[str]) -> str:
         source = "from those in the store" if known else f"from {STEPS} steps on this machine"
         total = lacking * seconds / thread_count(run.device)
         lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
+        way, reason = task.way
+        if not way.stacked:
+            lines.append(f"members are computed one after the other: {reason}")
     lines.append("nothing was run")
     return "\n".join(lines) + "\n"
 

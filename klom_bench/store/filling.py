@@ -139,6 +139,8 @@ def make(
         remove_weights(folder, ensemble, todo)
         raise
     for e in evaluated:
-        write_member(folder, ensemble, e, weights[e.member], made_with(device), notes)
+        write_member(
+            folder, ensemble, e, weights[e.member], made_with(ensemble.task, device), notes
+        )
     more = f" (and {len(weak) - 1} more of this pack)" if len(weak) > 1 else ""
     notes += [text + more for text in weak[:1]]

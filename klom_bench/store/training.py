@@ -14,6 +14,7 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.errors import KlomError
 from klom_bench.progress import Tick
 from klom_bench.tasks.ensemble_id import EnsembleId
+from klom_bench.tasks.task import Task
 from klom_bench.tasks.warm_up import import_compiler, warm_up
 
 
@@ -92,10 +93,12 @@ def train_pack(
     return [Trained(i, state, seconds, examples) for i, state in zip(members, states, strict=True)]
 
 
-def made_with(device: torch.device) -> str:
-    """What computes here: torch and the device, in words."""
+def made_with(task: Task, device: torch.device) -> str:
+    """What computes here: torch and the device, in words, and whether members are side by side."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"torch {torch.__version__}, {device.type} {name}"
+    way, why = task.way
+    alone = "" if way.stacked else f", members one after the other ({why})"
+    return f"torch {torch.__version__}, {device.type} {name}{alone}"
 
 
 def evaluate_pack(
