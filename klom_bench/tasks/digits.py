@@ -59,7 +59,7 @@ def _indices(name: str) -> np.ndarray:
         return np.asarray(np.load(stream, allow_pickle=False))
 
 
-TUNED = tunings(FILES / "digits_tuning")
+TUNED, TUNED_CNN = (tunings(FILES / f"{name}_tuning") for name in ("digits", "digits_cnn"))
 
 FORGET_SETS = {
     name: partial(_indices, name)
@@ -82,4 +82,6 @@ DIGITS_CNN = Task(
     train=Recipe(epochs=10, batch_size=64, lr=0.1),
     load=load_images,
     forget_sets=FORGET_SETS,
+    hyperparameters={method: found["chosen"] for method, found in TUNED_CNN.items()},
+    tunings={method: provenance(found) for method, found in TUNED_CNN.items()},
 )
