@@ -7,6 +7,8 @@ from torch.nn.functional import cross_entropy
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, new_model
 from klom_bench.ensemble.inputs import call, each
 from klom_bench.ensemble.outputs import classification
+from klom_bench.ensemble.per_example import mean_over_examples
+from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.stacked import SIDE_BY_SIDE, Way
 from klom_bench.ensemble.ways import way_for
 from tests.helpers.any_model import DROPPING, KINDS, Y
@@ -105,3 +107,28 @@ def test_passes_draw_from_the_members_own_streams(name):
     assert torch.equal(all_three[2], alone[2])
     assert not torch.equal(all_three[2][0], all_three[2][1])
     assert not torch.equal(all_three[0], all_three[1])
+
+
+@pytest.mark.parametrize("name", ["GRU", "encoder"])
+def test_sizes_of_single_examples_gradients(name):
+    """One after the other where vmap cannot; beside one model and one example at a time."""
+    architecture, x = KINDS[name]
+    model, states = ensemble_of(architecture, Way(stacked=False))
+    points = Points(x, Y, torch.arange(len(Y)), model.generators)
+
+    def slopes(z, y):
+        return (z.softmax(-1) - torch.nn.functional.one_hot(y, z.shape[-1])).unsqueeze(0)
+
+    found = mean_over_examples(model, points, slopes, torch.square)
+    for i, state in enumerate(states):
+        one = new_model(architecture)
+        one.load_state_dict(state)
+        total = [torch.zeros_like(p) for p in one.parameters()]
+        for j in range(len(Y)):
+            one.zero_grad()
+            cross_entropy(
+                call(one.eval(), each(lambda t, j=j: t[j : j + 1], x)), Y[j : j + 1]
+            ).backward()
+            total = [t + p.grad.square() for t, p in zip(total, one.parameters(), strict=True)]
+        for mine, slow in zip(found, total, strict=True):
+            assert torch.allclose(mine[i], slow / len(Y), atol=1e-6)

@@ -304,3 +304,22 @@ def test_recipes_of_every_kind_follow_torch():
 def test_recipes_that_cannot_be(changes, message):
     with pytest.raises(KlomError, match=message):
         Recipe(epochs=3, batch_size=32, lr=0.1, **changes)
+
+
+@pytest.mark.parametrize("function", [one, ordinary])
+def test_threads_side_by_side_train_the_same(tmp_path, function):
+    mine = replace(task(net, recipe=function), pack=1)
+    store = Store(tmp_path)
+    store.complete([(originals(mine), 4), (oracles(mine), 4)], CPU)
+    for role in (originals, oracles):
+        alone = trained(mine, range(4), role)
+        for i, state in enumerate(store.held(role(mine)).states_of(range(4))):
+            assert all(torch.equal(alone[i].state[n], v) for n, v in state.items())
+
+
+def test_how_members_are_computed_is_kept(tmp_path):
+    mine = replace(task(net), stack=False)
+    store = Store(tmp_path)
+    store.complete([(originals(mine), 1)], CPU)
+    (member,) = store.manifest(originals(mine)).members.values()
+    assert member.made_with.endswith(", members one after the other (stack=False)")
