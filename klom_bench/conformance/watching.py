@@ -54,6 +54,8 @@ class Watch:
 
     def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for x in tensors((*args, kwargs)):
+            if not isinstance(x, Tensor):
+                continue
             # Inside vmap or grad a tensor has no values to look at; what is around has been seen.
             wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
             ending = tuple(x.shape[x.ndim - len(self.shape) :])

@@ -122,11 +122,10 @@ def active(layers: Sequence[OwnStream]) -> bool:
 
 def seeded_before_each_pass(single: nn.Module, generator: torch.Generator) -> None:
     """Have the dropout layers of a single model draw from this stream, pass by pass."""
-    layers = use_own_streams(single)
 
-    def before(_: nn.Module, __: Any) -> None:
-        if active(layers):
+    def before(model: nn.Module, _: Any) -> None:
+        if active(layers := own_streams(model)):  # those of a copy are its own
             start_pass(layers, torch.tensor(draw_seed(generator)))
 
-    if layers:
+    if use_own_streams(single):
         single.register_forward_pre_hook(before)

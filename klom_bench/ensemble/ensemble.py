@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -103,7 +103,15 @@ class Ensemble(nn.Module):
         if self._stacked:
             return forward(self.network, x)
         draws = self.way.draws and self.training
-        return one_by_one(self.network, x, [draw_seed(g) for g in self.generators] * draws)
+        seeds = [draw_seed(g) for g in self.generators] * draws
+        with self._kernels():
+            return one_by_one(self.network, x, seeds)
+
+    def _kernels(self) -> AbstractContextManager[object]:
+        """cuDNN's recurrent layers have no gradient in eval mode, and dropout of their own."""
+        recurrent = any(isinstance(m, nn.RNNBase) for m in self.network.modules())
+        on_gpu = recurrent and self.device.type == "cuda"
+        return torch.backends.cudnn.flags(enabled=False) if on_gpu else nullcontext()
 
     def loss(self, x: Inputs, y: Tensor) -> Tensor:
         """The mean loss over a batch x [M, B, ...], y [M, B], summed over members: a scalar."""

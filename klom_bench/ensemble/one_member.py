@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from klom_bench.ensemble.inputs import Inputs, each
 from klom_bench.ensemble.points import Points
 
 
@@ -30,7 +31,7 @@ class OneMembersPoints:
         return self.generator.initial_seed()
 
     @property
-    def dataset(self) -> Dataset[tuple[Tensor, Tensor]]:
+    def dataset(self) -> Dataset[tuple[Inputs, Tensor]]:
         """The pairs (x, y), for a `torch.utils.data.DataLoader` of one's own.
 
         Give that `generator=points.generator`, so that the order is the member's. What workers of a
@@ -40,12 +41,12 @@ class OneMembersPoints:
 
     def batches(
         self, batch_size: int, *, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """One epoch, shuffled anew."""
         for x, y in self.points.batches(batch_size, drop_last=drop_last):
-            yield x[0], y[0]
+            yield each(lambda t: t[0], x), y[0]
 
-    def tensors(self) -> tuple[Tensor, Tensor]:
+    def tensors(self) -> tuple[Inputs, Tensor]:
         """All at once, in the order of `indices`: x [k, ...], y [k]."""
         self.points.count(len(self))
         return self.points.at(self.indices)
@@ -57,15 +58,15 @@ class OneMembersPoints:
 
 
 @dataclass(frozen=True)
-class _Pairs(Dataset[tuple[Tensor, Tensor]]):
+class _Pairs(Dataset[tuple[Inputs, Tensor]]):
     points: Points
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, i: int) -> tuple[Inputs, Tensor]:
         if not -len(self) <= i < len(self):
             raise IndexError(f"point {i} of {len(self)}")  # which ends a loop over the pairs
         self.points.count(1)
         x, y = self.points.at(self.points.by_member[0, i].view(1))
-        return x[0], y[0]
+        return each(lambda t: t[0], x), y[0]

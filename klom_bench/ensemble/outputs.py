@@ -126,7 +126,7 @@ multi_label = Outputs(multi_label_loss, mean_log_odds, all_right)
 
 def residual(z: Tensor, y: Tensor) -> Tensor:
     """Signed: how much too high the number is."""
-    return z.view_as(y) - y
+    return (z.view_as(y) - y).flatten(1).squeeze(1) if y.ndim > 1 else z.view_as(y) - y
 
 
 def squared_residual(z: Tensor, y: Tensor) -> Tensor:

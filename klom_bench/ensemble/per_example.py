@@ -26,12 +26,7 @@ def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Si
     [K, ..., classes] for z [..., classes] and y [...]; size is elementwise with
     size(a b) = size(a) size(b), as the square or the absolute value. In eval mode.
     """
-    network = model.network
-    linear = (
-        isinstance(network, nn.Sequential)
-        and is_plain(network, nn.Sequential)
-        and all(is_plain(layer, nn.Linear) or not layer.state_dict() for layer in network)
-    )
+    linear = _is_of_linear_layers(model, points)
     of_batch, batch_size = (_of_linear_layers, 512) if linear else (_of_any_network, BATCH)
     total = [torch.zeros_like(p) for p in model.parameters()]
     with in_eval_mode(model):
@@ -46,6 +41,23 @@ def mean_over_examples(model: Ensemble, points: Points, slopes: Slopes, size: Si
             for t, found in zip(total, sums, strict=True):
                 t += found
     return [t / len(points) for t in total]
+
+
+def _is_of_linear_layers(model: Ensemble, points: Points) -> bool:
+    """Whether it is a chain of linear layers, each once and all trained, of one vector a point."""
+    network = model.network
+    if not is_plain(network, nn.Sequential):
+        return False
+    layers = list(cast(nn.Sequential, network))
+    parameters = [p for layer in layers for p in layer.parameters()]
+    x, _ = points.at(points.by_member[:, :1])
+    return (
+        isinstance(x, Tensor)
+        and x.ndim == 3
+        and all(is_plain(layer, nn.Linear) or not layer.state_dict() for layer in layers)
+        and not any(layer._buffers for layer in layers if isinstance(layer, nn.Linear))
+        and len({*parameters}) == len(parameters)
+    )
 
 
 def _of_linear_layers(

@@ -14,7 +14,7 @@ class Points:
     """Labelled points as M members see them: a method's `forget` and `retain`.
 
     `seen` counts the examples that one member has been given so far, those of parts included; costs
-    are reckoned with it.
+    are reckoned with it. `seen_by_member`: where members were given unlike numbers.
 
     Args:
         x: inputs [n, ...] of all train points (`Data.x_train`).
@@ -46,6 +46,7 @@ class Points:
         self.x, self.y, self.indices, self.generators = x, y, indices.cpu().clone(), generators
         self.prepare, self.whole = prepare, whole
         self.seen = 0
+        self.seen_by_member: list[int] = []
 
     def __len__(self) -> int:
         return self.indices.shape[-1]

@@ -24,8 +24,8 @@ def alone_with_randomness(seed: int, device: torch.device | None = None) -> Iter
     devices = [device] if device is not None and device.type == "cuda" else []
     with _GLOBAL_RANDOM_STATE, torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed(seed)
+        for one in devices:
+            _of_cuda(one).manual_seed(seed)
         yield
 
 
@@ -39,7 +39,9 @@ class OwnRandomness:
         self.device = device
         with _GLOBAL_RANDOM_STATE:
             before = self._read()
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                _of_cuda(device).manual_seed(seed)
             np.random.seed(seed % 2**32)
             random.seed(seed)
             self.now = self._read()
@@ -73,3 +75,11 @@ class OwnRandomness:
         random.setstate(of_python)
         if of_cuda is not None:
             torch.cuda.set_rng_state(of_cuda, self.device)
+
+
+def _of_cuda(device: torch.device) -> torch.Generator:
+    """The generator of this GPU, which need not be the current one."""
+    index: int | None = device.index
+    index = torch.cuda.current_device() if index is None else index
+    found: torch.Generator = torch.cuda.default_generators[index]
+    return found

@@ -88,6 +88,8 @@ class Recipe:
             raise KlomError(unknown("optimizer", self.optimizer, get_args(Optimizer)))
         if not 0 <= self.peak_epoch < max(1, self.epochs):
             raise KlomError(f"peak_epoch {self.peak_epoch} is not before the end, {self.epochs}")
+        if not all(0 <= w < math.inf for w in self.class_weights):
+            raise KlomError(f"class_weights {self.class_weights} are not all numbers from 0 on")
         if self.label_smoothing and self.class_weights:
             raise KlomError("a recipe has label_smoothing or class_weights, not both")
         object.__setattr__(self, "class_weights", tuple(self.class_weights))
@@ -124,6 +126,9 @@ def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
             with torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
                 logits = model(x)
             loss_of(recipe, model, logits.float(), y).backward()
+            for p in model.parameters():
+                if p.grad is None:  # as of a layer that was left out: else packs would differ
+                    p.grad = torch.zeros_like(p)
             if recipe.max_norm:
                 clip_gradients(model, recipe.max_norm)
             optimizer.step()
@@ -144,7 +149,8 @@ def loss_of(recipe: Recipe, model: Ensemble, z: Tensor, y: Tensor) -> Tensor:
     """The mean over a batch, summed over members."""
     if recipe.class_weights:
         w = torch.tensor(recipe.class_weights, dtype=z.dtype, device=z.device)[y]
-        return ((w * model.outputs.losses(z, y)).sum(1) / w.sum(1)).sum()
+        least = torch.finfo(w.dtype).tiny  # of a batch that has only classes of no weight
+        return ((w * model.outputs.losses(z, y)).sum(1) / w.sum(1).clamp(min=least)).sum()
     if recipe.label_smoothing:
         return cross_entropy(z, y, recipe.label_smoothing)
     return model.outputs.mean_loss(z, y)

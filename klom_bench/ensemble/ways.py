@@ -21,15 +21,15 @@ ALIKE = 1e-3
 def way_for(architecture: Architecture, outputs: Outputs, x: Inputs, y: Tensor) -> tuple[Way, str]:
     """How members are to be computed, and why not side by side: "" where they are.
 
-    Two members are tried both ways on the same points, x [B, ...] and y [B], in train mode with
-    their gradients and in eval mode: side by side they must say what each says alone, which rules
-    out recurrent layers (no rule for vmap) and layers that mix what is in a batch. Large ones are
-    faster one after the other, and not tried.
+    Two members are tried both ways on unlike batches of the points x [B, ...] and y [B], in train
+    mode with their gradients and in eval mode: side by side they must say what each says alone,
+    which rules out recurrent layers (no rule for vmap) and layers that mix what is in a batch.
+    Large ones are faster one after the other, and not tried.
     """
     if sum(p.numel() for p in new_model(architecture).parameters()) >= LARGE:
         return Way(stacked=False), f"{LARGE:,} parameters or more"
     states = [initial_state(architecture, seed) for seed in (0, 1)]
-    xs, ys = each(lambda t: torch.stack([t, t]), x), torch.stack([y, y])
+    xs, ys = each(_unlike, x), torch.stack([y, y.flip(0)])
 
     def said(way: Way) -> list[Tensor]:
         model = Ensemble(architecture, states, outputs=outputs, way=way).to(y.device)
@@ -48,6 +48,12 @@ def way_for(architecture: Architecture, outputs: Outputs, x: Inputs, y: Tensor) 
     if all(map(_alike, alone, together)):
         return SIDE_BY_SIDE, ""
     return Way(stacked=False), "side by side members would say what they do not say alone"
+
+
+def _unlike(t: Tensor) -> Tensor:
+    """Two batches, of which the second has other statistics where numbers can be scaled."""
+    other = t.flip(0)
+    return torch.stack([t, 2 * other if t.is_floating_point() else other])
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble, Prepare, evaluating
-from klom_bench.ensemble.inputs import Inputs, at, count, is_dataset
+from klom_bench.ensemble.inputs import Inputs, at, count
 from klom_bench.ensemble.losses import cross_entropy
 from klom_bench.ensemble.points import Points
 from klom_bench.errors import KlomError
@@ -50,7 +50,7 @@ def boundary_shrink(
     Sees: forget.
     """
     f0 = model.clone().eval().requires_grad_(False)
-    pixels = range_of_pixels(forget.x, forget.prepare)
+    pixels = range_of_pixels(forget.x, forget.prepare, forget.y.device)
     optimizer = descent.optimizer_for(model, lr, momentum, weight_decay)
     for _ in descent.epochs(optimizer, epochs):
         for x, y in forget.batches(batch_size):
@@ -65,10 +65,10 @@ Pixels = tuple[Tensor, Tensor]
 """What black and white look like to a model."""
 
 
-def range_of_pixels(x: Inputs, prepare: Prepare) -> Pixels | None:
+def range_of_pixels(x: Inputs, prepare: Prepare, device: torch.device) -> Pixels | None:
     """Of images stored as uint8 that are scaled pixel by pixel; None of other points."""
-    some = at(x, torch.arange(min(8, count(x))), torch.device("cpu") if is_dataset(x) else x.device)
-    if some.dtype != torch.uint8:
+    some = at(x, torch.arange(min(8, count(x))), device)
+    if not isinstance(some, Tensor) or some.dtype != torch.uint8:
         return None
     black, white = (prepare(torch.full_like(some, shade)) for shade in (0, 255))
     if black.shape != some.shape or not torch.allclose(

@@ -74,10 +74,11 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
                 )
             if all(ended):
                 return
-            model.load_states([dict(single.state_dict()) for single in singles])
+            model.load_states([_same_layers(function, model, single) for single in singles])
             for whole, *mine in zip(points, *seen, strict=True):
                 counts = [one.points.seen for one in mine]
-                whole.seen = round(sum(counts) / len(counts)) if trains else counts[0]
+                whole.seen = max(counts)
+                whole.seen_by_member = counts
             yield
 
     return for_all
@@ -88,6 +89,22 @@ def _single(model: Ensemble, i: int, state: dict[str, Tensor]) -> nn.Module:
     single.load_state_dict(state)
     seeded_before_each_pass(single, model.generator(i))
     return single.to(model.device).train(model.training)
+
+
+def _same_layers(
+    function: Callable[..., Any], model: Ensemble, single: nn.Module
+) -> dict[str, Tensor]:
+    """What a function has made of its model; KlomError where it has other layers now."""
+    found = dict(single.state_dict())
+    known = {name: value.shape[1:] for name, value in model.network.state_dict().items()}
+    shapes = {name: value.shape for name, value in found.items()}
+    if shapes != known:
+        other = [n for n in (*known, *shapes) if shapes.get(n) != known.get(n)]
+        raise KlomError(
+            f"{function.__name__} changed the layers of its model ({', '.join(other[:3])}): it may "
+            "change their weights alone, since all members are one architecture"
+        )
+    return found
 
 
 def _epochs(
@@ -115,9 +132,10 @@ def _with_end(
     run: Iterator[None], generator: torch.Generator, device: torch.device
 ) -> Iterator[bool]:
     """Whether it has ended, epoch by epoch; what it draws at random is the member's own."""
-    own, ended = OwnRandomness.of(generator, device), False
+    own, ended, gradients = OwnRandomness.of(generator, device), False, True
     while True:
         if not ended:
-            with own.alone():
+            with own.alone(), torch.set_grad_enabled(gradients):
                 ended = next(run, _END) is _END
+                gradients = torch.is_grad_enabled()  # it may have yielded within no_grad
         yield ended

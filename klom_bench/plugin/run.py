@@ -126,7 +126,11 @@ def tasks_of(config: pytest.Config) -> Tasks:
             isinstance(added, list | tuple) and all(isinstance(task, Task) for task in added)
         ):
             raise KlomError(f"pytest_klom_tasks gave {added!r}: it must return a list of tasks")
-        hooked |= {task.name: task for task in added or ()}
+        for task in added or ():
+            if hooked.setdefault(task.name, task) is not task:
+                raise KlomError(
+                    f"two hooks pytest_klom_tasks give a task {task.name!r}: rename one"
+                )
     tasks = tasks_from(_starts(config), hooked.values())
     return {name: partial(_with_forget_sets, config, load) for name, load in tasks.items()}
 

@@ -17,7 +17,6 @@ from klom_bench.files.arrays import read_array, read_state, shape_of
 from klom_bench.files.names import Kind, gaps
 from klom_bench.files.scratch import stacked
 from klom_bench.metrics.far import far_members
-from klom_bench.metrics.margins import margins
 from klom_bench.progress import Announce, silent
 from klom_bench.published.checkpoints import fitting
 from klom_bench.published.layouts import Complete, Coverage, Family, Key, complete
@@ -156,7 +155,8 @@ class PublishedEnsemble:
             )
         n = self.ensemble.task.train_points
         for part in (found_all[:, :n], found_all[:, n:]):
-            if far := far_members(part):
+            judged = self.ensemble.task.outputs.right is not None
+            if judged and (far := far_members(part)):
                 raise KlomError(
                     f"the published {self.ensemble.label} in {self.folder}: "
                     f"{_some([chosen[row] for row in far])} far from the others (margins of "
@@ -175,13 +175,15 @@ class PublishedEnsemble:
         chosen = self.chosen(count)
         if not all({*chosen} <= self._complete.arrays["logits", part] for part in PARTS):
             return None
-        y = self.ensemble.task.data.y().numpy()
-        return np.stack(
-            [
-                np.concatenate([self._array("logits", n, p) for p in PARTS]).argmax(-1) == y
-                for n in chosen
-            ]
-        )
+        task = self.ensemble.task
+        y, found = task.data.y(), []
+        for n in chosen:
+            z = np.concatenate([self._array("logits", n, p) for p in PARTS])
+            rights = task.outputs.rights(torch.from_numpy(z).unsqueeze(0), y)
+            if rights is None:
+                return None
+            found.append(rights[0].numpy())
+        return np.stack(found)
 
     @property
     def seconds(self) -> float:
@@ -208,9 +210,9 @@ class PublishedEnsemble:
         if member in self._complete.arrays["margins", part]:
             return self._array("margins", member, part)
         data = self.ensemble.task.data
-        labels = (data.y_train if part == "train" else data.y_val).numpy()
-        logits = self._array("logits", member, part)
-        return np.asarray(margins(logits, labels))
+        labels = data.y_train if part == "train" else data.y_val
+        z = torch.from_numpy(self._array("logits", member, part)).unsqueeze(0)
+        return np.asarray(self.ensemble.task.outputs.margins(z, labels)[0])
 
     def _array(self, kind: Kind, member: int, part: str) -> np.ndarray:
         """Margins [points] or logits [points, classes] of a member on train or val points."""
@@ -246,7 +248,7 @@ class PublishedEnsemble:
             points = len(self.ensemble.task.data.y_val)
         wanted: tuple[Any, ...] = (points,)
         if key[0] == "logits":
-            wanted += (self.ensemble.task.data.classes,)
+            wanted += self.ensemble.task.output_shape
         if array.shape[int(members) :] != wanted:
             raise KlomError(
                 f"{path} has shape {array.shape}, where {wanted} is expected: {key[0]} of "

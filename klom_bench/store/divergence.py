@@ -38,7 +38,7 @@ def refuse_diverged(
         a = _accuracy(one)
         collapsed = outputs.classes and learned and a <= chance + LUCK
         # Written so that nan counts as diverged.
-        if not one.margin_size <= WIDE * usual_size or collapsed:
+        if not one.margin_size <= WIDE * max(usual_size, _spread(ensemble)) or collapsed:
             if not outputs.classes:
                 raise KlomError(
                     f"member {one.member} of the {ensemble.label} diverged in training: mean "
@@ -67,3 +67,9 @@ def _accuracy(member: Evaluated | Member) -> float:
     """On its own train points; 0 where nothing is right or wrong."""
     value = member.accuracy["retain"]
     return value if value is not None and np.isfinite(value) else 0.0
+
+
+def _spread(ensemble: EnsembleId) -> float:
+    """Of what residuals are of, which may be so small that four times as much says nothing."""
+    y = ensemble.task.data.y()
+    return 0.0 if ensemble.task.outputs.classes or len(y) < 2 else float(y.float().std())

@@ -130,6 +130,8 @@ def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
         then, now = found.get(key), wanted.get(key)
         if key == "data_sha256":
             words += _data_changed(then, ensemble)
+        elif key == "outputs":
+            words += _outputs_changed(then, now)
         elif key == "recipe":
             words += _training_changed(then or {}, now or {})
         elif key == "model":
@@ -142,15 +144,29 @@ def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
 def _meaning(task: Task) -> dict[str, Any]:
     """What outputs mean and where models start, where that is not the usual."""
     found: dict[str, Any] = {}
-    if task.outputs is not classification:
-        parts = {"loss": task.outputs.loss, "margin": task.outputs.margin}
-        found["outputs"] = {name: code_sha256(function) for name, function in parts.items()}
+    if task.outputs != classification:
+        parts = {n: getattr(task.outputs, n) for n in ("loss", "margin", "right")}
+        found["outputs"] = {name: _function(function) for name, function in parts.items()}
     if isinstance(task.architecture, Started):
         found["start"] = {
             "sha256": task.architecture.sha256,
             "fresh": [*task.architecture.fresh],
         }
     return found
+
+
+def _function(function: Any) -> str | None:
+    """What a function of outputs does: ours by name, since their code may change alone."""
+    if str(getattr(function, "__module__", "")).startswith("klom_bench."):
+        return str(function.__name__)
+    return None if function is None else code_sha256(function)
+
+
+def _outputs_changed(then: Any, now: Any) -> list[str]:
+    usual = {n: getattr(classification, n).__name__ for n in ("loss", "margin", "right")}
+    then, now = then or usual, now or usual
+    changed = [name for name in usual if then.get(name) != now.get(name)]
+    return [f"the {' and the '.join(changed)} of outputs changed"] if changed else []
 
 
 def _training_changed(then: Any, now: Mapping[str, Any]) -> list[str]:

@@ -89,8 +89,10 @@ def train_pack(
             f"{ensemble.label} (the first is {same[0]}): they are as they were before training. "
             "It must change the model that it is given, in place"
         )
-    examples = None if training.is_recipe else points.seen
-    return [Trained(i, state, seconds, examples) for i, state in zip(members, states, strict=True)]
+    counted = points.seen_by_member or [points.seen] * len(members)
+    examples = [None] * len(members) if training.is_recipe else counted
+    each = zip(members, states, examples, strict=True)
+    return [Trained(i, state, seconds, seen) for i, state, seen in each]
 
 
 def made_with(task: Task, device: torch.device) -> str:

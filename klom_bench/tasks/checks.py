@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
-from klom_bench.ensemble.ensemble import evaluating, initial_state, new_model
+from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, new_model
 from klom_bench.ensemble.inputs import Inputs, at, call, count, each, is_dataset, named, tensors
+from klom_bench.ensemble.outputs import Outputs, binary_loss, multi_label_loss
 from klom_bench.ensemble.randomness import alone_with_randomness
+from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import Data
 
@@ -25,11 +27,12 @@ SEEN = 64
 """Points that are looked at as models see them."""
 
 
-def checked_data(name: str, known: int | None, load: Callable[[], Any], classes: bool) -> Data:
+def checked_data(name: str, known: int | None, load: Callable[[], Any], outputs: Outputs) -> Data:
     """The data of a task; KlomError that says what was found and what is expected.
 
-    known: the number of train points, where it is published. classes: whether y are such.
+    known: the number of train points, where it is published. outputs: what y must fit.
     """
+    classes, zero_or_one = outputs.classes, outputs.loss in (binary_loss, multi_label_loss)
 
     def refuse(what: str) -> NoReturn:
         raise KlomError(f"the data of task {name}: {what}")
@@ -44,10 +47,10 @@ def checked_data(name: str, known: int | None, load: Callable[[], Any], classes:
     for split in ("train", "val"):
         x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
         _check_labels(refuse, f"y_{split}", y, classes)
+        if zero_or_one and not bool(((y == 0) | (y == 1)).all()):
+            refuse(f"y_{split} has labels other than 0 and 1, which these outputs expect")
         if is_dataset(x):
-            if len(x) != len(y):
-                refuse(f"x_{split} has {len(x)} points and y_{split} {len(y)} labels")
-            called(f"x_{split}[0]", partial(at, x, torch.zeros(1).long(), y.device))
+            _check_dataset(refuse, called, f"x_{split}", x, y)
             continue
         if not tensors(x):
             refuse(f"x_{split} is empty; at least one tensor is expected")
@@ -68,6 +71,24 @@ def checked_data(name: str, known: int | None, load: Callable[[], Any], classes:
         for value in tensors(seen):
             _check_prepared(refuse, split, value, len(rows))
     return data
+
+
+def _check_dataset(
+    refuse: Callable[[str], NoReturn],
+    called: Callable[[str, Callable[[], Any]], Any],
+    name: str,
+    x: Any,
+    y: Tensor,
+) -> None:
+    if len(x) != len(y):
+        refuse(f"{name} has {len(x)} points and y{name[1:]} {len(y)} labels")
+    first = torch.zeros(1).long()
+    once, again = (called(f"{name}[0]", partial(at, x, first, y.device)) for _ in range(2))
+    if not all(map(torch.equal, tensors(once), tensors(again))):
+        refuse(f"{name}[0] is another one each time; the same is expected (augment in training)")
+    last = once[-1] if isinstance(once, tuple) and len(once) == 2 else None
+    if isinstance(last, Tensor) and last.shape == y[:1].shape and bool((last == y[:1]).all()):
+        refuse(f"{name}[i] gives the label, too; the input alone is expected")
 
 
 def _check_labels(refuse: Callable[[str], NoReturn], name: str, y: Any, classes: bool) -> None:
@@ -165,6 +186,8 @@ def checked_model(task: "Task", device: torch.device) -> None:
         model = task.ensemble([initial_state(task.architecture, 0)]).to(device)
         z = model.train()(each(lambda t: t.unsqueeze(0), x))
         task.outputs.mean_loss(z.float(), y.unsqueeze(0)).backward()
+        _check_each_point_alone(task, z.detach().float(), y.unsqueeze(0))
+        _check_buffers(task, model, x)
 
     def evaluation() -> None:
         model = task.ensemble([initial_state(task.architecture, 0)]).to(device)
@@ -173,15 +196,67 @@ def checked_model(task: "Task", device: torch.device) -> None:
                 rows = torch.arange(min(len(y), count(points)))
                 some = data.prepare(at(points, rows, device))
                 z = model(each(lambda t: t.unsqueeze(0), some))
-            rights = task.outputs.rights(z, data.y_val[rows])
+            task.outputs.rights(z, data.y_val[rows])
             found = task.outputs.margins(z, data.y_val[rows])
-        if rights is None and not bool(found.isfinite().all()):
+        if not bool(found.isfinite().all()):
             raise KlomError(f"the margins of task {task.name} are not finite at the start")
 
+    _check_recipe(task, x)
     tried(task.name, "train", lambda: one_model(True))
     tried(task.name, "eval", lambda: one_model(False))
     tried(task.name, "train", training)
     tried(task.name, "eval", evaluation)
+
+
+def _check_recipe(task: "Task", x: Inputs) -> None:
+    """What a recipe asks of the data."""
+    recipe = task.training.function
+    if not isinstance(recipe, Recipe):
+        return
+    images = isinstance(x, Tensor) and x.ndim == 4
+    if (recipe.flip or recipe.translate or recipe.cutout) and not images:
+        raise KlomError(
+            f"the recipe of task {task.name} moves images [B, C, H, W] (flip, translate, cutout), "
+            "and its inputs are none"
+        )
+    classes = task.data.classes if task.outputs.classes else 0
+    if recipe.class_weights and len(recipe.class_weights) < classes:
+        raise KlomError(
+            f"the recipe of task {task.name} has {len(recipe.class_weights)} class_weights, and "
+            f"there are {classes} classes"
+        )
+
+
+def _check_each_point_alone(task: "Task", z: Tensor, y: Tensor) -> None:
+    """What a point's loss and margin are may not depend on those beside it."""
+    some = max(1, z.shape[1] // 2)
+    pairs = {
+        "loss": (task.outputs.losses(z, y), task.outputs.losses(z[:, :some], y[:, :some])),
+        "margin": (task.outputs.margins(z, y[0]), task.outputs.margins(z[:, :some], y[0, :some])),
+    }
+    for name, (whole, fewer) in pairs.items():
+        if not torch.allclose(whole[:, :some], fewer, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise KlomError(
+                f"`{name}` of task {task.name} gives another number for a point where other points "
+                "are beside it; members would mix"
+            )
+
+
+def _check_buffers(task: "Task", model: Ensemble, x: Inputs) -> None:
+    """A buffer that a pass changes must change in an ensemble, too: in place."""
+    one = new_model(task.architecture).to(model.device).train()
+    before = {name: value.clone() for name, value in one.named_buffers()}
+    with alone_with_randomness(0), torch.no_grad():
+        call(one, x)
+    stacked = dict(model.network.named_buffers())
+    for name, value in one.named_buffers():
+        changed = not torch.equal(value, before[name])
+        if changed and name in stacked and torch.equal(stacked[name][0], before[name]):
+            raise KlomError(
+                f"the model of task {task.name} assigns its buffer {name} in a forward pass, which "
+                "is lost where members are computed together: change it in place "
+                f"(self.{name}.copy_(...))"
+            )
 
 
 def tried(task: str, mode: str, work: Callable[[], T]) -> T:

@@ -106,19 +106,19 @@ READ = 64
 
 def _hash_of(x: Inputs) -> str:
     if isinstance(x, Tensor):
-        return _hash(x)
+        return sha256_of_tensor(x)
     if is_dataset(x):
-        rows = torch.linspace(0, count(x) - 1, READ).long()
+        rows = torch.arange(READ) * (count(x) - 1) // (READ - 1)
         return _joined(f"dataset {count(x)}", at(x, rows, torch.device("cpu")))
     return _joined("inputs", x)
 
 
 def _joined(first: str, x: Inputs) -> str:
-    parts = [first, *(f"{name} {_hash(t)}" for name, t in named(x, "x").items())]
+    parts = [first, *(f"{name} {sha256_of_tensor(t)}" for name, t in named(x, "x").items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _hash(tensor: Tensor) -> str:
+def sha256_of_tensor(tensor: Tensor) -> str:
     """Of what a tensor holds, not of how it lies in memory."""
     plain = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {list(plain.shape)} ".encode())

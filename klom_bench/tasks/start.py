@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.errors import KlomError
+from klom_bench.tasks.data import sha256_of_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,9 @@ class Started:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file."""
-        return hashlib.sha256(self._content()).hexdigest()
+        """Hash of the names and values that are taken, however the file was written."""
+        parts = (f"{name} {sha256_of_tensor(value)}" for name, value in sorted(self.state.items()))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -104,11 +106,19 @@ class Started:
 
 
 def _shape(state: dict[str, Tensor], name: str) -> str:
-    return str(tuple(state[name].shape)) if name in state else "not"
+    if name not in state:
+        return "not"
+    whole = "" if state[name].is_floating_point() else "whole numbers "
+    return f"{whole}{tuple(state[name].shape)}"
 
 
 def started(task: str, architecture: Any, file: Any, fresh: Any) -> Started:
     """The architecture with this start; one that has a start already is given this one instead."""
+    if not isinstance(file, str | Path):
+        raise KlomError(
+            f"task {task}: start is {type(file).__name__}; the path of a file is expected, as "
+            "torch.save(model.state_dict(), file) writes it"
+        )
     inner = architecture.architecture if isinstance(architecture, Started) else architecture
     patterns = (fresh,) if isinstance(fresh, str) else tuple(fresh)
     return Started(task, inner, Path(file).expanduser().absolute(), patterns)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble, State, initial_state, new_model
+from klom_bench.ensemble.inputs import call, each
 from klom_bench.ensemble.outputs import OfPoints, Outputs, classification
 from klom_bench.ensemble.stacked import Way
 from klom_bench.ensemble.training import Recipe
@@ -147,6 +148,8 @@ class Task:
             raise KlomError(f"task {name} has a `train` and a `recipe`: give it one of them")
         own: dict[str, Any] = {"loss": loss, "margin": margin, "right": right}
         own = {word: function for word, function in own.items() if function}
+        if fresh and start is None:
+            raise KlomError(f"task {name} has fresh={fresh!r}, and no start that this is told of")
         if start is not None:
             architecture = started(name, architecture, start, fresh)
         vars(self).update(
@@ -206,8 +209,16 @@ class Task:
 
     @cached_property
     def classes(self) -> int:
-        """Logits of a model, by its last parameter."""
+        """Logits of a model, by its last parameter; for published ones, whose data may be away."""
         return list(self.shapes.values())[-1][0]
+
+    @cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """What a model gives for a point."""
+        x, _ = self.data.first(2)
+        model = new_model(self.architecture).eval()
+        with torch.no_grad():
+            return tuple(call(model, each(lambda t: t.cpu(), x)).shape[1:])
 
     @cached_property
     def has_conv(self) -> bool:
@@ -257,7 +268,7 @@ class Task:
     def data(self) -> Data:
         """The data, loaded and looked at once a process."""
         known = self.published.train_points if self.published else None
-        return checked_data(self.name, known, self.load, self.outputs.classes)
+        return checked_data(self.name, known, self.load, self.outputs)
 
     @cached_property
     def data_hashes(self) -> dict[str, str]:
@@ -283,7 +294,8 @@ class Task:
     def forget_data(self) -> None:
         """Read the data anew when they are next asked for."""
         self._placed.clear()
-        for name in ("data", "data_hashes", "signature"):
+        of_data = ("train_points", "has_real_inputs", "output_shape")
+        for name in ("data", "data_hashes", "signature", "way", *of_data):
             vars(self).pop(name, None)
 
     def forget_set(self, name: str) -> ForgetSet:

@@ -10,7 +10,7 @@ from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
-from klom_bench.tasks.code import code_sha256
+from klom_bench.tasks.code import code_sha256, value_text
 
 BATCH = 64
 """Points on which a model is tried, where training says nothing of batches."""
@@ -57,10 +57,10 @@ class Training:
         """What decides what models become."""
         if isinstance(self.function, Recipe):
             return self.function.as_json()
-        plain = {
-            n: v if isinstance(v, _PLAIN) else repr(v) for n, v in self.hyperparameters.items()
-        }
-        return {**plain, "function": self.name, "code_sha256": code_sha256(self.function)}
+        given = self.hyperparameters.items()
+        plain = {n: v if isinstance(v, _PLAIN) else value_text(v) for n, v in given}
+        code = code_sha256(self.function, trains=True)
+        return {**plain, "function": self.name, "code_sha256": code}
 
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -98,7 +98,14 @@ def training_of(task: str, given: Any) -> Training:
     if unknown or lacking:
         what = f"has no {', '.join(sorted(unknown))}" if unknown else f"needs {', '.join(lacking)}"
         raise KlomError(f"{name}, which trains task {task}, {what}: its parameters are {shape}")
-    return Training(name, function, {**keywords, **settings})
+    values = {**keywords, **settings}
+    epochs = values.get("epochs", 1)
+    if type(epochs) is not int or epochs < 1:
+        raise KlomError(
+            f"{name}, which trains task {task}, has epochs={epochs!r}: a whole number from 1 on is "
+            "expected"
+        )
+    return Training(name, function, values)
 
 
 def _yields_nothing(name: str) -> str:

@@ -1,7 +1,10 @@
 """Members of an ensemble say what each model says alone, whatever the model is."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, new_model
@@ -10,8 +13,12 @@ from klom_bench.ensemble.outputs import classification
 from klom_bench.ensemble.per_example import mean_over_examples
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.stacked import SIDE_BY_SIDE, Way
+from klom_bench.ensemble.training import Recipe
 from klom_bench.ensemble.ways import way_for
-from tests.helpers.any_model import DROPPING, KINDS, Y
+from klom_bench.store.training import train_pack
+from klom_bench.tasks.ensemble_id import EnsembleId
+from tests.helpers.any_model import DROPPING, KINDS, X, Y
+from tests.helpers.nets import CPU, task
 
 MEMBERS = 3
 
@@ -56,7 +63,14 @@ def test_each_member_says_and_learns_what_it_does_alone(name):
 
 @pytest.mark.parametrize(
     ("name", "side_by_side"),
-    [("conv", True), ("tied", True), ("GRU", False), ("mixing", False), ("hooked", False)],
+    [
+        ("conv", True),
+        ("tied", True),
+        ("GRU", False),
+        ("mixing", False),
+        ("mixing first", False),
+        ("hooked", False),
+    ],
 )
 def test_members_are_side_by_side_only_where_that_is_the_same(name, side_by_side):
     architecture, x = KINDS[name]
@@ -132,3 +146,62 @@ def test_sizes_of_single_examples_gradients(name):
             total = [t + p.grad.square() for t, p in zip(total, one.parameters(), strict=True)]
         for mine, slow in zip(found, total, strict=True):
             assert torch.allclose(mine[i], slow / len(Y), atol=1e-6)
+
+
+class LeavesOut(nn.Module):
+    """A layer is left out now and then, as LayerDrop does."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = nn.Linear(12, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.a(x)
+        if not self.training or torch.rand(()) < 0.5:
+            x = x + self.b(x)
+        return self.last(x)
+
+
+@pytest.mark.parametrize("architecture", [LeavesOut, lambda: nn.Linear(12, 3)])
+def test_a_member_is_itself_in_every_pack(architecture):
+    recipe = Recipe(2, 16, 0.05, optimizer="adamw", max_norm=0.5, class_weights=(1.0, 0.5, 2.0))
+    mine = EnsembleId(task(architecture, recipe=recipe), "original", 0)
+    nothing = lambda *_: None  # noqa: E731
+    whole = train_pack(mine, list(range(5)), CPU, nothing, nothing)
+    for pack in ([0], [3, 4], [1, 2, 3]):
+        for one in train_pack(mine, pack, CPU, nothing, nothing):
+            for name, value in whole[one.member].state.items():
+                assert torch.equal(value, one.state[name]), (pack, one.member, name)
+
+
+@pytest.mark.parametrize("name", ["frozen", "tied", "twice", "tokens", "frozen bias"])
+def test_chains_of_linear_layers_that_are_not_so_plain(name):
+    """`mean_over_examples` has a short way for plain ones."""
+    shared = nn.Linear(24, 24)
+    frozen_bias = nn.Sequential(nn.Linear(24, 3))
+    frozen_bias[0].bias.requires_grad_(False)
+    tied = nn.Sequential(nn.Linear(24, 24), nn.Linear(24, 24), nn.Linear(24, 3))
+    tied[1].weight = tied[0].weight
+    network = {
+        "frozen": KINDS["frozen"][0](),
+        "tied": tied,
+        "twice": nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(24, 3)),
+        "tokens": nn.Sequential(nn.Linear(6, 4), nn.Flatten(), nn.Linear(16, 3)),
+        "frozen bias": frozen_bias,
+    }[name]
+    x = X.view(-1, 4, 6) if name == "tokens" else X
+    architecture = lambda: copy.deepcopy(network)  # noqa: E731
+    model, _ = ensemble_of(architecture, SIDE_BY_SIDE)
+    points = Points(x, Y, torch.arange(len(Y)), model.generators)
+    found = mean_over_examples(model, points, lambda z, _: z.unsqueeze(0), torch.abs)
+    one, total = architecture().eval(), None
+    for row in x:
+        z = one(row.unsqueeze(0))
+        of_row = torch.autograd.grad(
+            z, [p for p in one.parameters() if p.requires_grad], z.detach()
+        )
+        total = [
+            g.abs() + (t if total else 0) for g, t in zip(of_row, total or of_row, strict=True)
+        ]
+    for mine, slow in zip(found, total, strict=True):
+        assert torch.allclose(mine[0], slow / len(Y), atol=1e-5)

@@ -69,6 +69,11 @@ def mixing():
     return nn.Sequential(nn.Linear(24, 8), norm, nn.Linear(8, 3))
 
 
+def mixing_first():
+    norm = nn.BatchNorm1d(24, affine=False, track_running_stats=False)
+    return nn.Sequential(norm, nn.Linear(24, 3))
+
+
 def hooked():
     model = nn.Sequential(nn.Linear(24, 8), nn.Linear(8, 3))
     model[0].register_forward_hook(lambda module, args, z: z.tanh())
@@ -96,6 +101,7 @@ KINDS = {
     "tied": (Tied, X),
     "frozen": (frozen, X),
     "mixing": (mixing, X),
+    "mixing first": (mixing_first, X),
     "hooked": (hooked, X),
     "conv": (conv, X),
     "two inputs": (TwoInputs, (X, TOKENS)),

@@ -14,6 +14,7 @@ from klom_bench.methods.boundary import class_beyond, range_of_pixels
 from klom_bench.methods.noise import first_of_classes
 from klom_bench.models.mlp import mlp
 
+CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("double")
 
 
@@ -91,9 +92,9 @@ def test_pixels_that_never_vary_and_colours_upside_down():
     border = (prepared(torch.zeros_like(stored[:1])), prepared(torch.full_like(stored[:1], 255)))
     assert class_beyond(f0, x, y, 0.01, border, masked=False).tolist() == [[0] * 4]  # ink .22
     assert class_beyond(f0, x, y, 0.2, border, masked=False).tolist() == [[1] * 4]  # less of it
-    assert range_of_pixels(stored, lambda x: x.double() / 255) is not None
+    assert range_of_pixels(stored, lambda x: x.double() / 255, CPU) is not None
     noise = torch.randint(0, 256, (4, 1, 4, 4)).byte()
-    assert range_of_pixels(noise, lambda x: (x.double() / 255) ** 2) is None
+    assert range_of_pixels(noise, lambda x: (x.double() / 255) ** 2, CPU) is None
 
 
 def test_hooks_of_msg_go_with_it():

@@ -2,9 +2,14 @@
 
 import importlib.util
 import itertools
+import os
+import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
+import torch
 
 from klom_bench.tasks.code import code_sha256
 
@@ -12,6 +17,8 @@ SOURCE = '''
 import torch
 LR = 0.1
 UNUSED = 1
+MILESTONES = [1, 2]
+PAIR = (1, torch.add)
 
 class Kept:
     """A class."""
@@ -20,9 +27,9 @@ class Kept:
     def value(self):
         return LR * self.decay
 
-def helper(x):
+def helper(x, *, k=1.0):
     # a comment
-    return x + LR
+    return x + LR + k + MILESTONES[0] + PAIR[0]
 
 def unrelated(x):
     return x
@@ -60,7 +67,7 @@ def hash_of(tmp_path, monkeypatch):
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "training", module)  # where classes look for their source
         spec.loader.exec_module(module)
-        return code_sha256(getattr(module, name))
+        return code_sha256(getattr(module, name), trains=True)
 
     return found
 
@@ -87,6 +94,9 @@ def test_what_does_not_count(hash_of, change):
     [
         ("return x + LR", "return x - LR"),
         ("LR = 0.1", "LR = 0.2"),
+        ("MILESTONES = [1, 2]", "MILESTONES = [1, 3]"),
+        ("PAIR = (1, torch.add)", "PAIR = (1, torch.sub)"),
+        ("k=1.0", "k=2.0"),
         ("helper(lr)", "helper(-lr)"),
         ("decay = 0.5", "decay = 0.6"),
         ("LR * self.decay", "LR + self.decay"),
@@ -106,3 +116,80 @@ def test_values_that_a_function_was_made_with_count(hash_of):
 def test_without_source_it_is_the_bytecode():
     a, b, c = (eval(f"lambda z, y: {text}") for text in ("z + y", "z + y", "z - y"))
     assert code_sha256(a) == code_sha256(b) != code_sha256(c)
+
+
+K = 2.0
+
+
+def loss_of(**changes):
+    return [
+        lambda z, y: (z - y).abs() * 2,
+        lambda z, y: (z - y).abs() * 3,
+        lambda z, y: (z - y).abs() * K,
+    ]
+
+
+def made_with(delta):
+    return lambda z, y: z * delta
+
+
+def on_tensor(weights):
+    def loss(z, y):
+        return z * weights
+
+    return loss
+
+
+class Trainer:
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, model, points):
+        yield self.k
+
+    def method(self, model, points):
+        yield self.k
+
+
+def test_what_is_no_plain_function_counts_too():
+    """Lambdas in the midst of a line, closures, partials, objects, bound methods."""
+    different = [
+        *loss_of(),
+        made_with(1.0),
+        made_with(2.0),
+        on_tensor(torch.tensor([1.00001, 2.0])),
+        on_tensor(torch.tensor([1.00002, 2.0])),
+        partial(torch.nn.functional.huber_loss, delta=1.0),
+        partial(torch.nn.functional.huber_loss, delta=2.0),
+        partial(torch.nn.functional.l1_loss),
+        torch.nn.HuberLoss(delta=1.0),
+        torch.nn.HuberLoss(delta=2.0),
+        Trainer(1),
+        Trainer(2),
+        Trainer(1).method,
+        Trainer(2).method,
+    ]
+    assert len({code_sha256(one) for one in different}) == len(different)
+    assert code_sha256(Trainer(1)) == code_sha256(Trainer(1))
+    assert code_sha256(made_with(1.0)) == code_sha256(made_with(1.0))
+
+
+def test_values_read_alike_in_every_process():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_code as t;"
+        "from klom_bench.tasks.code import value_text;"
+        "print(value_text({'a': (t.made_with, frozenset(['x', 'y', 'z'])), 'b': t.Trainer(1)}))"
+    )
+    folder = str(Path(__file__).parent)
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code, folder],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+    assert "0x" not in said.pop()
