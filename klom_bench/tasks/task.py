@@ -209,8 +209,8 @@ class Task:
 
     @cached_property
     def classes(self) -> int:
-        """Logits of a model, by its last parameter; for published ones, whose data may be away."""
-        return list(self.shapes.values())[-1][0]
+        """How many; of published tasks, whose data may be away, by a model's last parameter."""
+        return list(self.shapes.values())[-1][0] if self.published else self.data.classes
 
     @cached_property
     def output_shape(self) -> tuple[int, ...]:

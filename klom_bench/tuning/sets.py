@@ -36,7 +36,7 @@ def tuning_task(task: Task, method: Method) -> Task:
 
 def with_tuning_sets(task: Task) -> Task:
     """The task with its own sets and all that it may be tuned on."""
-    classes = range(task.data.classes if task.outputs.classes else 0)
+    classes = range(task.classes if task.outputs.classes else 0)
     names = [*SIZES, *(f"{CLASS}{c}" for c in classes)]
     more = {name: partial(_indices, task, name) for name in names}
     return replace(task, forget_sets={**task.forget_sets, **more})

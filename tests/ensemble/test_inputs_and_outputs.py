@@ -21,6 +21,7 @@ from klom_bench import (
     multi_label,
     regression,
 )
+from klom_bench.store.export import export
 from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import EnsembleId
 from tests.helpers.any_model import KINDS, POINTS, TOKENS, TwoInputs, X, Y
@@ -211,3 +212,27 @@ def test_a_recipe_for_classes_is_for_classes():
 def test_margins_of_classes_are_those_of_the_metric():
     z, y = torch.randn(2, POINTS, 3, generator=G), Y
     assert torch.equal(classification.margins(z, y), margins(z, y))
+
+
+@pytest.mark.parametrize("layout", ["card", "easydub"])
+@pytest.mark.parametrize("kind", ["regression", "multi_label"])
+def test_what_is_exported_is_read_as_published(kind, layout, tmp_path):
+    if kind == "regression":
+        task = made("others", X, X[:, 0], lambda: mlp(24, 8, 1), outputs=regression)
+    else:
+        y = (torch.arange(POINTS)[:, None] % torch.tensor([2, 3]) == 0).float()
+        task = made("others", X, y, lambda: mlp(24, 8, 2), outputs=multi_label)
+    store = Store(tmp_path / "ours")
+    ids = [
+        EnsembleId(task, "original", 0),
+        EnsembleId(task, "oracle", 0, task.forget_set("two")),
+    ]
+    wanted = [(one, 2) for one in ids]
+    store.complete(wanted, CPU)
+    export(store, tmp_path / "theirs", layout, wanted, CPU)
+    theirs = Store(tmp_path / "theirs", "error")
+    for mine, read in zip(ids, theirs.complete(wanted, CPU), strict=True):
+        assert read.published
+        assert np.array_equal(read.margins(2, CPU), store.held(mine).margins(2, CPU))
+        right = read.answers(2)
+        assert (right is None) == (kind == "regression")
