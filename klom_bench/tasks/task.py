@@ -19,8 +19,9 @@ from klom_bench.ensemble.training import Recipe
 from klom_bench.ensemble.ways import way_for
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet, checked_forget_set
-from klom_bench.tasks.checks import checked_data, tried
+from klom_bench.tasks.checks import tried
 from klom_bench.tasks.data import Data as Data
+from klom_bench.tasks.data_checks import checked_data
 from klom_bench.tasks.signature import POINTS, Signature, signature_of
 from klom_bench.tasks.start import started
 from klom_bench.tasks.training import Training, training_of
