@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             failed |= "all" not in args.methods
             continue
         path = folder / f"{method.name}.json"
-        sys.stdout.write(f"{method.name}: {args.trials} trials, written to {path}\n")
+        sys.stdout.write(f"{method.name}: {args.trials} trials, to be written to {path}\n")
 
         def tell(number: int, trial: "Trial", names: Sequence[str] = tuple(ranges)) -> None:
             print(trial_line(number, trial, names), flush=True)

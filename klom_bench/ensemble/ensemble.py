@@ -152,9 +152,10 @@ class Ensemble(nn.Module):
         twin._modules = {"network": copy.deepcopy(self.network)}
         return twin
 
-    def fingerprints(self) -> list[str]:
-        """One hash a member over its parameters and buffers."""
-        values = [v.detach().cpu().contiguous() for v in self.network.state_dict().values()]
+    def fingerprints(self, trained: bool = False) -> list[str]:
+        """One hash a member over its parameters and buffers; trained: over parameters alone."""
+        found = self.network.parameters() if trained else self.network.state_dict().values()
+        values = [v.detach().cpu().contiguous() for v in found]
         return [_hash(v[i] for v in values) for i in range(len(self))]
 
     def noise_like(self, stacked: Tensor) -> Tensor:

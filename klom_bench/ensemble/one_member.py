@@ -16,6 +16,7 @@ class OneMembersPoints:
 
     def __init__(self, points: Points, generator: torch.Generator) -> None:
         self.points, self.generator = points, generator
+        self.whole_taken = False
 
     def __len__(self) -> int:
         return len(self.points)
@@ -37,6 +38,7 @@ class OneMembersPoints:
         Give that `generator=points.generator`, so that the order is the member's. What workers of a
         DataLoader read is not counted in the cost.
         """
+        self.points.known = True
         return _Pairs(self.points)
 
     def batches(
@@ -47,8 +49,12 @@ class OneMembersPoints:
             yield each(lambda t: t[0], x), y[0]
 
     def tensors(self) -> tuple[Inputs, Tensor]:
-        """All at once, in the order of `indices`: x [k, ...], y [k]."""
+        """All at once, in the order of `indices`: x [k, ...], y [k].
+
+        They count once, however often they are used.
+        """
         self.points.count(len(self))
+        self.whole_taken = True
         return self.points.at(self.indices)
 
     def split(self, share: float) -> "tuple[OneMembersPoints, OneMembersPoints]":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,19 +58,30 @@ class Outputs:
         """Right answers, bool [M, points], where there are such."""
         if self.right is None:
             return None
-        return _of_all("right", self.right, z, y.expand(len(z), *y.shape)).bool()
+        found = _of_all("right", self.right, z, y.expand(len(z), *y.shape))
+        if found.dtype != torch.bool:
+            raise KlomError(f"`right` gave {found.dtype}; torch.bool is expected, right or wrong")
+        return found
 
 
 def _of_all(name: str, function: OfPoints, z: Tensor, y: Tensor) -> Tensor:
     found: object = function(z.flatten(0, 1), y.flatten(0, 1))
-    points = z.shape[:2]
-    if not isinstance(found, Tensor) or found.shape != (points.numel(),):
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    n = z.shape[:2].numel()
+    if not isinstance(found, Tensor):
         raise KlomError(
-            f"`{name}` gave {shape} for {points.numel()} points, one number a point is expected: "
-            "reduction='none' in torch's losses, and a mean over what else a point has"
+            f"`{name}` gave {type(found).__name__}; a tensor with a number a point is expected"
         )
-    return found.view(points)
+    if found.shape == (n,):
+        return found.view(z.shape[:2])
+    what = f"`{name}` gave {tuple(found.shape)} for {n} points, one number a point is expected"
+    if not found.ndim:
+        raise KlomError(f"{what}: reduction='none' in torch's losses")
+    if found.shape == (n, n):
+        raise KlomError(
+            f"{what}: outputs {tuple(z.shape[1:])} and y {tuple(y.shape[1:])} of a batch were "
+            "combined each with each: outputs.squeeze(-1)?"
+        )
+    raise KlomError(f"{what}: a mean over what else a point has")
 
 
 def class_loss(z: Tensor, y: Tensor) -> Tensor:

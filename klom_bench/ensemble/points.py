@@ -14,7 +14,8 @@ class Points:
     """Labelled points as M members see them: a method's `forget` and `retain`.
 
     `seen` counts the examples that one member has been given so far, those of parts included; costs
-    are reckoned with it. `seen_by_member`: where members were given unlike numbers.
+    are reckoned with it. `seen_by_member`: where members were given unlike numbers. `known`: their
+    indices were asked for; `all_at_once`: a function of one model took all of them as tensors.
 
     Args:
         x: inputs [n, ...] of all train points (`Data.x_train`).
@@ -47,6 +48,7 @@ class Points:
         self.prepare, self.whole = prepare, whole
         self.seen = 0
         self.seen_by_member: list[int] = []
+        self.known = self.all_at_once = False
 
     def __len__(self) -> int:
         return self.indices.shape[-1]
@@ -54,6 +56,7 @@ class Points:
     @property
     def by_member(self) -> Tensor:
         """The indices of each member's points: int64 [M, k]."""
+        self.known = True
         return self.indices.expand(len(self.generators), len(self))
 
     def batches(
@@ -62,7 +65,7 @@ class Points:
         """One epoch: x [M, B, ...] and y [M, B], shuffled anew by each member's own stream."""
         n = len(self)
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
-        chosen = self.by_member.gather(1, order)
+        chosen = self.indices.expand(len(order), n).gather(1, order)
         end = n - n % batch_size if drop_last and n >= batch_size else n
         for start in range(0, end, batch_size):
             batch = chosen[:, start : start + batch_size]

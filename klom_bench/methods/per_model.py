@@ -77,8 +77,9 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
             model.load_states([_same_layers(function, model, single) for single in singles])
             for whole, *mine in zip(points, *seen, strict=True):
                 counts = [one.points.seen for one in mine]
-                whole.seen = max(counts)
-                whole.seen_by_member = counts
+                whole.seen, whole.seen_by_member = max(counts), counts
+                whole.known |= any(one.points.known for one in mine)
+                whole.all_at_once |= any(one.whole_taken for one in mine)
             yield
 
     return for_all

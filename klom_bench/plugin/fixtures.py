@@ -34,6 +34,10 @@ BETWEEN = (
     "concurrent.futures",
 )
 """Modules that run a method, in whose frames nobody looks for its fault."""
+OF_ONE_POINT = (
+    "BatchNorm cannot be trained on a batch of one point: choose a batch_size that leaves no rest "
+    "of one (also of the oracles' points), or let it be with freeze_batchnorm=true"
+)
 HINT = (
     "A method gets x [N, B, ...] and y [N, B] of N models at once: losses are in "
     "klom_bench (cross_entropy, kl); a function for one model is wrapped with klom_bench.per_model"
@@ -50,7 +54,9 @@ def plain_failures(work: Callable[[], T]) -> T:
     except KlomError as error:
         raise pytest.fail.Exception(visible_lines(str(error)), pytrace=False) from None
     except Exception as error:
-        if _is_about_shapes(error):
+        if "Expected more than 1 value per channel" in str(error):
+            error.add_note(OF_ONE_POINT)
+        elif _is_about_shapes(error):
             error.add_note(HINT)
         raise error.with_traceback(_from_method(error.__traceback__)) from None
 

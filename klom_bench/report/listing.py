@@ -21,6 +21,7 @@ def listing(tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> str:
         recipe = ", ".join(
             name if value is True else f"{name} {value}"
             for name, value in task.training.as_json().items()
+            if name != "code_sha256"
         )
         where = "published" if task.published else "trained here"
         lines.append(f"  {task.name}: {task.train_points} train points; {where}; {recipe}")

@@ -130,6 +130,8 @@ def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
         then, now = found.get(key), wanted.get(key)
         if key == "data_sha256":
             words += _data_changed(then, ensemble)
+        elif key == "forget_set_sha256" and then != now:
+            words.append(f"the indices of {wanted['forget_set']} changed since")
         elif key == "outputs":
             words += _outputs_changed(then, now)
         elif key == "recipe":

@@ -7,7 +7,8 @@ import torch
 
 from klom_bench.errors import KlomError, warn
 from klom_bench.store.leases import CLAIMS, Claims, refuse_claimed
-from klom_bench.store.manifest import Stale, load, rewrite
+from klom_bench.store.manifest import Stale, load, rewrite, visible_names
+from klom_bench.store.members import MEMBERS, numbers_in
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.spots import (
@@ -65,6 +66,13 @@ def why_stale(folder: Path, ensemble: EnsembleId, device: torch.device) -> Stale
     except Stale as error:
         return error
     return None
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Whether there is a manifest, and nothing that was trained or is being trained."""
+    names = visible_names(folder) - {MEMBERS}
+    idle = not any((folder / CLAIMS).glob("pack_*"))
+    return names <= {"manifest.json"} and idle and not numbers_in(folder)
 
 
 def bring_up_to_date(folder: Path, ensemble: EnsembleId) -> None:

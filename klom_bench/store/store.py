@@ -25,7 +25,7 @@ from klom_bench.store.leases import CLAIMS
 from klom_bench.store.manifest import Manifest, Stale, load, rewrite, write_identity
 from klom_bench.store.members import MEMBERS
 from klom_bench.store.own import OwnEnsemble
-from klom_bench.store.stale import bring_up_to_date, move_aside, why_stale
+from klom_bench.store.stale import bring_up_to_date, holds_nothing, move_aside, why_stale
 from klom_bench.tasks.checks import checked_model
 from klom_bench.tasks.ensemble_id import EnsembleId, packs
 from klom_bench.tasks.task import Task
@@ -171,6 +171,9 @@ class Store:
         if folder in self.settled or not (folder / "manifest.json").exists():
             return None
         why = why_stale(folder, ensemble, device)
+        if why and holds_nothing(folder):
+            (folder / "manifest.json").unlink(missing_ok=True)  # of a training that failed
+            return None
         if why and self.stale == "error":
             raise Stale(f"{why}. {what_to_do(ensemble, folder)}")
         return why

@@ -67,7 +67,7 @@ def train_pack(
     kept = np.stack([ensemble.kept(i) for i in members])
     model = new_members(ensemble, members).to(device)
     points = data.points(kept, model.generators)
-    training, before = task.training, model.fingerprints()
+    training, before = task.training, model.fingerprints(trained=True)
     warm_up(task, len(members), device)
     if not training.is_recipe:
         import_compiler()
@@ -82,15 +82,26 @@ def train_pack(
     finish(device)
     seconds = (time.perf_counter() - start) / len(members)
     states = model.states()
-    same = [i for i, a, b in zip(members, before, model.fingerprints(), strict=True) if a == b]
+    same = [
+        i
+        for i, a, b in zip(members, before, model.fingerprints(trained=True), strict=True)
+        if a == b
+    ]
     if same:
         raise KlomError(
             f"{training.name} changed nothing in {len(same)} of {len(members)} members of the "
             f"{ensemble.label} (the first is {same[0]}): they are as they were before training. "
             "It must change the model that it is given, in place"
         )
+    if not points.seen and not points.known:
+        raise KlomError(
+            f"{training.name} looked at none of the points that it was given: models must be "
+            "trained on these alone, else oracles have seen what is to be forgotten. Use "
+            "points.batches(), points.dataset, points.tensors() or points.indices"
+        )
     counted = points.seen_by_member or [points.seen] * len(members)
-    examples = [None] * len(members) if training.is_recipe else counted
+    uncounted = training.is_recipe or points.all_at_once or not points.seen
+    examples = [None] * len(members) if uncounted else counted
     each = zip(members, states, examples, strict=True)
     return [Trained(i, state, seconds, seen) for i, state, seen in each]
 

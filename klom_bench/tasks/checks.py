@@ -12,7 +12,7 @@ from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, ne
 from klom_bench.ensemble.inputs import Inputs, at, call, count, each
 from klom_bench.ensemble.randomness import alone_with_randomness
 from klom_bench.ensemble.training import Recipe
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, warn
 
 if TYPE_CHECKING:
     from klom_bench.tasks.task import Task
@@ -142,14 +142,15 @@ def _check_outputs(task: "Task", z: Any, y: Tensor) -> None:
             "expected"
         )
     if task.outputs.classes:
-        _check_logits(what, z, y, int(task.data.y().max()))
+        _check_logits(task, what, z, y)
     if bool(z.isnan().any()):
         raise KlomError(f"{what} gives nan before it was trained; finite logits are expected")
     if not z.is_floating_point():
         raise KlomError(f"{what} gives {z.dtype}; floating-point logits are expected")
 
 
-def _check_logits(what: str, z: Tensor, y: Tensor, most: int) -> None:
+def _check_logits(task: "Task", what: str, z: Tensor, y: Tensor) -> None:
+    most = int(task.data.y().max())
     if z.ndim != 2:
         raise KlomError(
             f"{what} gives shape {tuple(z.shape)} for {len(y)} points; logits "
@@ -161,11 +162,19 @@ def _check_logits(what: str, z: Tensor, y: Tensor, most: int) -> None:
             "Task(outputs=klom_bench.binary) is for one logit for two classes, "
             "klom_bench.regression for numbers"
         )
+    least = int(task.data.y().min())
+    if most >= z.shape[-1] and least:
+        raise KlomError(
+            f"{what} gives {z.shape[-1]} logits a point, and labels are {least} to {most}: classes "
+            "count from 0 on (y - 1?)"
+        )
     if most >= z.shape[-1]:
         raise KlomError(
             f"{what} gives {z.shape[-1]} logits a point, and labels go up to {most}; at least "
             f"{most + 1} logits are expected"
         )
+    if bool((z >= 0).all()) and torch.allclose(z.sum(-1), torch.ones(len(z)).to(z)):
+        warn(f"{what} gives probabilities, and scores are of logits: leave out the last softmax")
 
 
 def kind(value: Any) -> str:

@@ -3,9 +3,12 @@
 import ast
 import hashlib
 import inspect
+import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -15,21 +18,20 @@ from torch import nn
 
 from klom_bench.tasks.data import sha256_of_tensor
 
-LIBRARIES = ("builtins", "klom_bench", "numpy", "scipy", "sklearn", "torch", "torchvision")
-"""Whose functions count by name: another version of them is no change of the user's."""
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 @lru_cache(maxsize=256)
 def code_sha256(function: Callable[..., Any], trains: bool = False) -> str:
-    """SHA-256 of a function's syntax tree, and of what it names of its own file.
+    """SHA-256 of a function's syntax tree, and of what it names of the user's own code.
 
-    Comments and docstrings are left out; functions, classes and values of the same file, and those
-    that it was made with, are followed by their names. What is imported counts by its name alone.
-    trains: the defaults of its keyword-only arguments are hyperparameters, and left out. Computed
-    once a process, before anything may have changed such values.
+    Comments and docstrings are left out; functions, classes and values of its file and of other
+    files of the user's, and those that it was made with, are followed by their names. What is
+    installed counts by its name alone. trains: the defaults of its keyword-only arguments are
+    hyperparameters, and left out. Computed once a process, before anything may have changed such
+    values.
     """
-    walk = _Walk(_module(function))
+    walk = _Walk()
     first = walk.text(function, trains)
     parts = [first, *(f"{name} = {text}" for name, text in sorted(walk.found.items()))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -37,18 +39,17 @@ def code_sha256(function: Callable[..., Any], trains: bool = False) -> str:
 
 def value_text(value: Any) -> str:
     """A value in words that are the same in every process; functions by their code."""
-    return _Walk("").text(value)
+    return _Walk().text(value)
 
 
 class _Walk:
-    """What a function names, by name; `found` holds what is of its own module."""
+    """What a function names, by name; `found` holds what is the user's own."""
 
-    def __init__(self, module: str) -> None:
-        self.module = module
+    def __init__(self) -> None:
         self.found: dict[str, str] = {}
 
     def text(self, value: Any, trains: bool = False) -> str:
-        """What a value is; functions and classes of the module are noted, and called by name."""
+        """What a value is; functions and classes of the user are noted, and called by name."""
         if isinstance(value, PLAIN):
             return repr(value)
         if isinstance(value, torch.Tensor):
@@ -81,8 +82,7 @@ class _Walk:
 
     def _defined(self, thing: Any, trains: bool) -> str:
         name = f"{thing.__module__}.{thing.__qualname__}"
-        library = str(thing.__module__).partition(".")[0] in LIBRARIES
-        if library or (self.module and thing.__module__ != self.module):
+        if _is_installed(str(thing.__module__)):
             return name
         if name.endswith("<lambda>"):  # there may be many
             name = f"{name} {id(thing)}"
@@ -106,17 +106,23 @@ class _Walk:
         return f"{thing.__qualname__} {hashlib.sha256(text.encode()).hexdigest()}"
 
     def _named(self, name: str, value: Any, by: Any) -> str:
-        """What a name stands for; mutable values of the file as they are written there."""
+        """What a name stands for; mutable values of a file as they are written there."""
         if isinstance(value, list | dict | set) and (written := _assigned(by, name)):
             return written
         return self.text(value)
 
 
-def _module(function: Any) -> str:
-    while isinstance(function, partial):
-        function = function.func
-    function = inspect.unwrap(function) if callable(function) else function
-    return str(getattr(function, "__module__", ""))
+@lru_cache(maxsize=4096)
+def _is_installed(module: str) -> bool:
+    """Whether a module is Python's, this package's or installed, and not of the user's project."""
+    if module.partition(".")[0] in ("builtins", "klom_bench"):
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:  # of a prompt, or of C
+        return module not in ("__main__", "") and module in sys.builtin_module_names
+    path = Path(file)
+    installed = {"site-packages", "dist-packages"} & {*path.parts}
+    return bool(installed) or path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _tree(thing: Any) -> ast.AST | None:

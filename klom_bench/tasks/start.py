@@ -71,6 +71,7 @@ class Started:
             raise KlomError(
                 f"the start of task {self.task}, {self.file}, is of another architecture: "
                 f"{'; '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. "
+                f"It holds {', '.join(list(found)[:3])}, ...: is there a prefix to be taken off? "
                 "What is to be drawn anew, as a head of other classes, is named by fresh=..."
             )
         return {name: found[name] for name in known if name not in drawn}
@@ -98,8 +99,9 @@ class Started:
             ) from error
         values: list[object] = list(found.values()) if isinstance(found, Mapping) else [None]
         if not all(isinstance(v, Tensor) for v in values):
+            keys = f" but {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
             raise KlomError(
-                f"the start of task {self.task}, {self.file}, holds no state dict: "
+                f"the start of task {self.task}, {self.file}, holds no state dict{keys}: "
                 "torch.save(model.state_dict(), file) makes one"
             )
         return dict(found)

@@ -63,7 +63,8 @@ class Task:
         name: as in options and seeds.
         architecture: builds one model with random weights.
         load: reads the data.
-        forget_sets: name -> a function that gives the indices of the set.
+        forget_sets: name -> a function that gives the indices of the set, or these: numbers, or a
+            mask over the train points.
         train: how models are trained: a `Recipe`, or a function (model, points, *, ...) that yields
             after every epoch, or such a function of one model by `@per_model`. Its keyword
             arguments are hyperparameters of the task; `functools.partial` gives others.
@@ -71,7 +72,8 @@ class Task:
         outputs: what outputs mean: `classification`, `binary`, `multi_label`, `regression`, or an
             `Outputs` of your own.
         loss, margin, right: functions of one model's (outputs [B, ...], y [B, ...]) -> [B] in the
-            place of those of `outputs`.
+            place of those of `outputs`. With a loss and a margin of one's own and no `outputs`,
+            outputs need not be classes.
         start: a file with a state dict from which every model starts, oracles and retrains, too.
         fresh: names of what is drawn anew for each model all the same, as "head.*".
         stack: False: members are computed one after the other, whatever could be done.
@@ -107,7 +109,7 @@ class Task:
     name: str
     architecture: Callable[[], nn.Module]
     load: Callable[[], Data]
-    forget_sets: Mapping[str, Callable[[], Any]]
+    forget_sets: Mapping[str, Any]
     train: Recipe | Callable[..., Any]
     outputs: Outputs
     start: str | Path | None
@@ -127,10 +129,10 @@ class Task:
         name: str,
         architecture: Callable[[], nn.Module],
         load: Callable[[], Data],
-        forget_sets: Mapping[str, Callable[[], Any]],
+        forget_sets: Mapping[str, Any],
         train: Recipe | Callable[..., Any] | None = None,
         recipe: Recipe | None = None,
-        outputs: Outputs = classification,
+        outputs: Outputs | None = None,
         loss: OfPoints | None = None,
         margin: OfPoints | None = None,
         right: OfPoints | None = None,
@@ -149,6 +151,11 @@ class Task:
             raise KlomError(f"task {name} has a `train` and a `recipe`: give it one of them")
         own: dict[str, Any] = {"loss": loss, "margin": margin, "right": right}
         own = {word: function for word, function in own.items() if function}
+        if isinstance(architecture, nn.Module) or isinstance(load, Data):
+            raise KlomError(
+                f"task {name}: give architecture and load as functions, not what they return "
+                "(architecture=net, not net())"
+            )
         if fresh and start is None:
             raise KlomError(f"task {name} has fresh={fresh!r}, and no start that this is told of")
         if start is not None:
@@ -159,7 +166,7 @@ class Task:
             load=load,
             forget_sets=forget_sets,
             train=recipe if recipe is not None else train,
-            outputs=replace(outputs, **own) if own else outputs,
+            outputs=_outputs(outputs, own),
             start=start,
             fresh=fresh,
             stack=stack,
@@ -301,9 +308,18 @@ class Task:
 
     def forget_set(self, name: str) -> ForgetSet:
         """The forget set of this name; ValueError that says what is wrong with its indices."""
-        return checked_forget_set(name, self.forget_sets[name](), self.train_points)
+        given = self.forget_sets[name]
+        return checked_forget_set(name, given() if callable(given) else given, self.train_points)
 
     def size(self, name: str) -> int:
         """Points of a forget set, known for published ones that are not here, too."""
         known = self.published.forget_sets if self.published else {}
         return known[name][0] if name in known else len(self.forget_set(name))
+
+
+def _outputs(given: Outputs | None, own: Mapping[str, Any]) -> Outputs:
+    """What is given, and functions of one's own in the place of its own."""
+    if given is None and {"loss", "margin"} <= {*own}:
+        return Outputs(**own)
+    usual = classification if given is None else given
+    return replace(usual, **own) if own else usual

@@ -9,7 +9,7 @@ from typing import Any
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import Recipe
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, unknown
 from klom_bench.tasks.code import code_sha256, value_text
 
 BATCH = 64
@@ -93,11 +93,13 @@ def training_of(task: str, given: Any) -> Training:
             "it needs two positional ones, hyperparameters by keyword only, and no *args or "
             f"**kwargs: {shape}; a function for one model is decorated with @klom_bench.per_model"
         )
-    unknown = {*settings} - {*keywords}
-    lacking = [n for n, v in {**keywords, **settings}.items() if v is inspect.Parameter.empty]
-    if unknown or lacking:
-        what = f"has no {', '.join(sorted(unknown))}" if unknown else f"needs {', '.join(lacking)}"
-        raise KlomError(f"{name}, which trains task {task}, {what}: its parameters are {shape}")
+    who = f"{name}, which trains task {task}"
+    for word in settings:
+        if word not in keywords:
+            raise KlomError(f"{who}: {unknown('hyperparameter', word, keywords)}")
+    for word, value in {**keywords, **settings}.items():
+        if value is inspect.Parameter.empty:
+            raise KlomError(f"{who}, needs a value for {word}: a default, or functools.partial")
     values = {**keywords, **settings}
     epochs = values.get("epochs", 1)
     if type(epochs) is not int or epochs < 1:

@@ -121,7 +121,7 @@ def test_a_harmed_file_is_named_and_not_trained_over(filled, harm):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("forget_set_sha256", "0" * 64, "forget_set_sha256 is '000"),
+        ("forget_set_sha256", "0" * 64, "the indices of forget_set_3 changed since"),
         ("recipe", {"epochs": 3}, "recipe: epochs is 3 there, 20 is asked for"),
         ("data_sha256", "x", "data_sha256 is 'x' there"),
         ("seed", 9, "seed is 9 there, 0 is asked for"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import linecache
 import os
 import subprocess
 import sys
@@ -193,3 +194,22 @@ def test_values_read_alike_in_every_process():
     }
     assert len(said) == 1
     assert "0x" not in said.pop()
+
+
+def test_other_files_of_the_users_count_and_installed_ones_do_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "theirs.py").write_text(
+        "import torch, helpers_of_it\n"
+        "from helpers_of_it import evaluate\n"
+        "def train(model, points):\n"
+        "    yield evaluate(torch.nn.functional.relu(points))\n"
+    )
+    found = []
+    for text in ("return x", "return x + 1", "return x  # as it is"):
+        (tmp_path / "helpers_of_it.py").write_text(f"def evaluate(x):\n    {text}\n")
+        for name in ("theirs", "helpers_of_it"):
+            sys.modules.pop(name, None)
+        linecache.clearcache()
+        found.append(code_sha256(importlib.import_module("theirs").train))
+    assert found[0] != found[1]
+    assert found[0] == found[2]

@@ -15,11 +15,13 @@ from klom_bench import (
     Recipe,
     Task,
     binary,
+    classification,
     mlp,
     multi_label,
     per_model,
     regression,
 )
+from klom_bench.errors import KlomWarning
 from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import EnsembleId
 from tests.helpers.any_model import TOKENS, TwoInputs, X, Y
@@ -32,8 +34,13 @@ def task(x=X, y=Y, architecture=lambda: mlp(24, 8, 3), **more):
         name="mine",
         architecture=architecture,
         load=lambda: Data(cut(slice(8)), y[:8], cut(slice(8, None)), y[8:]),
-        forget_sets={"two": lambda: range(2)},
-        **({"train": Recipe(epochs=1, batch_size=4, lr=0.05)} | more),
+        **(
+            {
+                "train": Recipe(epochs=1, batch_size=4, lr=0.05),
+                "forget_sets": {"two": lambda: range(2)},
+            }
+            | more
+        ),
     )
 
 
@@ -109,6 +116,23 @@ TASKS = {
         task(margin=lambda z, y: z[:, 0] / 0 * 0),
         "the margins of task mine are not finite at the start",
     ),
+    "right that is a number": (
+        task(right=lambda z, y: z[:, 0]),
+        "`right` gave torch.float32; torch.bool is expected",
+    ),
+    "each with each": (
+        task(
+            y=X[:, 0],
+            architecture=ONE,
+            outputs=Outputs(nn.MSELoss(reduction="none"), regression.margin),
+        ),
+        r"`loss` gave \(\d+, \d+\) for .* combined each with each: outputs.squeeze",
+    ),
+    "a list": (
+        task(y=X[:, 0], architecture=ONE, outputs=Outputs(lambda z, y: [1], regression.margin)),
+        "`loss` gave list; a tensor with a number a point",
+    ),
+    "labels from 1": (task(y=Y + 1), r"labels are 1 to 3: classes count from 0 on \(y - 1\?\)"),
     "few class weights": (
         task(train=Recipe(1, 4, 0.1, class_weights=(1, 2))),
         "has 2 class_weights, and there are 3 classes",
@@ -196,3 +220,34 @@ def test_a_regression_that_diverges_is_refused(tmp_path):
     mine = replace(mine, train=Recipe(epochs=9, batch_size=4, lr=5.0))
     with pytest.raises(KlomError, match="diverged in training: mean margin size"):
         Store(tmp_path).complete([(EnsembleId(mine, "original", 0), 3)], CPU)
+
+
+def test_functions_in_the_place_of_values():
+    for given in ({"architecture": ONE()}, {"load": Data(X, Y, X, Y)}):
+        with pytest.raises(KlomError, match="give architecture and load as functions"):
+            replace(task(), **given)
+
+
+def test_probabilities_are_told(tmp_path):
+    mine = task(architecture=lambda: nn.Sequential(*ONE()[:-1], nn.Linear(8, 3), nn.Softmax(-1)))
+    with pytest.warns(KlomWarning, match="gives probabilities, and scores are of logits"):
+        Store(tmp_path).complete([(EnsembleId(mine, "original", 0), 1)], CPU)
+
+
+def test_forget_sets_as_people_have_them():
+    mask = torch.arange(8) < 3
+    for given in ([0, 1, 2], range(3), lambda: mask, mask, mask.numpy(), mask.nonzero()):
+        assert task(forget_sets={"f": given}).forget_set("f").indices.tolist() == [0, 1, 2]
+    with pytest.raises(KlomError, match="must be a list of integer indices"):
+        task(forget_sets={"f": mask[:5]}).forget_set("f")
+
+
+def test_a_loss_and_a_margin_of_ones_own_need_no_classes():
+    def loss(z, y):
+        return (z[:, 0] - y).abs()
+
+    alone = task(y=X[:, 0], architecture=ONE, loss=loss, margin=loss)
+    assert not alone.outputs.classes
+    assert alone.outputs.right is None
+    assert task(loss=loss, margin=loss, outputs=classification).outputs.classes
+    assert task(margin=loss).outputs.classes

@@ -168,6 +168,21 @@ def test_what_changed_in_training_is_named(tmp_path):
             Store(tmp_path).complete([(originals(task(net, recipe=changed)), 1)], CPU)
 
 
+@per_model
+def data_of_its_own(model, points):
+    """As a script has it: oracles would see what is to be forgotten."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    cross_entropy(model(load().x_train), load().y_train).backward()
+    optimizer.step()
+
+
+@per_model
+def steps_nowhere(model, points):
+    """BatchNorm's statistics move all the same."""
+    for x, _ in points.batches(32):
+        model(x)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -178,12 +193,44 @@ def test_what_changed_in_training_is_named(tmp_path):
             "changed nothing in 2 of 2 members of the originals",
         ),
         (per_model(lambda model, points: model), "returned Sequential: a function for one model"),
+        (data_of_its_own, "data_of_its_own looked at none of the points that it was given"),
+        (steps_nowhere, "steps_nowhere changed nothing in 2 of 2 members"),
     ],
 )
 def test_training_that_trains_nothing(tmp_path, function, message):
+    normed = lambda: nn.Sequential(nn.BatchNorm1d(12), net())  # noqa: E731
+    architecture = normed if function is steps_nowhere else net
     with pytest.raises(KlomError, match=message):
-        Store(tmp_path).complete([(originals(task(net, recipe=function)), 2)], CPU)
+        Store(tmp_path).complete([(originals(task(architecture, recipe=function)), 2)], CPU)
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_training_that_failed_may_be_mended(tmp_path):
+    """Nothing was trained with its code, so nothing is another ensemble."""
+    for function in (data_of_its_own, steps_nowhere):
+        with pytest.raises(KlomError, match=r"looked at none|changed nothing"):
+            Store(tmp_path).complete([(originals(task(net, recipe=function)), 1)], CPU)
+    Store(tmp_path).complete([(originals(task(net, recipe=one)), 1)], CPU)
+    with pytest.raises(Stale):
+        Store(tmp_path).complete([(originals(task(net, recipe=all_together)), 1)], CPU)
+
+
+@per_model
+def takes_all(model, points, *, epochs=3):
+    """Its points as tensors once, and again and again in batches of its own."""
+    x, y = points.tensors()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+        yield
+
+
+def test_costs_where_all_points_were_taken_at_once(measured):
+    mine = replace(task(net, recipe=takes_all), folder="AT_ONCE")
+    cost = measured("finetune", task=mine, forget_set="first_ten", members=2, epochs=3)
+    assert cost.relative_cost["examples"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -193,8 +240,11 @@ def test_training_that_trains_nothing(tmp_path, function, message):
         (lambda model: None, r"has the parameters .model.; it needs two positional ones"),
         (lambda model, points, lr=1: None, "hyperparameters by keyword only"),
         (lambda model, points, **more: None, r"no .args or"),
-        (lambda model, points, *, lr: None, "needs lr"),
-        (partial(one, rate=1), "one, which trains task own, has no rate"),
+        (lambda model, points, *, lr: None, "needs a value for lr"),
+        (
+            partial(one, rate=1),
+            "trains task own: unknown hyperparameter 'rate': .*known are epochs, lr",
+        ),
     ],
 )
 def test_functions_that_are_no_training(given, message):
