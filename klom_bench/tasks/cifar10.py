@@ -12,7 +12,8 @@ from klom_bench.errors import KlomError
 from klom_bench.models.resnet9 import resnet9
 from klom_bench.tasks.data import Data
 from klom_bench.tasks.images import data_folder, normalised
-from klom_bench.tasks.task import Published, Task, not_in_store
+from klom_bench.tasks.published import Published, not_in_store
+from klom_bench.tasks.task import Task
 
 TRAIN_POINTS = 50_000
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

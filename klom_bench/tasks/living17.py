@@ -13,7 +13,8 @@ from klom_bench.errors import KlomError
 from klom_bench.models.resnet18 import resnet18
 from klom_bench.tasks.data import Data
 from klom_bench.tasks.images import data_folder, normalised
-from klom_bench.tasks.task import Published, Task, not_in_store
+from klom_bench.tasks.published import Published, not_in_store
+from klom_bench.tasks.task import Task
 
 TRAIN_POINTS, VAL_POINTS, CLASSES = 44_200, 3_400, 17
 FILES = ("raw_tensors_tr_new.pt", "raw_tensors_val_new.pt")

@@ -22,6 +22,7 @@ from klom_bench.forget_set import ForgetSet, checked_forget_set
 from klom_bench.tasks.checks import tried
 from klom_bench.tasks.data import Data as Data
 from klom_bench.tasks.data_checks import checked_data
+from klom_bench.tasks.published import Published
 from klom_bench.tasks.signature import POINTS, Signature, signature_of
 from klom_bench.tasks.start import started
 from klom_bench.tasks.training import Training, training_of
@@ -30,29 +31,6 @@ TRIED = 16
 """Points on which it is tried whether members can be computed side by side."""
 NAME = r"[A-Za-z_][\w.]*"
 """What tasks, folders and forget sets may be called."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """What others have published of a task.
-
-    train_points: how many there are, known without loading them. indices: the folder of its forget
-    sets in `forget_set_indices/`. forget_sets: name -> (points, SHA-256 of the sorted indices), so
-    that a file of another dataset is found out.
-    """
-
-    train_points: int
-    indices: str
-    forget_sets: Mapping[str, tuple[int, str]]
-
-
-def not_in_store(task: str, name: str) -> np.ndarray:
-    """In place of a published forget set that the store does not have."""
-    number = name.removeprefix("forget_set_")
-    raise KlomError(
-        f"{name} of {task} is published, but not in the store: "
-        f"klom download {task} --forget-set {number}"
-    )
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -10,7 +10,7 @@ from helpers.repository import DIGITS, repository, set_endpoint
 from klom_bench import cli
 from klom_bench.store.store import Store
 from klom_bench.tasks import BUILT_IN
-from klom_bench.tasks.task import Published
+from klom_bench.tasks.published import Published
 
 
 @pytest.fixture
