@@ -80,11 +80,12 @@ def cf_k(
     Sees: retain.
     """
     trained = last(model.network, k, unit)
-    for name, module in model.network.named_modules():
-        own = [*module.parameters(recurse=False)]
+    layers = [(n, m, [*m.parameters(recurse=False)]) for n, m in model.network.named_modules()]
+    kept = {p for name, _, own in layers for p in own if belongs(name, trained)}
+    for name, module, own in layers:
         if own and not belongs(name, trained):
             module.training = False
-            for p in own:
+            for p in {*own} - kept:  # what a trained layer shares trains, too
                 p.requires_grad_(False)
     yield from finetune(  # SGD passes over what has no gradient
         model,

@@ -1,6 +1,7 @@
 """Members of an ensemble say what each model says alone, whatever the model is."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from klom_bench.ensemble.stacked import SIDE_BY_SIDE, Way
 from klom_bench.ensemble.training import Recipe
 from klom_bench.ensemble.ways import way_for
 from klom_bench.store.training import train_pack
+from klom_bench.tasks.data import Data
 from klom_bench.tasks.ensemble_id import EnsembleId
-from tests.helpers.any_model import DROPPING, KINDS, X, Y
+from tests.helpers.any_model import DROPPING, KINDS, Tied, X, Y
 from tests.helpers.nets import CPU, task
 
 MEMBERS = 3
@@ -205,3 +207,12 @@ def test_chains_of_linear_layers_that_are_not_so_plain(name):
         ]
     for mine, slow in zip(found, total, strict=True):
         assert torch.allclose(mine[0], slow / len(Y), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["cf_k", "eu_k"])
+def test_a_last_layer_that_is_shared_with_the_first(method, measured):
+    sets = {"two": [0, 1]}
+    load = lambda: Data(X[:8], Y[:8], X[8:], Y[8:])  # noqa: E731
+    mine = replace(task(Tied), load=load, forget_sets=sets, folder="TIED")
+    record = measured(method, task=mine, forget_set="two", members=2, epochs=1)
+    assert record.points.size == len(Y)
