@@ -12,6 +12,8 @@ from helpers.packages import METHOD, TASK, install
 def here(site, tmp_path, monkeypatch):
     """A project's folder, in which one stands; `here(text)` writes its [tool.klom]."""
     monkeypatch.chdir(tmp_path)
+    for name in ("mine", "bad"):  # of a test that was here before
+        monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "mine.py").write_text(TASK + METHOD)
 
     def write(text):

@@ -1,5 +1,7 @@
 """Tasks and methods of entry points and of a pyproject.toml, by pytest."""
 
+import sys
+
 import pytest
 from helpers.packages import METHOD, TASK, install
 
@@ -9,8 +11,9 @@ HOOK = "def pytest_klom_tasks(config):\n    from {} import blobs\n    return [bl
 
 
 @pytest.fixture
-def named(project, pytester):
+def named(project, pytester, monkeypatch):
     """Run pytest where pyproject.toml has this in [tool.klom]; mine.py has a task and a method."""
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of a test that was here before
     (pytester.path / "mine.py").write_text(TASK + METHOD)
 
     def run(table, *args, conftest=""):
@@ -92,6 +95,8 @@ def test_two_methods_of_a_name_are_told(named, site):
 
 
 FIXTURE = """
+import sys
+
 import pytest
 
 @pytest.fixture
