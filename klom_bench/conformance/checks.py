@@ -12,7 +12,7 @@ from klom_bench.conformance.hyperparameters import is_read, other_values
 from klom_bench.conformance.small_task import MEMBERS, TRIED
 from klom_bench.conformance.subject import Subject
 from klom_bench.conformance.watching import Gradients, Outcome, rows
-from klom_bench.ensemble.inputs import Inputs, at, count, is_dataset, tensors
+from klom_bench.ensemble.inputs import Inputs, count, is_dataset, tensors
 from klom_bench.methods.descent import NAMES as SWITCHES
 from klom_bench.methods.method import source_of
 
@@ -124,8 +124,7 @@ def no_validation_point_is_seen(subject: Subject) -> Iterator[str]:
     def inputs(x: Inputs) -> set[bytes]:
         """As models see them: images are stored otherwise."""
         parts = torch.arange(count(x)).split(512)
-        seen = (data.prepare(at(x, part, data.y_train.device)) for part in parts)
-        return set().union(*(rows(tensors(part)[0], shape) for part in seen))
+        return set().union(*(rows(tensors(data.seen(x, part))[0], shape) for part in parts))
 
     seen = subject.seen.inputs & (inputs(data.x_val) - inputs(data.x_train))
     if seen:

@@ -12,7 +12,7 @@ from torch import nn
 from klom_bench.cell.loading import already_read, logits_of
 from klom_bench.conformance.watching import Outcome
 from klom_bench.ensemble.ensemble import State
-from klom_bench.ensemble.inputs import Inputs, at, each
+from klom_bench.ensemble.inputs import each
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
 from klom_bench.errors import KlomError
@@ -65,14 +65,14 @@ def small_task(
         train, left = train[: min(n + RETAIN, len(train) - others)], train[-n:]
         forget = torch.linspace(0, len(train) - 1, n).long()
     val = torch.randperm(len(whole.y_val), generator=g)[:VAL]
-    x, y = _seen(whole, whole.x_train, train), whole.y_train[train]
+    x, y = whole.seen(whole.x_train, train), whole.y_train[train]
     if third_class:
         y = torch.where(torch.arange(len(y)) % 3 == 2, y.max() + 1, y)
-    spares = _noise(x, n, g) if is_noisy(task) else _seen(whole, whole.x_train, left)
+    spares = _noise(x, n, g) if is_noisy(task) else whole.seen(whole.x_train, left)
     data = Data(
         each(lambda a, b: torch.cat([a, b]), x, spares),
         torch.cat([y, y[forget]]),
-        _seen(whole, whole.x_val, val),
+        whole.seen(whole.x_val, val),
         whole.y_val[val],
     )
     return replace(
@@ -91,11 +91,6 @@ def small_task(
 def is_noisy(task: Task) -> bool:
     """Whether noise is an input like another: of a mask beside tokens it is not."""
     return isinstance(task.data.first(1)[0], torch.Tensor)
-
-
-def _seen(data: Data, x: Inputs, rows: torch.Tensor) -> Inputs:
-    """Points as models see them."""
-    return data.prepare(at(x, rows, data.y_train.device))
 
 
 def _noise(x: torch.Tensor, n: int, g: torch.Generator) -> torch.Tensor:

@@ -16,7 +16,6 @@ class OneMembersPoints:
 
     def __init__(self, points: Points, generator: torch.Generator) -> None:
         self.points, self.generator = points, generator
-        self.whole_taken = False
 
     def __len__(self) -> int:
         return len(self.points)
@@ -54,7 +53,7 @@ class OneMembersPoints:
         They count once, however often they are used.
         """
         self.points.count(len(self))
-        self.whole_taken = True
+        self.points.all_at_once = True
         return self.points.at(self.indices)
 
     def split(self, share: float) -> "tuple[OneMembersPoints, OneMembersPoints]":

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.inputs import Inputs, at, count, each, tensors
+from klom_bench.ensemble.inputs import Inputs, count, each, tensors
 from klom_bench.ensemble.outputs import Outputs, classification
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import Data
@@ -76,12 +76,11 @@ class Datamodels:
 
     @cached_property
     def _place(self) -> dict[bytes, int]:
-        device = self.data.y_train.device
         keys = (
             key
             for x in (self.data.x_train, self.data.x_val)
             for rows in torch.arange(count(x)).split(512)
-            for key in _keys(self.data.prepare(at(x, rows, device)))
+            for key in _keys(self.data.seen(x, rows))
         )
         places: dict[bytes, int] = {}
         for i, key in enumerate(keys):

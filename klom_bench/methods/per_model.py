@@ -79,7 +79,7 @@ def per_model(function: Callable[..., Any]) -> Callable[..., Iterator[None]]:
                 counts = [one.points.seen for one in mine]
                 whole.seen, whole.seen_by_member = max(counts), counts
                 whole.known |= any(one.points.known for one in mine)
-                whole.all_at_once |= any(one.whole_taken for one in mine)
+                whole.all_at_once |= any(one.points.all_at_once for one in mine)
             yield
 
     return for_all

@@ -120,18 +120,14 @@ def methods_of(config: pytest.Config) -> Methods:
 
 def tasks_of(config: pytest.Config) -> Tasks:
     """Those, and the tasks of hooks; each with the forget sets of hooks added."""
-    hooked: dict[str, Task] = {}
+    hooked: list[Task] = []
     for added in config.hook.pytest_klom_tasks(config=config):
         if added is not None and not (
             isinstance(added, list | tuple) and all(isinstance(task, Task) for task in added)
         ):
             raise KlomError(f"pytest_klom_tasks gave {added!r}: it must return a list of tasks")
-        for task in added or ():
-            if hooked.setdefault(task.name, task) is not task:
-                raise KlomError(
-                    f"two hooks pytest_klom_tasks give a task {task.name!r}: rename one"
-                )
-    tasks = tasks_from(_starts(config), hooked.values())
+        hooked += added or ()
+    tasks = tasks_from(_starts(config), dict.fromkeys(hooked))
     return {name: partial(_with_forget_sets, config, load) for name, load in tasks.items()}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state, new_model
-from klom_bench.ensemble.inputs import Inputs, at, call, count, each
+from klom_bench.ensemble.inputs import Inputs, call, count, each
 from klom_bench.ensemble.randomness import alone_with_randomness
 from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError, warn
@@ -48,7 +48,7 @@ def checked_model(task: "Task", device: torch.device) -> None:
         with evaluating(model):
             for points in (data.x_train, data.x_val):
                 rows = torch.arange(min(len(y), count(points)))
-                some = data.prepare(at(points, rows, device))
+                some = data.seen(points, rows)
                 z = model(each(lambda t: t.unsqueeze(0), some))
             task.outputs.rights(z, data.y_val[rows])
             found = task.outputs.margins(z, data.y_val[rows])

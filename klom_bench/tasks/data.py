@@ -92,7 +92,11 @@ class Data:
     def first(self, points: int) -> tuple[Inputs, Tensor]:
         """The first train points as models see them, and their labels."""
         rows = torch.arange(min(points, len(self.y_train)))
-        return self.prepare(at(self.x_train, rows, self.y_train.device)), self.y_train[rows]
+        return self.seen(self.x_train, rows), self.y_train[rows]
+
+    def seen(self, x: Inputs, rows: Tensor) -> Inputs:
+        """Points of x_train or x_val with these numbers, as models see them."""
+        return self.prepare(at(x, rows, self.y_train.device))
 
     def points(self, indices: np.ndarray, generators: Sequence[torch.Generator]) -> Points:
         """Some of the train points, for members with these random streams."""

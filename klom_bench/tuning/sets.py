@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from klom_bench.ensemble.inputs import at, tensors
+from klom_bench.ensemble.inputs import tensors
 from klom_bench.ensemble.seeds import generator
 from klom_bench.errors import KlomError
 from klom_bench.methods.method import Method
@@ -73,8 +73,7 @@ def _distances(task: Task, points: np.ndarray, anchor: int) -> np.ndarray:
     """Squared distances of the inputs of train points from that of another."""
 
     def flat(rows: torch.Tensor) -> torch.Tensor:
-        data = task.data
-        seen = data.prepare(at(data.x_train, rows, data.y_train.device))
+        seen = task.data.seen(task.data.x_train, rows)
         return torch.cat([t.flatten(1).float() for t in tensors(seen)], 1)
 
     centre = flat(torch.tensor([anchor]))
