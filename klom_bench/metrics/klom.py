@@ -63,7 +63,7 @@ def _divergences(
         counts = _counts(xp, oracle[:, part], unlearned[:, part], est)
         p, q = counts if est.direction == "oracle || unlearned" else counts[::-1]
         for scores, (a, b) in zip(found, [(p, q), (q, p)], strict=False):
-            scores.append(_divergence(xp, a, b, est))
+            scores.append(divergence(xp, a, b, est))
     return [xp.concatenate(scores) for scores in found]
 
 
@@ -201,7 +201,7 @@ def _histogram(xp: Any, x: Any, edges: Any, est: Estimator) -> Any:
     return counts
 
 
-def _divergence(xp: Any, p_counts: Any, q_counts: Any, est: Estimator) -> Any:
+def divergence(xp: Any, p_counts: Any, q_counts: Any, est: Estimator) -> Any:
     """KL(p || q) of every point from counts [points, slots]; float64 [points]."""
     p, q = cast(xp, p_counts, xp.float64), cast(xp, q_counts, xp.float64)
     # A sample that was dropped whole stays 0 in the later codes and becomes nan in the first one.

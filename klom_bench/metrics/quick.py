@@ -1,0 +1,67 @@
+"""KLOM of NumPy margins in float32, for repeating it hundreds of times."""
+
+import numpy as np
+
+from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.klom import divergence
+
+CHUNK = 1 << 14
+NUDGE = 1e-6
+"""Of a bin: what the end of the range is moved by, so that rounding does not decide about it."""
+
+
+def quick_klom(
+    oracle: np.ndarray, unlearned: np.ndarray, est: Estimator
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `klom_and_reverse`, but that samples within rounding of an edge fall on either side of it.
+
+    float32 [N, points], [M, points] of finite margins -> float64 [points] twice.
+    """
+    points = oracle.shape[1]
+    step = max(1, CHUNK // max(len(oracle), len(unlearned)))
+    forward, reverse = np.empty(points), np.empty(points)
+    for start in range(0, points, step):
+        part = slice(start, start + step)
+        a, b = _counts(oracle[:, part], unlearned[:, part], est)
+        if est.span == "oracle":
+            forward[part], reverse[part] = _both_ways(a, len(oracle), b, len(unlearned), est.eps)
+        else:
+            p, q = (a, b) if est.direction == "oracle || unlearned" else (b, a)
+            forward[part], reverse[part] = divergence(np, p, q, est), divergence(np, q, p, est)
+    return forward, reverse
+
+
+def _both_ways(
+    a: np.ndarray, n: int, b: np.ndarray, m: int, eps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where every sample is counted and only q is floored, logarithms are those of few numbers."""
+    p, q = np.arange(n + 1) / n, np.arange(m + 1) / m
+    log = np.log(np.maximum(p, eps))[a] - np.log(np.maximum(q, eps))[b]
+    return (p[a] * log).sum(1), -(q[b] * log).sum(1)
+
+
+def _counts(o: np.ndarray, u: np.ndarray, est: Estimator) -> tuple[np.ndarray, np.ndarray]:
+    oracle_is_p = est.direction == "oracle || unlearned"
+    if est.clip is not None:
+        o = np.clip(o, -est.clip, est.clip) if oracle_is_p or est.clip_q else o
+        u = np.clip(u, -est.clip, est.clip) if not oracle_is_p or est.clip_q else u
+    joint = est.span == "joint"
+    lo, hi = o.min(0), o.max(0)
+    if joint:
+        lo, hi = np.minimum(lo, u.min(0)), np.maximum(hi, u.max(0))
+    # The last bin over the oracles' range is closed; the joint range drops what equals its end.
+    scale = est.bins * (1 + NUDGE if joint else 1 - NUDGE) / np.maximum(hi - lo, 1e-30)
+    return _histogram(o, lo, scale, est), _histogram(u, lo, scale, est)
+
+
+def _histogram(x: np.ndarray, lo: np.ndarray, scale: np.ndarray, est: Estimator) -> np.ndarray:
+    """Counts [points, slots]; slot 0 lies below the range."""
+    points, slots = x.shape[1], est.bins + 2
+    with np.errstate(over="ignore"):
+        place = (x - lo) * scale.astype(np.float32)
+    place += 1
+    np.clip(place, 0, est.bins + 1, out=place)
+    slot = place.astype(np.intp)
+    slot += np.arange(points) * slots
+    counts = np.bincount(slot.ravel(), minlength=points * slots).reshape(points, slots)
+    return counts[:, :-1] if est.span == "joint" else counts
