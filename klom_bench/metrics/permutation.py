@@ -90,7 +90,7 @@ def retrained(
 
 
 def _contrasts(n: int, m: int, permutations: int) -> np.ndarray:
-    """[1 + permutations, n + m]: 1/n of those called oracles, -1/m of the others; the truth first."""
+    """[1 + permutations, n + m]: 1/n of those called oracles, -1/m of the rest; the truth first."""
     rng = np.random.default_rng(SEED)
     of_truth = np.concatenate([np.full(n, 1 / n), np.full(m, -1 / m)])
     return np.stack([of_truth, *(rng.permutation(of_truth) for _ in range(permutations))])
@@ -126,7 +126,8 @@ def _distances(
 
 def _squared(z: np.ndarray) -> np.ndarray:
     of_each = (z * z).sum(1)
-    return np.maximum(of_each[:, None] + of_each - 2 * (z @ z.T), 0)
+    found: np.ndarray = np.maximum(of_each[:, None] + of_each - 2 * (z @ z.T), 0)
+    return found
 
 
 def _standardised(x: np.ndarray) -> np.ndarray:
