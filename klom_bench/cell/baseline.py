@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from klom_bench.cell.gates import METRICS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
 from klom_bench.cell.record import Record, as_json
 from klom_bench.cell.record_json import Asked, Compared, OfTest, name_of, score_of, test_of
 from klom_bench.errors import KlomError, unknown
@@ -38,7 +38,7 @@ class Regression:
 
     def limit(self, before: float) -> float:
         """The highest score that is no regression."""
-        return before * (1 + self.amount / 100) if self.relative else before + self.amount
+        return before + (abs(before) * self.amount / 100 if self.relative else self.amount)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Baseline:
                 f"this run has {few(map('-'.join, asked)) or 'no KLOM test'}"
             )
 
-    def gates(self, record: Record, allowed: Mapping[str, Regression]) -> tuple[Gate, ...]:
+    def gates(
+        self, record: Record, allowed: Mapping[str, Regression], confidence: float
+    ) -> tuple[Gate, ...]:
         """What the baseline asks of a record; nothing where it does not have the test."""
         now = as_json(record)
         before = self.tests.get(test_of(now))
@@ -101,7 +103,7 @@ class Baseline:
                     "there is nothing to compare with"
                 )
             earlier = Earlier(value, str(regression), str(self.path), tuple(changed))
-            found.append(record.gate(metric, regression.limit(value), earlier))
+            found.append(record.gate(metric, regression.limit(value), earlier, confidence))
         return tuple(found)
 
 
@@ -180,7 +182,9 @@ def checked_regression(metric: str, text: str) -> Regression:
 
 def _checked(content: Any) -> Compared:
     """The record, or an exception that says what is missing or not what it should be."""
-    record = cast(Compared, {"epoch": None, **content, "setting": content.get("setting") or ""})
+    record = cast(
+        Compared, {"epoch": None, "excess": {}, **content, "setting": content.get("setting") or ""}
+    )
     for key in KEPT:
         record[key]  # type: ignore[literal-required]
     for key in OfTest.__annotations__:
@@ -189,7 +193,8 @@ def _checked(content: Any) -> Compared:
     for metric in METRICS:
         value: object = score_of(record, metric)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= HIGHEST):  # type: ignore[operator]
+        least = -HIGHEST if METRICS[metric][2] == EXCESS else 0
+        if value is not None and not (number and least <= value <= HIGHEST):  # type: ignore[operator]
             raise TypeError(f"{metric} is {value!r:.40}")
     if not isinstance(record["hyperparameters"], dict):
         raise TypeError("hyperparameters are not an object")

@@ -6,17 +6,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from klom_bench.errors import KlomError, unknown
+from klom_bench.metrics.estimate import CONFIDENCE, Estimate, judged, models_that_settle
 from klom_bench.metrics.summary import SPLITS, STATISTICS
 
 Verdict = Literal["pass", "fail", "inconclusive", "none"]
 TABLE = "tool.klom.gates"
 CEILING = math.log((1 + 1e-5) / 1e-5)  # of all estimators, which share eps
+EXCESS = "excess"
 METRICS = {
-    f"{'reverse_' * reverse}{split}_{statistic}": (reverse, split, statistic)
-    for reverse in (False, True)
-    for split in SPLITS
-    for statistic in STATISTICS
+    **{
+        f"{'reverse_' * reverse}{split}_{statistic}": (reverse, split, statistic)
+        for reverse in (False, True)
+        for split in SPLITS
+        for statistic in STATISTICS
+    },
+    **{f"{split}_{EXCESS}": (False, split, EXCESS) for split in SPLITS},
 }
+CONFIDENT = "confidence"
+"""The key beside limits in the table."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,21 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Gate:
-    """One limit held against one score; `perfect` is the 95 % quantile of a perfect unlearner."""
+    """One limit held against one number.
+
+    perfect: what a perfect unlearner's score stays below in 95 % of runs, by permuting the models
+    of this cell; None of excess, which is 0 for it at every N.
+    estimate: the number with its error; None where none is reckoned (percentiles), so that the
+    number alone decides.
+    """
 
     metric: str
     limit: float
     value: float
-    perfect: float
+    perfect: float | None
     earlier: Earlier | None = None
+    estimate: Estimate | None = None
+    confidence: float = CONFIDENCE
 
     @property
     def parts(self) -> tuple[bool, str, str]:
@@ -46,18 +61,47 @@ class Gate:
 
     @property
     def verdict(self) -> Verdict:
-        """Inconclusive where even a perfect unlearner may exceed the limit; nan never passes.
-
-        A score that did not rise above an earlier one is no regression, however low both are; one
-        that did is inconclusive while it stays where a perfect unlearner may be.
-        """
+        """Inconclusive where the limit lies in the noise or in the interval; nan never passes."""
         if self.earlier is not None:
-            if self.value <= self.limit:
-                return "pass"
-            return "inconclusive" if self.value <= self.perfect else "fail"
-        if self.limit < self.perfect:
+            return self._risen
+        if self.in_the_noise:
             return "inconclusive"
-        return "pass" if self.value <= self.limit else "fail"
+        if self.estimate is None or math.isnan(self.value):
+            return "pass" if self.value <= self.limit else "fail"
+        return judged(self.estimate, self.limit, self.confidence)
+
+    @property
+    def in_the_noise(self) -> bool:
+        """Whether even a perfect unlearner may exceed the limit."""
+        return self.perfect is not None and self.limit < self.perfect
+
+    @property
+    def _risen(self) -> Verdict:
+        """A score that did not rise above an earlier one is no regression, however low both are;
+        one that did is inconclusive while it stays where a perfect unlearner may be."""
+        if self.value <= self.limit:
+            return "pass"
+        if self.perfect is not None:
+            return "inconclusive" if self.value <= self.perfect else "fail"
+        return judged(self.estimate, self.limit, self.confidence) if self.estimate else "fail"
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """What the number surely lies above and below, each with the confidence asked for."""
+        if self.estimate is None:
+            return None
+        above = self.estimate.at_the_limit(self.limit)
+        return (
+            self.value - self.estimate.times_error(self.confidence),
+            self.value + above.times_error(self.confidence),
+        )
+
+    @property
+    def settled_at(self) -> int | None:
+        """About the N at which the interval would no longer hold the limit."""
+        if self.estimate is None:
+            return None
+        return models_that_settle(self.estimate, self.limit, self.confidence)
 
 
 def overall(gates: Iterable[Gate]) -> Verdict:
@@ -85,13 +129,28 @@ def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
     return {metric: float(limit) for metric, limit in limits.items()}
 
 
+def checked_confidence(value: Any, where: str) -> float:
+    """How sure a pass or a fail must be; KlomError for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value < 1:
+        raise KlomError(
+            f"{where}: confidence must be a number from 0.5 (the number alone decides) to below 1, "
+            f"as 0.95; got {value!r}"
+        )
+    return float(value)
+
+
 def checked_table(table: Any) -> None:
     """Check [tool.klom.gates] as far as it goes without knowing methods and forget sets."""
     for path, part in _levels(table):
         where = ".".join((TABLE, *path))
         if len(path) > 2:
             raise KlomError(f"[{where}]: tables go no deeper than METHOD.FORGET_SET")
-        checked_limits({k: v for k, v in part.items() if not isinstance(v, dict)}, f"[{where}]")
+        limits = {k: v for k, v in part.items() if not isinstance(v, dict)}
+        if CONFIDENT in limits:
+            if path:
+                raise KlomError(f"[{where}]: confidence holds for all gates: set it in [{TABLE}]")
+            checked_confidence(limits.pop(CONFIDENT), f"[{where}]")
+        checked_limits(limits, f"[{where}]")
 
 
 def _levels(
@@ -125,5 +184,5 @@ def limits_for(table: Mapping[str, Any], method: str, forget_set: str) -> dict[s
         metric: float(limit)
         for layer in layers
         for metric, limit in layer.items()
-        if not isinstance(limit, dict)
+        if metric != CONFIDENT and not isinstance(limit, dict)
     }

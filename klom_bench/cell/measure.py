@@ -13,9 +13,16 @@ from functools import partial
 import numpy as np
 
 from klom_bench.cell.cell import Cell
+from klom_bench.cell.evidence import evidence, excess_of_nothing
 from klom_bench.cell.loading import Models, load
 from klom_bench.cell.record import Record
-from klom_bench.cell.refusals import look_at_published, refuse_non_finite, refuse_unchanged
+from klom_bench.cell.refusals import (
+    look_at_published,
+    refuse_copies,
+    refuse_non_finite,
+    refuse_unchanged,
+    warn_of_low_scores,
+)
 from klom_bench.cell.rounds import After, Timed, at_once, unlearn
 from klom_bench.errors import KlomError
 from klom_bench.metrics.floor import floor
@@ -59,12 +66,17 @@ def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float
             return dict.fromkeys(splits, float("nan"))
         return {split: float(right[:, rows].mean()) for split, rows in splits.items()}
 
+    sides = (cell.estimator, cell.oracles, cell.members)
+    idle, idle_reverse = klom_and_reverse(oracle, original.margins, cell.estimator)
+    nothing = excess_of_nothing(cell, oracle, original.margins)
     record = partial(
         Record,
         cell=cell,
-        do_nothing=summaries(klom(oracle, original.margins, cell.estimator)),
+        do_nothing=summaries(idle),
+        do_nothing_reverse=summaries(idle_reverse),
         nowhere=summaries(klom(oracle, away, cell.estimator)),
-        floor=dict.fromkeys(splits, floor(cell.estimator, cell.oracles, cell.members)),
+        floor=dict.fromkeys(splits, floor(*sides)),
+        floor_reverse=dict.fromkeys(splits, floor(*sides, reverse=True)),
         accuracy_do_nothing=accuracy(original.right),
         accuracy_oracle=models.oracles.accuracy(cell.oracles),
     )
@@ -74,11 +86,17 @@ def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float
         refuse_non_finite(cell, unlearned.margins)
         if epoch == last:
             refuse_unchanged(cell, np.flatnonzero(unlearned.unchanged).tolist())
+        refuse_copies(cell, oracle, unlearned.margins)
         forward, backward = klom_and_reverse(oracle, unlearned.margins, cell.estimator)
+        scores = summaries(forward)
+        found_beside = evidence(cell, oracle, unlearned.margins, nothing, forward, scores)
+        if epoch == last:
+            warn_of_low_scores(cell, found_beside.below_floor)
         per_member = float(unlearned.seconds.mean())
         return record(
             points=forward,
-            scores=summaries(forward),
+            scores=scores,
+            evidence=found_beside,
             reverse=summaries(backward),
             accuracy=accuracy(unlearned.right),
             epoch=epoch,

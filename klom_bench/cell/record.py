@@ -7,18 +7,27 @@ import numpy as np
 
 from klom_bench import __version__
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.gates import METRICS, Earlier, Gate, Verdict, overall
+from klom_bench.cell.evidence import Evidence
+from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overall
 from klom_bench.cell.record_json import (
     SCHEMA,
     Asked,
+    ErrorJson,
+    ExcessJson,
+    GateJson,
+    Judged,
     Numbers,
     RecordJson,
     Splits,
     asked,
     plain_value,
 )
+from klom_bench.errors import KlomError
+from klom_bench.metrics.estimate import CONFIDENCE, Estimate
+from klom_bench.metrics.excess import FEWEST, BothWays
 from klom_bench.metrics.floor import floor_limits, members_needed
 from klom_bench.metrics.summary import Summary, plain
+from klom_bench.metrics.word import SETTLED
 
 Scores = dict[str, Summary]
 
@@ -38,14 +47,17 @@ class Record:
     scores: Scores
     reverse: Scores
     do_nothing: Scores
+    do_nothing_reverse: Scores
     nowhere: Scores
     floor: Scores
+    floor_reverse: Scores
     accuracy: Mapping[str, float]
     accuracy_do_nothing: Mapping[str, float]
     accuracy_oracle: Mapping[str, float]
     epoch: int
     seconds: Mapping[str, float]
     relative_cost: Mapping[str, float]
+    evidence: Evidence
     gates: tuple[Gate, ...] = ()
     earlier: "tuple[Record, ...]" = ()
 
@@ -64,17 +76,47 @@ class Record:
             for split, rows in cell.splits.items()
         }
 
-    def judged(self, limits: Mapping[str, float]) -> tuple[Gate, ...]:
+    def judged(
+        self, limits: Mapping[str, float], confidence: float = CONFIDENCE
+    ) -> tuple[Gate, ...]:
         """The gates that these limits make, by metric."""
-        return tuple(self.gate(metric, limit) for metric, limit in sorted(limits.items()))
+        return tuple(
+            self.gate(metric, limit, confidence=confidence)
+            for metric, limit in sorted(limits.items())
+        )
 
-    def gate(self, metric: str, limit: float, earlier: Earlier | None = None) -> Gate:
-        """This record's score held against a limit."""
+    def gate(
+        self,
+        metric: str,
+        limit: float,
+        earlier: Earlier | None = None,
+        confidence: float = CONFIDENCE,
+    ) -> Gate:
+        """One number of this record held against a limit."""
         reverse, split, statistic = METRICS[metric]
-        cell, points = self.cell, len(self.cell.splits[split])
-        perfect = floor_limits(cell.estimator, cell.oracles, cell.members, points, reverse)
-        scores = self.reverse if reverse else self.scores
-        return Gate(metric, limit, getattr(scores[split], statistic), perfect[statistic], earlier)
+        if statistic == EXCESS:
+            estimate = self.excess(split)
+            return Gate(metric, limit, estimate.value, None, earlier, estimate, confidence)
+        value = getattr((self.reverse if reverse else self.scores)[split], statistic)
+        perfect = float(np.quantile(self.evidence.permuted(split)[reverse][statistic], 0.95))
+        error = self.error(split, "mean", reverse) if statistic == "mean" else None
+        return Gate(metric, limit, value, perfect, earlier, error, confidence)
+
+    def excess(self, split: str) -> Estimate:
+        """The excess of a split with its error; KlomError with too few models."""
+        if split not in self.evidence.excess:
+            raise KlomError(
+                f"{split}_excess needs {FEWEST} models and oracles at least: "
+                f"--klom-models={FEWEST} --klom-oracles={FEWEST}"
+            )
+        return self.evidence.excess[split].forward.estimate
+
+    def error(self, split: str, statistic: str, reverse: bool = False) -> Estimate:
+        """KLOM's mean or P95 over a split with its error, which of P95 is approximate."""
+        score = (self.reverse if reverse else self.scores)[split]
+        errors = self.evidence.errors[split][reverse]
+        models = min(self.cell.oracles, self.cell.members)
+        return Estimate(getattr(score, statistic), getattr(errors, statistic), models)
 
     def needed(self, gate: Gate) -> int | None:
         """The N at which an inconclusive gate could be decided."""
@@ -123,32 +165,26 @@ def as_json(record: Record) -> RecordJson:
         "device": str(cell.device),
         "scores": _splits(record.scores),
         "reverse": _splits(record.reverse),
+        **_judged_json(record),
         "do_nothing": _splits(record.do_nothing),
+        "do_nothing_reverse": _splits(record.do_nothing_reverse),
         "nowhere": _splits(record.nowhere),
         "floor": _splits(record.floor),
+        "floor_reverse": _splits(record.floor_reverse),
         "perfect": {split: _numbers(limits) for split, limits in record.perfect.items()},
         "accuracy": _numbers(record.accuracy),
         "accuracy_do_nothing": _numbers(record.accuracy_do_nothing),
         "accuracy_oracle": _numbers(record.accuracy_oracle),
         "seconds": _numbers(record.seconds),
         "relative_cost": _numbers(record.relative_cost),
-        "gates": [
-            {
-                "metric": g.metric,
-                "limit": g.limit,
-                "value": plain(g.value),
-                "perfect": plain(g.perfect),
-                "before": g.earlier.value if g.earlier else None,
-                "verdict": g.verdict,
-            }
-            for g in record.gates
-        ],
+        "gates": [_gate(gate) for gate in record.gates],
         "verdict": record.verdict,
         "earlier": [
             {
                 "epoch": r.epoch,
                 "scores": _splits(r.scores),
                 "reverse": _splits(r.reverse),
+                **_judged_json(r),
                 "accuracy": _numbers(r.accuracy),
                 "seconds": _numbers(r.seconds),
                 "relative_cost": _numbers(r.relative_cost),
@@ -164,3 +200,61 @@ def _numbers(values: Mapping[str, float]) -> Numbers:
 
 def _splits(scores: Scores) -> Splits:
     return {split: summary.as_json() for split, summary in scores.items()}
+
+
+def _judged_json(record: Record) -> Judged:
+    of, splits = record.evidence, record.scores
+    test = of.test
+    return {
+        "points": {split: len(rows) for split, rows in record.cell.splits.items()},
+        "errors": {split: _errors(record, split) for split in splits},
+        "highest": _numbers(of.highest),
+        "excess": {split: _excess(both, of.cut[split]) for split, both in of.excess.items()},
+        "excess_do_nothing": {split: _excess(both, None) for split, both in of.nothing.items()},
+        "retrained": None
+        if test is None
+        else {"p": test.p, "energy": {**test.energy}, "outline": {**test.outline}},
+        "word": of.word,
+        "word_is_provisional": min(record.cell.oracles, record.cell.members) < SETTLED,
+        "below_floor": [*of.below_floor],
+    }
+
+
+def _errors(record: Record, split: str) -> dict[str, ErrorJson]:
+    return {
+        f"{'reverse_' * reverse}{statistic}": _error(record.error(split, statistic, reverse))
+        for reverse in (False, True)
+        for statistic in ("mean", "p95")
+    }
+
+
+def _error(estimate: Estimate) -> ErrorJson:
+    low, high = estimate.interval()
+    return {"se": plain(estimate.se), "low": plain(low), "high": plain(high)}
+
+
+def _excess(both: BothWays, cut: float | None) -> ExcessJson:
+    value, reverse = both.forward.estimate, both.reverse.estimate
+    return {
+        "value": plain(value.value),
+        **_error(value),
+        "cut": plain(cut),
+        "reverse": {"value": plain(reverse.value), **_error(reverse)},
+    }
+
+
+def _gate(gate: Gate) -> GateJson:
+    low, high = gate.interval or (None, None)
+    return {
+        "metric": gate.metric,
+        "limit": gate.limit,
+        "value": plain(gate.value),
+        "low": plain(low),
+        "high": plain(high),
+        "confidence": None if gate.estimate is None else gate.confidence,
+        "settled_at": gate.settled_at,
+        "perfect": plain(gate.perfect),
+        "perfect_by": None if gate.perfect is None else "permuted models",
+        "before": gate.earlier.value if gate.earlier else None,
+        "verdict": gate.verdict,
+    }

@@ -5,13 +5,16 @@ Needs no torch, so that what only reads records is quick.
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypedDict, final
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, final
 
 import numpy as np
 
-from klom_bench.cell.gates import METRICS, Verdict
+from klom_bench.cell.gates import EXCESS, METRICS, Verdict
 from klom_bench.forget_set import ForgetSet
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
+
+if TYPE_CHECKING:
+    from klom_bench.metrics.word import Word
 
 SCHEMA = 1
 Numbers = dict[str, float | None]
@@ -58,8 +61,59 @@ class Scored(TypedDict):
     reverse: Splits
 
 
-class Compared(Asked, Scored):
-    """What a baseline keeps. epoch: None in files of earlier versions."""
+class ErrorJson(TypedDict):
+    """The standard error of a number, and the ends of its 95 % interval."""
+
+    se: float | None
+    low: float | None
+    high: float | None
+
+
+class ValueJson(ErrorJson):
+    """A number with its error."""
+
+    value: float | None
+
+
+class ExcessJson(ValueJson):
+    """Excess of a split. cut: with margins cut to three robust standard deviations; reverse: KL in
+    the other direction."""
+
+    cut: float | None
+    reverse: ValueJson
+
+
+class RetrainedJson(TypedDict):
+    """p-values of the question whether these could be retrained models: of all splits together, and
+    a split by whole models, and by each model's mean and spread alone."""
+
+    p: float
+    energy: dict[str, float]
+    outline: dict[str, float]
+
+
+class WithExcess(TypedDict):
+    """Empty with fewer than five models a side."""
+
+    excess: dict[str, ExcessJson]
+
+
+class Judged(WithExcess):
+    """What else margins say. points: their numbers, a split. errors: of mean, p95, reverse_mean and
+    reverse_p95, by split. highest: KLOM of the worst point."""
+
+    points: dict[str, int]
+    errors: dict[str, dict[str, ErrorJson]]
+    highest: Numbers
+    excess_do_nothing: dict[str, ExcessJson]
+    retrained: RetrainedJson | None
+    word: "Word"
+    word_is_provisional: bool
+    below_floor: list[str]
+
+
+class Compared(Asked, Scored, WithExcess):
+    """What a baseline keeps. epoch: None in files of earlier versions, and excess empty."""
 
     hyperparameters: dict[str, Any]
     epoch: int | None
@@ -67,17 +121,24 @@ class Compared(Asked, Scored):
 
 
 class GateJson(TypedDict):
-    """A limit held against a score."""
+    """A limit held against a number. low, high: what it surely lies above and below, each with this
+    confidence; null where the number alone decides. settled_at: about the N that would settle it.
+    """
 
     metric: str
     limit: float
     value: float | None
+    low: float | None
+    high: float | None
+    confidence: float | None
+    settled_at: int | None
     perfect: float | None
+    perfect_by: Literal["permuted models"] | None
     before: float | None
     verdict: Verdict
 
 
-class EpochJson(Scored):
+class EpochJson(Scored, Judged):
     """What an earlier epoch of the same run scored."""
 
     epoch: int | None
@@ -87,15 +148,17 @@ class EpochJson(Scored):
 
 
 @final
-class RecordJson(Compared, OfMethod):
+class RecordJson(Compared, Judged, OfMethod):
     """`extra_info["klom"]` of a benchmark JSON; changing a name raises SCHEMA."""
 
     schema: int
     version: str
     tuning: Mapping[str, Any] | None
     do_nothing: Splits
+    do_nothing_reverse: Splits
     nowhere: Splits
     floor: Splits
+    floor_reverse: Splits
     perfect: Splits
     accuracy: Numbers
     accuracy_do_nothing: Numbers
@@ -155,9 +218,12 @@ def asked(
     }
 
 
-def score_of(record: Scored, metric: str) -> float | None:
-    """One score of a record."""
+def score_of(record: Compared, metric: str) -> float | None:
+    """One number of a record; None where there is none."""
     reverse, split, statistic = METRICS[metric]
+    if statistic == EXCESS:
+        excess = record["excess"]
+        return excess[split]["value"] if split in excess else None
     return (record["reverse"] if reverse else record["scores"])[split][statistic]
 
 

@@ -1,6 +1,7 @@
 """What would make scores meaningless, and is refused."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.loading import Models
 from klom_bench.cell.unlearning import Unlearning
-from klom_bench.errors import KlomError
+from klom_bench.errors import KlomError, warn
 from klom_bench.metrics.sanity import judged, sanity
 from klom_bench.store.manifest import how_to_remove
 
@@ -74,6 +75,35 @@ def refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:
             f"{cell.method.name} diverged on {cell.forget_set.name}: the margin of member {member} "
             f"at point {point} is {unlearned[member, point]}, and {len(np.unique(bad[:, 0]))} of "
             f"{cell.members} members have such margins. Lower its learning rate or epochs"
+        )
+
+
+def refuse_copies(cell: Cell, oracle: np.ndarray, unlearned: np.ndarray) -> None:
+    """KlomError where an unlearned model says what one oracle says, margin for margin.
+
+    Oracles that are alike themselves, because nothing is drawn in their training, are no evidence.
+    """
+    if cell.method.sees_oracles:
+        return
+    times = Counter(row.tobytes() for row in oracle)
+    same = [i for i, row in enumerate(unlearned) if times[row.tobytes()] == 1]
+    if same:
+        raise KlomError(
+            f"{cell.method.name} on {cell.forget_set.name}: {len(same)} of {cell.members} members "
+            f"(the first is {same[0]}) have the margins of an oracle that they are scored against, "
+            "to the last bit: they are copies of it, or were trained with its seed. A method that "
+            "is given oracles names them: def method(model, forget, retain, *, oracles)"
+        )
+
+
+def warn_of_low_scores(cell: Cell, below: Sequence[str]) -> None:
+    """A warning where splits score lower than retrained models would in one of a thousand runs."""
+    if below:
+        warn(
+            f"{cell.method.name} on {cell.forget_set.name} of {cell.task.name}: the score of "
+            f"{' and '.join(below)} lies below the floor (p < .001), where no retrained models "
+            "are. Likely causes: models made from the oracles, or trained with their seeds; noise "
+            "on outputs, which hides in KLOM but not in its reverse; members that are there twice"
         )
 
 

@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtrit
-
 CONFIDENCE = 0.95
 MOST_ENLARGED = 4.0
 Judgement = Literal["pass", "fail", "inconclusive"]
@@ -49,6 +47,8 @@ class Estimate:
 
 def quantile(confidence: float, models: int) -> float:
     """Student's t with models - 1 degrees of freedom; inf for a confidence of 1."""
+    from scipy.special import stdtrit  # what only reads records need not wait for it
+
     return float(stdtrit(models - 1, confidence))
 
 

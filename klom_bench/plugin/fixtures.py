@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from klom_bench.cell.cell import Cell
     from klom_bench.cell.clock import Clock
     from klom_bench.cell.record import Record
-    from klom_bench.cell.record_json import RecordJson
+    from klom_bench.cell.record_json import ErrorJson, RecordJson
     from klom_bench.conformance.subject import Subject
     from klom_bench.found import Methods
     from klom_bench.methods.method import Method
@@ -126,15 +126,28 @@ def _skip(
 
 
 def properties(record: "RecordJson") -> list[tuple[str, Any]]:
-    """Names and values for JUnit XML: the verdict and every score; plain values, for xdist."""
-    from klom_bench.cell.gates import METRICS
+    """Names and values for JUnit XML: verdict, word, every number and its interval.
+
+    Plain values, for xdist.
+    """
+    from klom_bench.cell.gates import EXCESS, METRICS
     from klom_bench.cell.record_json import score_of
 
-    found: list[tuple[str, Any]] = [("klom_verdict", record["verdict"])]
+    test = record["retrained"]
+    found: dict[str, Any] = {
+        "verdict": record["verdict"],
+        "word": record["word"],
+        "retrained_p": test["p"] if test else None,
+    }
     for metric in METRICS:
-        value = score_of(record, metric)
-        found.append((f"klom_{metric}", "n/a" if value is None else value))
-    return found
+        found[metric] = score_of(record, metric)
+        reverse, split, statistic = METRICS[metric]
+        error: ErrorJson | None = record["errors"][split].get("reverse_" * reverse + statistic)
+        if statistic == EXCESS:
+            error = record["excess"].get(split)
+        if error is not None:
+            found |= {f"{metric}_low": error["low"], f"{metric}_high": error["high"]}
+    return [(f"klom_{name}", "n/a" if v is None else v) for name, v in found.items()]
 
 
 class KlomTest:
@@ -168,9 +181,9 @@ class KlomTest:
             marker |= mark.kwargs
         record = measure(cell, self._run.store, self._timed, announce_on(config))
         limits = self._run.limits(cell.method.name, cell.forget_set.name, marker)
-        gates = record.judged(limits)
+        gates = record.judged(limits, self._run.confidence)
         if baseline := self._run.baseline:
-            gates += baseline.gates(record, self._run.regressions)
+            gates += baseline.gates(record, self._run.regressions, self._run.confidence)
         return replace(record, gates=gates)
 
     def _timed(self, unlearning: "Callable[[Clock], None]") -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from klom_bench.errors import KlomError, visible
 from klom_bench.folders import expanded
-from klom_bench.plugin.values import epochs_in, limit_in, param_in, regression_in
+from klom_bench.plugin.values import confidence_in, epochs_in, limit_in, param_in, regression_in
 from klom_bench.plugin.variants import Param
 
 
@@ -104,11 +104,16 @@ OPTIONS = {
         metavar="error|retrain",
     ),
     "max": Option(
-        "gate: fail above this score, as forget_p95=2.0; [reverse_]SPLIT_STATISTIC with "
-        "forget, retain, val and mean, p50, p95, p99; repeatable; wins over "
-        "[tool.klom.gates]",
+        "gate: fail above this number, as forget_excess=0.2; SPLIT_excess, or "
+        "[reverse_]SPLIT_STATISTIC with mean, p50, p95, p99; SPLIT is forget, retain or val; "
+        "repeatable; wins over [tool.klom.gates]",
         kind="pairs",
         metavar="METRIC=LIMIT",
+    ),
+    "confidence": Option(
+        "how sure a pass or a fail must be, where the number has an error (excess, means); "
+        "otherwise the gate is inconclusive; 0.5: the number alone decides (default: 0.95)",
+        metavar="C",
     ),
     "baseline": Option(
         "scores of an earlier run to compare with: a file of --klom-save-baseline, or "
@@ -154,6 +159,7 @@ class Options:
     """What was asked for, before it is known whether it exists.
 
     store: None where none was named. missing: None for what is usual with the task.
+    confidence: None for that of pyproject.toml.
     tuned_here: the files are of the command line, not of an ini file.
     """
 
@@ -173,6 +179,7 @@ class Options:
     missing: str | None
     stale: str
     limits: tuple[tuple[str, Any], ...]
+    confidence: float | None
     baseline: Path | None
     save_baseline: Path | None
     regressions: tuple[tuple[str, str], ...]
@@ -251,6 +258,7 @@ def read_options(config: pytest.Config) -> Options:
         missing=missing,
         stale=stale,
         limits=tuple(limit_in(text) for text in pairs("max")),
+        confidence=confidence_in(value("confidence", None)),
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),
         regressions=tuple(regression_in(text) for text in pairs("max_regression")),

@@ -13,7 +13,7 @@ import torch
 from klom_bench import methods
 from klom_bench.cell.baseline import Baseline, Regression, checked_regression, load
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.gates import checked_limits, checked_table, limits_for
+from klom_bench.cell.gates import CONFIDENT, checked_limits, checked_table, limits_for
 from klom_bench.cell.record_json import asked
 from klom_bench.ensemble.device import device_named
 from klom_bench.errors import KlomError, unknown
@@ -21,6 +21,7 @@ from klom_bench.folders import store_root
 from klom_bench.forget_set import ForgetSet
 from klom_bench.found import Methods, Tasks, methods_from, tasks_from
 from klom_bench.methods.method import Method
+from klom_bench.metrics.estimate import CONFIDENCE
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.options import Options
 from klom_bench.plugin.variants import Variant, variants
@@ -106,6 +107,13 @@ class Run:
             **checked_limits(marker, "@pytest.mark.klom"),
             **checked_limits(dict(self.options.limits), "--klom-max"),
         }
+
+    @property
+    def confidence(self) -> float:
+        """How sure gates must be: command line over pyproject.toml."""
+        if self.options.confidence is not None:
+            return self.options.confidence
+        return float(self.gates.get(CONFIDENT, CONFIDENCE))
 
 
 def _starts(config: pytest.Config) -> tuple[Path, ...]:

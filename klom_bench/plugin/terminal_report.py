@@ -14,7 +14,7 @@ from klom_bench.plugin.keys import PROBLEM, outcome_of
 from klom_bench.plugin.run import Run
 from klom_bench.report.changes import changes
 from klom_bench.report.remarks import VERDICTS, in_all
-from klom_bench.report.table import headline, table
+from klom_bench.report.table import headline, tables
 
 
 class TerminalReport:
@@ -128,7 +128,7 @@ class TerminalReport:
         records = self.records()
         if records:
             terminalreporter.write_line(headline(records[0]))
-            for text in table(self.rows()):
+            for text in tables(self.rows()):
                 terminalreporter.write_line(text)
         complete = len(records) == len(self._fit())
         for text in self.lines():

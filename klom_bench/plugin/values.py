@@ -56,6 +56,22 @@ def limit_in(text: str) -> tuple[str, Any]:
     return metric.strip(), literal(value)
 
 
+def confidence_in(text: str | None) -> float | None:
+    """A number from .5 to below 1; None where none is given."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.5 <= value < 1:
+        raise pytest.UsageError(
+            f"--klom-confidence must be a number from 0.5 (the score alone decides) to below 1, as "
+            f"0.95; got {text!r}"
+        )
+    return value
+
+
 def regression_in(text: str) -> tuple[str, str]:
     """`METRIC=RISE`."""
     metric, equals, rise = text.partition("=")

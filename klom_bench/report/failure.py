@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from klom_bench.cell.gates import Earlier, Gate
+from klom_bench.cell.gates import EXCESS, Earlier, Gate
 from klom_bench.cell.record import Record
 from klom_bench.conformance.checks import MODEL
 from klom_bench.metrics.floor import floor
@@ -59,38 +59,67 @@ def _judged(record: Record, gate: Gate) -> list[str]:
     if gate.earlier:
         return _compared(record, gate, gate.earlier)
     reverse, split, statistic = gate.parts
-    noise = _noise(record, gate)
+    shown = f"  {gate.metric}: {_with_interval(gate)}"
     if gate.verdict == "pass":
-        return [f"  {gate.metric}: {gate.value:.2f} is within the limit {gate.limit:g}: pass"]
+        return [f"{shown} is within the limit {gate.limit:g}: pass{_plain(gate)}"]
     if gate.verdict == "inconclusive":
-        needed = record.needed(gate)
-        enough = (
-            f"--klom-models={needed} --klom-oracles={needed} would decide it"
-            if needed
-            else "no N that can be simulated would decide it"
-        )
-        lines = [
-            f"  {gate.metric}: the limit {gate.limit:g} is inconclusive, it lies in the noise "
-            f"({noise}); score {gate.value:.2f}",
-            f"    {enough}; or raise the limit above {gate.perfect:.2f}",
-        ]
-        if gate.value > gate.perfect:
-            lines.append("    the score lies above the noise, so it would fail such a limit, too")
-        return lines
-    lines = [f"  {gate.metric}: {gate.value:.2f} exceeds the limit {gate.limit:g}: fail"]
+        return _open(record, gate, shown)
+    lines = [f"{shown} exceeds the limit {gate.limit:g}: fail{_plain(gate)}"]
     if reverse:
+        noise = _noise(record, gate)
         return [*lines, f"    {noise}; the reverse divergence shows members far from the oracles"]
-    nothing = getattr(record.do_nothing[split], statistic)
-    return [
-        *lines,
-        f"    {noise}; doing nothing scores {nothing:.2f}",
-        _worst(record, split),
+    if statistic == EXCESS:
+        nothing = record.evidence.nothing[split].forward.value
+        noise = "a perfect unlearner has 0 on average at every N"
+    else:
+        nothing, noise = getattr(record.do_nothing[split], statistic), _noise(record, gate)
+    return [*lines, f"    {noise}; doing nothing has {nothing:.2f}", _worst(record, split)]
+
+
+def _open(record: Record, gate: Gate, shown: str) -> list[str]:
+    """An inconclusive gate: the limit lies in the noise, or in the interval."""
+    if gate.perfect is None or not gate.in_the_noise:
+        needed = gate.settled_at
+        settled = (
+            f"about N = {needed} would settle it (--klom-models={needed} --klom-oracles={needed})"
+            if needed
+            else "no N would settle it"
+        )
+        return [
+            f"{shown} may lie on either side of the limit {gate.limit:g}: inconclusive",
+            f"    {settled}; or move the limit away from the number",
+        ]
+    needed = record.needed(gate)
+    enough = (
+        f"--klom-models={needed} --klom-oracles={needed} would decide it"
+        if needed
+        else "no N that can be simulated would decide it"
+    )
+    lines = [
+        f"  {gate.metric}: the limit {gate.limit:g} is inconclusive, it lies in the noise "
+        f"({_noise(record, gate)}); score {gate.value:.2f}",
+        f"    {enough}; or raise the limit above {gate.perfect:.2f}",
     ]
+    if gate.value > gate.perfect:
+        lines.append("    the score lies above the noise, so it would fail such a limit, too")
+    return lines
+
+
+def _with_interval(gate: Gate) -> str:
+    if gate.interval is None:
+        return f"{gate.value:.2f}"
+    low, high = gate.interval
+    return f"{gate.value:.2f} (surely {low:.2f} to {high:.2f}, {gate.confidence:.0%} at either end)"
+
+
+def _plain(gate: Gate) -> str:
+    return " (a plain gate: no error is reckoned for percentiles)" * (gate.estimate is None)
 
 
 def _compared(record: Record, gate: Gate, before: Earlier) -> list[str]:
     reverse, split, statistic = gate.parts
-    what = f"{'reverse KLOM' if reverse else 'KLOM'} of the {split} set, {statistic}"
+    name = "excess" if statistic == EXCESS else "reverse KLOM" if reverse else "KLOM"
+    what = f"{name} of the {split} set, {'mean' if statistic == EXCESS else statistic}"
     shown = f"  {gate.metric}: {what}: {before.value:.4g} before, {gate.value:.4g} now"
     if gate.verdict == "pass":
         return [f"{shown}; within the {before.allowed} allowed: pass"]
@@ -101,8 +130,9 @@ def _compared(record: Record, gate: Gate, before: Earlier) -> list[str]:
     if before.changed:
         lines.append(f"    hyperparameters changed since: {', '.join(before.changed)}")
     if gate.verdict == "inconclusive":
+        noise = _with_interval(gate) if gate.perfect is None else _noise(record, gate)
         lines.append(
-            f"    the score is still in the noise ({_noise(record, gate)}): more models "
+            f"    the rise is still in the noise ({noise}): more models "
             "(--klom-models, --klom-oracles) tell whether it is worse"
         )
     elif not reverse:
@@ -116,7 +146,7 @@ def _noise(record: Record, gate: Gate) -> str:
     expected = getattr(floor(cell.estimator, cell.oracles, cell.members, reverse), statistic)
     return (
         f"floor {expected:.2f}; a perfect unlearner stays below {gate.perfect:.2f} in 95 % of "
-        f"runs at this N and {points} points"
+        f"runs at this N, with these models and {points} points"
     )
 
 

@@ -4,24 +4,20 @@ from collections.abc import Mapping, Sequence
 
 from klom_bench.cell.record_json import Row
 from klom_bench.report.markdown import plain
-from klom_bench.report.table import cells, headline
-
-COLUMNS = (
-    "forget set", "", "P95 forget", "P95 retain", "P95 val", "accuracy forget", "accuracy retain",
-    "accuracy val", "unlearn s", "cost of retrain", "verdict",
-)  # fmt: skip
+from klom_bench.report.table import JUDGED, KLOM, cells, headline
 
 
 def job_summary(
     rows: Sequence[Row], lines_below: Sequence[str], failures: Mapping[str, str]
 ) -> str:
-    """A page: the table, what the run says of itself, and what failed, by test."""
+    """A page: the tables, what the run says of itself, and what failed, by test."""
     lines = ["## KLOM", ""]
     if measured := [row for row in rows if "unfit" not in row]:
         lines += [plain(headline(measured[0])), ""]
-        table = [COLUMNS, ["---"] * len(COLUMNS), *cells(rows)]
-        lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in table]
-        lines.append("")
+        for layout in (JUDGED, KLOM):
+            table = [layout.names, ["---"] * len(layout.names), *cells(rows, layout)]
+            lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in table]
+            lines.append("")
     lines += [f"{plain(line)}  " for line in lines_below]
     for test, message in failures.items():
         lines += ["", f"<details><summary>{plain(test)}</summary>", ""]

@@ -1,9 +1,9 @@
-"""What a row of the table says beside its numbers, gates or not."""
+"""What a row of the table says beside its numbers, and what a run says below it."""
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 
-from klom_bench.cell.record_json import RecordJson
+from klom_bench.cell.record_json import EpochJson, RecordJson
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.floor import SIZES, floor
 
@@ -14,42 +14,28 @@ NEAR, FAR = 0.75, 0.25
 nothing can be told, below the second much can."""
 
 
-def outcome(record: RecordJson) -> str:
-    """The last column: the verdict, and what the scores say whatever the limits are."""
-    verdict = str(record["verdict"])
-    return "; ".join([VERDICTS.get(verdict, verdict), *remarks(record)])
+def outcome(record: RecordJson | EpochJson) -> str:
+    """The last column: what the method did, in a word, and whether it kept its limits."""
+    said = record["word"] + "?" * record["word_is_provisional"]
+    if below := record["below_floor"]:
+        said += f"; below the floor on {' and '.join(below)}"
+    verdict = record.get("verdict")  # an earlier epoch has none
+    return f"{said}; {VERDICTS.get(str(verdict), verdict)}" if verdict else said
 
 
-def remarks(record: RecordJson) -> list[str]:
-    """How a test did beside doing nothing, by the P95 that the table shows."""
-    if says_nothing(record):
-        return ["nothing can be told"]
-    found = []
-    if forgets_nothing(record):
-        found.append("forget no lower than doing nothing")
-    if broken := breaks(record):
-        found.append(f"{' and '.join(broken)} worse than doing nothing")
-    return found
-
-
-def forgets_nothing(record: RecordJson) -> bool:
-    """Whether its score on the forget set, as shown, is no lower than that of doing nothing."""
-    mine, nothing = (of["forget"]["p95"] for of in (record["scores"], record["do_nothing"]))
-    if mine is None or nothing is None or record["method"] == "do_nothing":
-        return False
-    return round(mine, 2) >= round(nothing, 2)
-
-
-def breaks(record: RecordJson) -> list[str]:
-    """The splits that score worse than doing nothing, by more than the floor varies."""
-    worse = []
-    for split in ("retain", "val"):
-        of = (record["scores"], record["do_nothing"], record["floor"], record["perfect"])
-        numbers = (splits[split]["p95"] for splits in of)
-        mine, nothing, usual, perfect = (math.nan if n is None else n for n in numbers)
-        if mine - nothing > perfect - usual:  # no, where one is nan
-            worse.append(split)
-    return worse
+def in_all(records: Sequence[RecordJson]) -> list[str]:
+    """The words of a whole run, and at how small an N KLOM says nothing, below its table."""
+    lines = []
+    if words := Counter(record["word"] for record in records):
+        lines.append("in words: " + ", ".join(f"{n} {word}" for word, n in words.most_common()))
+    if any(record["word_is_provisional"] for record in records):
+        lines.append(
+            "?: a word is provisional below N = 100, where more than 1 in 20 may be wrong "
+            "(`klom help calibration`)"
+        )
+    if silent := [r for r in records if says_nothing(r)]:
+        lines.append(_too_few(silent[0]))
+    return lines
 
 
 def says_nothing(record: RecordJson) -> bool:
@@ -58,30 +44,16 @@ def says_nothing(record: RecordJson) -> bool:
     return usual is not None and most is not None and usual >= NEAR * most
 
 
-def in_all(records: Sequence[RecordJson]) -> list[str]:
-    """The same of a whole run, below its table."""
-    lines = []
-    silent = [r for r in records if says_nothing(r)]
-    if silent:
-        first = silent[0]
-        members = first["members"]
-        usual, most = (of["forget"]["p95"] or 0.0 for of in (first["floor"], first["nowhere"]))
-        estimator = ESTIMATORS.get(first["estimator"]["name"])
-        enough = estimator and next(
-            (n for n in SIZES if floor(estimator, n, n).p95 <= FAR * most), None
-        )
-        lines.append(
-            f"nothing can be told at this N: with {members['unlearned']} models against "
-            f"{members['oracle']} oracles a perfect unlearner scores {usual:.2f} (P95), and models "
-            f"that are nowhere near the oracles {most:.2f}"
-            + (f"; --klom-models={enough} --klom-oracles={enough} would do" if enough else "")
-        )
-    told = [r for r in records if not says_nothing(r)]
-    idle, broken = sum(map(forgets_nothing, told)), sum(bool(breaks(r)) for r in told)
-    counts = [
-        f"{idle} score no lower on forget than doing nothing" * bool(idle),
-        f"{broken} are worse on retain or val than doing nothing" * bool(broken),
-    ]
-    if any(counts):
-        lines.append(f"of {len(told)} tests " + ", ".join(filter(None, counts)))
-    return lines
+def _too_few(record: RecordJson) -> str:
+    members = record["members"]
+    usual, most = (of["forget"]["p95"] or 0.0 for of in (record["floor"], record["nowhere"]))
+    estimator = ESTIMATORS.get(record["estimator"]["name"])
+    enough = estimator and next(
+        (n for n in SIZES if floor(estimator, n, n).p95 <= FAR * most), None
+    )
+    return (
+        f"KLOM tells nothing at this N: with {members['unlearned']} models against "
+        f"{members['oracle']} oracles a perfect unlearner scores {usual:.2f} (P95), and models "
+        f"that are nowhere near the oracles {most:.2f}"
+        + (f"; --klom-models={enough} --klom-oracles={enough} would do" if enough else "")
+    )

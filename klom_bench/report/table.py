@@ -1,6 +1,7 @@
-"""The summary table, from records in their JSON form."""
+"""The two tables of a run, from records in their JSON form: what methods did, and KLOM."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from klom_bench.cell.record_json import (
@@ -11,16 +12,30 @@ from klom_bench.cell.record_json import (
     RecordJson,
     Row,
     Splits,
+    ValueJson,
 )
 from klom_bench.errors import visible
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.columns import aligned
 from klom_bench.report.remarks import outcome
 
-HEAD = (
-    ("forget set", "", "KLOM P95", "", "", "accuracy", "", "", "unlearn", "cost", ""),
-    ("", "", "forget", "retain", "val", "forget", "retain", "val", "s", "of retrain", "verdict"),
-)
+Cells = tuple[str, ...]
+FEW_POINTS = 100
+"""On so small a forget set two points that were not forgotten hide below its P95."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table: two lines above it, names for where there is one line, and its rows.
+
+    nothing: of doing nothing. test: of a test, or of an earlier epoch of it.
+    """
+
+    head: tuple[Cells, Cells]
+    names: Cells
+    oracles: Callable[[RecordJson], Cells]
+    nothing: Callable[[RecordJson], Cells]
+    test: Callable[[RecordJson | EpochJson], Cells]
 
 
 def headline(first: RecordJson) -> str:
@@ -39,31 +54,32 @@ def setup(task: str, members: Counts, estimator: str, direction: str, device: st
     )
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """Lines: for every forget set the oracles, doing nothing, then a row a test."""
-    return aligned([*HEAD, *cells(rows)], left=2)
+def tables(rows: Sequence[Row]) -> list[str]:
+    """Lines: for every forget set the oracles, doing nothing, then a row a test; KLOM first."""
+    klom, judged = (
+        aligned([*layout.head, *cells(rows, layout)], left=2) for layout in (KLOM, JUDGED)
+    )
+    return [*klom, "", *judged]
 
 
-def cells(tests: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The rows of the table without its head; n/a where a method does not apply."""
-    rows: list[tuple[str, ...]] = []
+def cells(tests: Sequence[Row], layout: Layout) -> list[Cells]:
+    """The rows of a table without its head; n/a where a method does not apply."""
+    rows: list[Cells] = []
+    columns = len(layout.names) - 2
     for (_, forget_set), group in groupby(tests, lambda r: (r["task"], r["forget_set"])):
         together = list(group)
         measured = [r for r in together if "unfit" not in r]
         heading = [forget_set]
         if measured:
-            first = measured[0]
-            floor, nothing = first["floor"], first["do_nothing"]
-            rows.append(_row(forget_set, "oracles (floor)", floor, first["accuracy_oracle"]))
-            rows.append(_row("", "do nothing", nothing, first["accuracy_do_nothing"]))
+            rows.append((forget_set, "oracles", *_filled(layout.oracles(measured[0]), columns)))
+            rows.append(("", "do nothing", *_filled(layout.nothing(measured[0]), columns)))
             heading = []
         for r in together:
             if "unfit" in r:
-                name = heading.pop() if heading else ""
-                rows.append((name, named(r), *["n/a"] * (len(HEAD[0]) - 2)))
+                rows.append((heading.pop() if heading else "", named(r), *["n/a"] * columns))
             elif r["method"] != "do_nothing" or len(together) == 1 or r["verdict"] != "none":
-                rows += [_scored(r, early, "") for early in r["earlier"]]
-                rows.append(_scored(r, r, outcome(r)))
+                rows += [_of_test(r, early, layout) for early in r["earlier"]]
+                rows.append(_of_test(r, r, layout))
     return rows
 
 
@@ -74,20 +90,90 @@ def named(record: OfMethod) -> str:
     return f"{record['method']}{marks} {record['setting']}".strip()
 
 
-def _scored(test: RecordJson, r: RecordJson | EpochJson, verdict: str) -> tuple[str, ...]:
-    """A row of scores: of a test, or of an earlier epoch of it."""
+def _of_test(test: RecordJson, r: RecordJson | EpochJson, layout: Layout) -> Cells:
     epoch = f" epoch {r['epoch']}" if test["earlier"] else ""
+    return ("", named(test) + epoch, *_filled(layout.test(r), len(layout.names) - 2))
+
+
+def _filled(row: Cells, columns: int) -> Cells:
+    return (*row, *[""] * (columns - len(row)))
+
+
+def _judged(r: RecordJson | EpochJson) -> Cells:
+    excess = [_with_error(r["excess"].get(split)) for split in SPLITS]
+    test = _number(r["retrained"]["p"] if r["retrained"] else None, ".3f")
     seconds, cost = r["seconds"]["unlearn"], r["relative_cost"]["examples"]
-    rest = (_number(seconds, ".2f"), _number(cost, ".1%"), verdict)
-    return _row("", named(test) + epoch, r["scores"], r["accuracy"], *rest)
+    rest = (_number(seconds, ".2f"), _number(cost, ".1%"), test, outcome(r))
+    return (*excess, *_each(r["accuracy"], ".3f"), *rest)
 
 
-def _row(
-    forget_set: str, who: str, scores: Splits, accuracy: Numbers, *rest: str
-) -> tuple[str, ...]:
-    values = [_number(scores[split]["p95"], ".2f") for split in SPLITS]
-    right = [_number(accuracy[split], ".3f") for split in SPLITS]
-    return (forget_set, who, *values, *right, *rest, *[""] * (3 - len(rest)))
+def _klom(r: RecordJson | EpochJson) -> Cells:
+    means = [
+        _with_error({"value": r["scores"][s]["mean"], **r["errors"][s]["mean"]}) for s in SPLITS
+    ]
+    p95s = []
+    for split in SPLITS:
+        error, value = r["errors"][split]["p95"], _number(r["scores"][split]["p95"], ".2f")
+        low, high = (_number(error[end], ".1f") for end in ("low", "high"))
+        p95s.append(value if low == "n/a" else f"{value} ({low}-{high})")
+    few = r["points"]["forget"] <= FEW_POINTS
+    highest = _number(r["highest"]["forget"], ".2f") if few else ""
+    return (*means, *_column(r["reverse"], "mean"), *p95s, highest)
+
+
+JUDGED = Layout(
+    (
+        ("forget set", "", "excess", "", "", "accuracy", "", "", "unlearn", "cost", "like", ""),
+        ("", "", *SPLITS, *SPLITS, "s", "of retrain", "oracles, p", "what it did; gates"),
+    ),
+    (
+        "forget set", "", "excess forget", "excess retain", "excess val", "accuracy forget",
+        "accuracy retain", "accuracy val", "unlearn s", "cost of retrain", "like oracles, p",
+        "what it did; gates",
+    ),
+    lambda r: ("0", "0", "0", *_each(r["accuracy_oracle"], ".3f")),
+    lambda r: (
+        *(_with_error(r["excess_do_nothing"].get(split)) for split in SPLITS),
+        *_each(r["accuracy_do_nothing"], ".3f"),
+    ),
+    _judged,
+)  # fmt: skip
+KLOM = Layout(
+    (
+        ("forget set", "", "KLOM mean", "", "", "reverse", "", "", "KLOM P95", "", "", "highest"),
+        ("", "", *SPLITS, *SPLITS, *SPLITS, "forget"),
+    ),
+    (
+        "forget set", "", "KLOM mean forget", "KLOM mean retain", "KLOM mean val",
+        "reverse forget", "reverse retain", "reverse val", "KLOM P95 forget", "KLOM P95 retain",
+        "KLOM P95 val", "highest forget",
+    ),
+    lambda r: (
+        *_column(r["floor"], "mean"), *_column(r["floor_reverse"], "mean"),
+        *_column(r["floor"], "p95"),
+    ),
+    lambda r: (
+        *_column(r["do_nothing"], "mean"), *_column(r["do_nothing_reverse"], "mean"),
+        *_column(r["do_nothing"], "p95"),
+    ),
+    _klom,
+)  # fmt: skip
+
+
+def _with_error(of: ValueJson | None) -> str:
+    """A value and what the ends of its 95 % interval are away."""
+    if of is None or of["value"] is None:
+        return "n/a"
+    away = "" if of["high"] is None else f" ±{of['high'] - of['value']:.2f}"
+    return f"{round(of['value'], 2) + 0.0:.2f}{away}"  # no -0.00
+
+
+def _each(values: Numbers, form: str) -> Cells:
+    return tuple(_number(values[split], form) for split in SPLITS)
+
+
+def _column(scores: Splits, statistic: str) -> Cells:
+    return tuple(_number(scores[split][statistic], ".2f") for split in SPLITS)
 
 
 def _number(value: float | None, form: str) -> str:
