@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.quick import quick_klom
+from klom_bench.metrics.quick import few_enough, klom_of_many
 from klom_bench.metrics.summary import STATISTICS
 
 SEED = 0
 KLOM_PERMUTATIONS = 200
-MOST_POINTS = 5_000
 TEST_PERMUTATIONS = 999
 CHUNK = 1 << 12
 ROUNDING = 1e-9
@@ -30,18 +29,17 @@ def permuted_klom(
     Margins of a split; of at most 5,000 of its points, drawn once.
     """
     rng = np.random.default_rng(SEED)
-    n, points = len(oracle), oracle.shape[1]
-    pool = np.concatenate([oracle, unlearned]).astype(np.float32, copy=False)
-    if points > MOST_POINTS:
-        pool = pool[:, np.sort(rng.choice(points, MOST_POINTS, replace=False))]
-    drawn = []
-    for _ in range(KLOM_PERMUTATIONS):
-        order = rng.permutation(len(pool))
-        both = np.stack(quick_klom(pool[order[:n]], pool[order[n:]], estimator))
-        drawn.append([both.mean(1), *np.percentile(both, [50, 95, 99], axis=1)])
-    every = np.array(drawn)  # [permutations, statistics, directions]
+    n, m, some = len(oracle), len(unlearned), few_enough(np.arange(oracle.shape[1]))
+    orders = [rng.permutation(n + m) for _ in range(KLOM_PERMUTATIONS)]
+
+    def deal(i: int, o: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pool = np.concatenate([o, u])[orders[i]]
+        return pool[:n], pool[n:]
+
+    points = klom_of_many(oracle[:, some], unlearned[:, some], KLOM_PERMUTATIONS, deal, estimator)
+    of_all = (points.mean(2), *np.percentile(points, [50, 95, 99], axis=2))
     return {
-        reverse: {name: every[:, k, int(reverse)] for k, name in enumerate(STATISTICS)}
+        reverse: {name: x[:, int(reverse)] for name, x in zip(STATISTICS, of_all, strict=True)}
         for reverse in (False, True)
     }
 

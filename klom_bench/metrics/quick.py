@@ -1,13 +1,48 @@
 """KLOM of NumPy margins in float32, for repeating it hundreds of times."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.klom import divergence
 
 CHUNK = 1 << 14
+MOST_POINTS = 5_000
+SEED = 0
 NUDGE = 1e-6
 """Of a bin: what the end of the range is moved by, so that rounding does not decide about it."""
+
+
+def few_enough(rows: np.ndarray) -> np.ndarray:
+    """At most 5,000 of a split's points, drawn once: more hardly tell more, and cost as much."""
+    if len(rows) <= MOST_POINTS:
+        return rows
+    drawn: np.ndarray = np.random.default_rng(SEED).choice(rows, MOST_POINTS, replace=False)
+    return np.sort(drawn)
+
+
+def klom_of_many(
+    oracle: np.ndarray,
+    unlearned: np.ndarray,
+    draws: int,
+    draw: Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    est: Estimator,
+) -> np.ndarray:
+    """KLOM and its reverse, float64 [draws, 2, points], of models drawn again and again.
+
+    draw(i, oracle, unlearned) gives the margins of both sides in the i-th draw, from those of some
+    of the points: these fit into a core's cache.
+    """
+    points = oracle.shape[1]
+    step = max(1, CHUNK // max(len(oracle), len(unlearned)))
+    found = np.empty((draws, 2, points))
+    for start in range(0, points, step):
+        part = slice(start, start + step)
+        o, u = (np.ascontiguousarray(x[:, part], dtype=np.float32) for x in (oracle, unlearned))
+        for i in range(draws):
+            found[i, :, part] = quick_klom(*draw(i, o, u), est)
+    return found
 
 
 def quick_klom(
@@ -15,20 +50,13 @@ def quick_klom(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `klom_and_reverse`, but that samples within rounding of an edge fall on either side of it.
 
-    float32 [N, points], [M, points] of finite margins -> float64 [points] twice.
+    float32 [N, points], [M, points] of finite margins, of few points -> float64 [points] twice.
     """
-    points = oracle.shape[1]
-    step = max(1, CHUNK // max(len(oracle), len(unlearned)))
-    forward, reverse = np.empty(points), np.empty(points)
-    for start in range(0, points, step):
-        part = slice(start, start + step)
-        a, b = _counts(oracle[:, part], unlearned[:, part], est)
-        if est.span == "oracle":
-            forward[part], reverse[part] = _both_ways(a, len(oracle), b, len(unlearned), est.eps)
-        else:
-            p, q = (a, b) if est.direction == "oracle || unlearned" else (b, a)
-            forward[part], reverse[part] = divergence(np, p, q, est), divergence(np, q, p, est)
-    return forward, reverse
+    a, b = _counts(oracle, unlearned, est)
+    if est.span == "oracle":
+        return _both_ways(a, len(oracle), b, len(unlearned), est.eps)
+    p, q = (a, b) if est.direction == "oracle || unlearned" else (b, a)
+    return divergence(np, p, q, est), divergence(np, q, p, est)
 
 
 def _both_ways(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.quick import quick_klom
+from klom_bench.metrics.quick import few_enough, klom_of_many
 
 DRAWS = 40
 SMOOTHING = 0.15
@@ -40,35 +40,37 @@ def klom_errors(
 ) -> dict[str, tuple[Errors, Errors]]:
     """Errors of KLOM's summaries and of those of the reverse divergence, a split.
 
-    Margins [N, points], [M, points]; an interval is score +- t * error, about the observed score.
+    Margins [N, points], [M, points], of at most 5,000 points a split. An interval is score +- t *
+    error, about the observed score.
     """
     rng = np.random.default_rng(SEED)
-    sides = [_centred(x) for x in (oracle, unlearned)]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in splits}
-    for _ in range(DRAWS):
-        o, u = (_weights(rng, len(x)) @ x + mean for x, mean in sides)
-        both = np.stack(quick_klom(o, u, estimator))
-        for name, rows in splits.items():
-            points = both[:, rows]
-            found[name].append(np.stack([points.mean(1), _p95(points)]))
-    errors = {name: np.std(np.stack(of), axis=0, ddof=1) for name, of in found.items()}
-    return {
-        name: (Errors(*map(float, sd[:, 0])), Errors(*map(float, sd[:, 1])))
-        for name, sd in errors.items()
-    }
+    some = {name: few_enough(rows) for name, rows in splits.items()}
+    ends = np.cumsum([len(rows) for rows in some.values()])[:-1]
+    columns = np.concatenate([*some.values()])
+    n, m = len(oracle), len(unlearned)
+    weights = [(_weights(rng, n), _weights(rng, m)) for _ in range(DRAWS)]
+
+    def draw(i: int, o: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        w, v = weights[i]
+        return _near(w, o), _near(v, u)
+
+    drawn = klom_of_many(oracle[:, columns], unlearned[:, columns], DRAWS, draw, estimator)
+    parts = np.split(drawn, ends, axis=2)
+    return {name: _errors(part) for name, part in zip(some, parts, strict=True)}
 
 
-def _p95(points: np.ndarray) -> np.ndarray:
-    if not points.shape[1]:
-        return np.full(len(points), np.nan)
-    found: np.ndarray = np.percentile(points, 95, axis=1)
+def _errors(points: np.ndarray) -> tuple[Errors, Errors]:
+    """Of both directions, from scores [draws, 2, points]."""
+    if not points.shape[2]:
+        return Errors(np.nan, np.nan), Errors(np.nan, np.nan)
+    mean, p95 = (x.std(0, ddof=1) for x in (points.mean(2), np.percentile(points, 95, axis=2)))
+    return Errors(float(mean[0]), float(p95[0])), Errors(float(mean[1]), float(p95[1]))
+
+
+def _near(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    mean = x.mean(0)
+    found: np.ndarray = weights @ (x - mean) + mean
     return found
-
-
-def _centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    narrow = x.astype(np.float32, copy=False)
-    mean = narrow.mean(0)
-    return narrow - mean, mean
 
 
 def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
