@@ -12,8 +12,6 @@ from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overa
 from klom_bench.cell.record_json import (
     SCHEMA,
     Asked,
-    ErrorJson,
-    ExcessJson,
     GateJson,
     Judged,
     Numbers,
@@ -23,8 +21,8 @@ from klom_bench.cell.record_json import (
     plain_value,
 )
 from klom_bench.errors import KlomError
-from klom_bench.metrics.estimate import CONFIDENCE, Estimate
-from klom_bench.metrics.excess import FEWEST, BothWays
+from klom_bench.metrics.estimate import CONFIDENCE, Estimate, EstimateJson
+from klom_bench.metrics.excess import FEWEST
 from klom_bench.metrics.floor import floor_limits, members_needed
 from klom_bench.metrics.summary import Summary, plain
 from klom_bench.metrics.word import SETTLED
@@ -204,42 +202,24 @@ def _splits(scores: Scores) -> Splits:
 
 def _judged_json(record: Record) -> Judged:
     of, splits = record.evidence, record.scores
-    test = of.test
     return {
         "points": {split: len(rows) for split, rows in record.cell.splits.items()},
         "errors": {split: _errors(record, split) for split in splits},
         "highest": _numbers(of.highest),
-        "excess": {split: _excess(both, of.cut[split]) for split, both in of.excess.items()},
-        "excess_do_nothing": {split: _excess(both, None) for split, both in of.nothing.items()},
-        "retrained": None
-        if test is None
-        else {"p": test.p, "energy": {**test.energy}, "outline": {**test.outline}},
+        "excess": {split: both.as_json(of.cut[split]) for split, both in of.excess.items()},
+        "excess_do_nothing": {split: both.as_json() for split, both in of.nothing.items()},
+        "retrained": of.test.as_json() if of.test else None,
         "word": of.word,
         "word_is_provisional": min(record.cell.oracles, record.cell.members) < SETTLED,
         "below_floor": [*of.below_floor],
     }
 
 
-def _errors(record: Record, split: str) -> dict[str, ErrorJson]:
+def _errors(record: Record, split: str) -> dict[str, EstimateJson]:
     return {
-        f"{'reverse_' * reverse}{statistic}": _error(record.error(split, statistic, reverse))
+        f"{'reverse_' * reverse}{statistic}": record.error(split, statistic, reverse).as_json()
         for reverse in (False, True)
         for statistic in ("mean", "p95")
-    }
-
-
-def _error(estimate: Estimate) -> ErrorJson:
-    low, high = estimate.interval()
-    return {"se": plain(estimate.se), "low": plain(low), "high": plain(high)}
-
-
-def _excess(both: BothWays, cut: float | None) -> ExcessJson:
-    value, reverse = both.forward.estimate, both.reverse.estimate
-    return {
-        "value": plain(value.value),
-        **_error(value),
-        "cut": plain(cut),
-        "reverse": {"value": plain(reverse.value), **_error(reverse)},
     }
 
 

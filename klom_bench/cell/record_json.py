@@ -5,16 +5,17 @@ Needs no torch, so that what only reads records is quick.
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, final
+from typing import Any, Literal, TypedDict, final
 
 import numpy as np
 
 from klom_bench.cell.gates import EXCESS, METRICS, Verdict
 from klom_bench.forget_set import ForgetSet
+from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
-
-if TYPE_CHECKING:
-    from klom_bench.metrics.word import Word
+from klom_bench.metrics.excess import ExcessJson
+from klom_bench.metrics.permutation import RetrainedJson
+from klom_bench.metrics.word import Word
 
 SCHEMA = 1
 Numbers = dict[str, float | None]
@@ -61,37 +62,6 @@ class Scored(TypedDict):
     reverse: Splits
 
 
-class ErrorJson(TypedDict):
-    """The standard error of a number, and the ends of its 95 % interval."""
-
-    se: float | None
-    low: float | None
-    high: float | None
-
-
-class ValueJson(ErrorJson):
-    """A number with its error."""
-
-    value: float | None
-
-
-class ExcessJson(ValueJson):
-    """Excess of a split. cut: with margins cut to three robust standard deviations; reverse: KL in
-    the other direction."""
-
-    cut: float | None
-    reverse: ValueJson
-
-
-class RetrainedJson(TypedDict):
-    """p-values of the question whether these could be retrained models: of all splits together, and
-    a split by whole models, and by each model's mean and spread alone."""
-
-    p: float
-    energy: dict[str, float]
-    outline: dict[str, float]
-
-
 class WithExcess(TypedDict):
     """Empty with fewer than five models a side."""
 
@@ -103,11 +73,11 @@ class Judged(WithExcess):
     reverse_p95, by split. highest: KLOM of the worst point."""
 
     points: dict[str, int]
-    errors: dict[str, dict[str, ErrorJson]]
+    errors: dict[str, dict[str, EstimateJson]]
     highest: Numbers
     excess_do_nothing: dict[str, ExcessJson]
     retrained: RetrainedJson | None
-    word: "Word"
+    word: Word
     word_is_provisional: bool
     below_floor: list[str]
 

@@ -16,6 +16,7 @@ EXAMPLES = """examples:
 FIRST = (
     *(
         "reading",
+        "verdict",
         "method",
         "task",
         "examples",

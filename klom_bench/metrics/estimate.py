@@ -2,11 +2,22 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
+
+from klom_bench.metrics.summary import plain
 
 CONFIDENCE = 0.95
 MOST_ENLARGED = 4.0
 Judgement = Literal["pass", "fail", "inconclusive"]
+
+
+class EstimateJson(TypedDict):
+    """A number in records, its standard error, and the ends of its 95 % interval."""
+
+    value: float | None
+    se: float | None
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,16 @@ class Estimate:
         """Two-sided."""
         away = self.times_error((1 + confidence) / 2)
         return self.value - away, self.value + away
+
+    def as_json(self) -> EstimateJson:
+        """Plain numbers, null where one is not finite."""
+        low, high = self.interval()
+        return {
+            "value": plain(self.value),
+            "se": plain(self.se),
+            "low": plain(low),
+            "high": plain(high),
+        }
 
     def surely_above(self, limit: float, confidence: float = CONFIDENCE) -> bool:
         """Whether it lies above by more than its error; one-sided, never where it is nan."""

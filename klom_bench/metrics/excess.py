@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma
 
-from klom_bench.metrics.estimate import Estimate
+from klom_bench.metrics.estimate import Estimate, EstimateJson
+from klom_bench.metrics.summary import plain
 
 FEWEST = 5
 """Models on either side that leave a finite expectation when one of them is left out."""
@@ -60,12 +60,27 @@ class Jackknife:
         return Estimate(self.value, math.sqrt(variance), min(map(len, sides)))
 
 
+class ExcessJson(EstimateJson):
+    """Excess of a split in records. cut: with margins cut to three robust standard deviations."""
+
+    cut: float | None
+    reverse: EstimateJson
+
+
 @dataclass(frozen=True)
 class BothWays:
     """Of oracles from unlearned models, KL(oracle || unlearned), and the other way round."""
 
     forward: Jackknife
     reverse: Jackknife
+
+    def as_json(self, cut: float | None = None) -> "ExcessJson":
+        """Plain numbers; cut: the forward one with margins cut."""
+        return {
+            **self.forward.estimate.as_json(),
+            "cut": None if cut is None else plain(cut),
+            "reverse": self.reverse.estimate.as_json(),
+        }
 
 
 def excess(oracle: np.ndarray, unlearned: np.ndarray, *, reverse: bool = False) -> np.ndarray:
@@ -166,6 +181,8 @@ def _both(
 
 def _bias(k: int) -> float:
     """E[log of a variance of k Gaussian samples] less the log of the true one."""
+    from scipy.special import digamma  # what only reads records need not wait for it
+
     x = (k - 1) / 2
     return float(digamma(x)) - math.log(x)
 

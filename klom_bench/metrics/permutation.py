@@ -7,6 +7,7 @@ move together, and a test is exact.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -44,6 +45,14 @@ def permuted_klom(
     }
 
 
+class RetrainedJson(TypedDict):
+    """`Retrained` in records."""
+
+    p: float
+    energy: dict[str, float]
+    outline: dict[str, float]
+
+
 @dataclass(frozen=True)
 class Retrained:
     """Could these be retrained models? p-values; small: no.
@@ -55,6 +64,10 @@ class Retrained:
     p: float
     energy: Mapping[str, float]
     outline: Mapping[str, float]
+
+    def as_json(self) -> "RetrainedJson":
+        """Plain numbers."""
+        return {"p": self.p, "energy": {**self.energy}, "outline": {**self.outline}}
 
     @property
     def plausible(self) -> bool:

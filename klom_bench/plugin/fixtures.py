@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from klom_bench.cell.cell import Cell
     from klom_bench.cell.clock import Clock
     from klom_bench.cell.record import Record
-    from klom_bench.cell.record_json import ErrorJson, RecordJson
+    from klom_bench.cell.record_json import RecordJson
     from klom_bench.conformance.subject import Subject
     from klom_bench.found import Methods
     from klom_bench.methods.method import Method
+    from klom_bench.metrics.estimate import EstimateJson
     from klom_bench.plugin.variants import Variant
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ def properties(record: "RecordJson") -> list[tuple[str, Any]]:
     for metric in METRICS:
         found[metric] = score_of(record, metric)
         reverse, split, statistic = METRICS[metric]
-        error: ErrorJson | None = record["errors"][split].get("reverse_" * reverse + statistic)
+        error: EstimateJson | None = record["errors"][split].get("reverse_" * reverse + statistic)
         if statistic == EXCESS:
             error = record["excess"].get(split)
         if error is not None:

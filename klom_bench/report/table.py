@@ -12,9 +12,9 @@ from klom_bench.cell.record_json import (
     RecordJson,
     Row,
     Splits,
-    ValueJson,
 )
 from klom_bench.errors import visible
+from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.columns import aligned
 from klom_bench.report.remarks import outcome
@@ -108,14 +108,8 @@ def _judged(r: RecordJson | EpochJson) -> Cells:
 
 
 def _klom(r: RecordJson | EpochJson) -> Cells:
-    means = [
-        _with_error({"value": r["scores"][s]["mean"], **r["errors"][s]["mean"]}) for s in SPLITS
-    ]
-    p95s = []
-    for split in SPLITS:
-        error, value = r["errors"][split]["p95"], _number(r["scores"][split]["p95"], ".2f")
-        low, high = (_number(error[end], ".1f") for end in ("low", "high"))
-        p95s.append(value if low == "n/a" else f"{value} ({low}-{high})")
+    means = [_with_error(r["errors"][split]["mean"]) for split in SPLITS]
+    p95s = [_with_ends(r["errors"][split]["p95"]) for split in SPLITS]
     few = r["points"]["forget"] <= FEW_POINTS
     highest = _number(r["highest"]["forget"], ".2f") if few else ""
     return (*means, *_column(r["reverse"], "mean"), *p95s, highest)
@@ -160,12 +154,18 @@ KLOM = Layout(
 )  # fmt: skip
 
 
-def _with_error(of: ValueJson | None) -> str:
+def _with_error(of: EstimateJson | None) -> str:
     """A value and what the ends of its 95 % interval are away."""
     if of is None or of["value"] is None:
         return "n/a"
     away = "" if of["high"] is None else f" ±{of['high'] - of['value']:.2f}"
     return f"{round(of['value'], 2) + 0.0:.2f}{away}"  # no -0.00
+
+
+def _with_ends(of: EstimateJson) -> str:
+    """A value and the ends of its interval, which is not symmetric in truth."""
+    value = _number(of["value"], ".2f")
+    return value if of["low"] is None else f"{value} ({of['low']:.1f}-{of['high']:.1f})"
 
 
 def _each(values: Numbers, form: str) -> Cells:
