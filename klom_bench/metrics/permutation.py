@@ -6,13 +6,13 @@ move together, and a test is exact.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.quick import quick_klom
-from klom_bench.metrics.summary import STATISTICS
+from klom_bench.metrics.summary import STATISTICS, summarise
 
 SEED = 0
 KLOM_PERMUTATIONS = 200
@@ -37,11 +37,11 @@ def permuted_klom(
     drawn = []
     for _ in range(KLOM_PERMUTATIONS):
         order = rng.permutation(len(pool))
-        both = np.stack(quick_klom(pool[order[:n]], pool[order[n:]], estimator))
-        drawn.append([both.mean(1), *np.percentile(both, [50, 95, 99], axis=1)])
-    every = np.array(drawn)  # [permutations, statistics, directions]
+        both = quick_klom(pool[order[:n]], pool[order[n:]], estimator)
+        drawn.append([astuple(summarise(scores)) for scores in both])
+    every = np.array(drawn)  # [permutations, directions, statistics]
     return {
-        reverse: {name: every[:, k, reverse] for k, name in enumerate(STATISTICS)}
+        reverse: dict(zip(STATISTICS, every[:, int(reverse)].T, strict=True))
         for reverse in (False, True)
     }
 
@@ -81,7 +81,7 @@ def retrained(
     distances = {name: _distances(oracle, unlearned, r) for name, r in splits.items() if len(r)}
     energy = {name: _ranks(contrast, whole) for name, (whole, _) in distances.items()}
     outline = {name: _ranks(contrast, part) for name, (_, part) in distances.items()}
-    least = np.min([*energy.values()], axis=0)
+    least = np.min([np.ones(len(contrast)), *energy.values()], axis=0)
     return Retrained(
         float(np.mean(least <= least[0])),
         {name: float(p[0]) for name, p in energy.items()},
@@ -114,10 +114,11 @@ def _distances(
     squared, sums, squares = np.zeros((models, models)), np.zeros(models), np.zeros(models)
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        z = _standardised(np.concatenate([oracle[:, part], unlearned[:, part]]))
+        z = np.concatenate([oracle[:, part], unlearned[:, part]]).astype(np.float64)
+        z = _standardised(z)
         squared += _squared(z)
-        sums += z.sum(1, dtype=np.float64)
-        squares += (z * z).sum(1, dtype=np.float64)
+        sums += z.sum(1)
+        squares += (z * z).sum(1)
     mean = sums / len(rows)
     sd = np.sqrt(np.maximum(squares / len(rows) - mean**2, 0))
     outline = _standardised(np.stack([mean, sd], 1))

@@ -17,6 +17,7 @@ import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.quick import quick_klom
+from klom_bench.metrics.summary import summarise
 
 DRAWS = 40
 SMOOTHING = 0.15
@@ -44,25 +45,15 @@ def klom_errors(
     """
     rng = np.random.default_rng(SEED)
     sides = [_centred(x) for x in (oracle, unlearned)]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in splits}
+    found: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in splits}
     for _ in range(DRAWS):
         o, u = (_weights(rng, len(x)) @ x + mean for x, mean in sides)
-        both = np.stack(quick_klom(o, u, estimator))
+        both = quick_klom(o, u, estimator)
         for name, rows in splits.items():
-            points = both[:, rows]
-            found[name].append(np.stack([points.mean(1), _p95(points)]))
-    errors = {name: np.std(np.stack(of), axis=0, ddof=1) for name, of in found.items()}
-    return {
-        name: (Errors(*map(float, sd[:, 0])), Errors(*map(float, sd[:, 1])))
-        for name, sd in errors.items()
-    }
-
-
-def _p95(points: np.ndarray) -> np.ndarray:
-    if not points.shape[1]:
-        return np.full(len(points), np.nan)
-    found: np.ndarray = np.percentile(points, 95, axis=1)
-    return found
+            drawn = [summarise(scores[rows]) for scores in both]
+            found[name].append([(of.mean, of.p95) for of in drawn])
+    errors = {name: np.std(of, axis=0, ddof=1).tolist() for name, of in found.items()}
+    return {name: (Errors(*sd[0]), Errors(*sd[1])) for name, sd in errors.items()}
 
 
 def _centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
