@@ -119,7 +119,7 @@ def _mean_excess(oracle: np.ndarray, unlearned: np.ndarray) -> BothWays:
         by_oracle += [x.sum(1) for x in _both(*_left_out(o, *of_o), *of_u)]
         by_unlearned += [x.sum(1) for x in _both(*of_o, *_left_out(u, *of_u))]
     with np.errstate(invalid="ignore"):
-        sums = (x / np.float64(points) for x in (value, by_oracle, by_unlearned))
+        sums = [x / np.float64(points) for x in (value, by_oracle, by_unlearned)]
     forward, reverse = (Jackknife(float(v), o, u) for v, o, u in zip(*sums, strict=True))
     return BothWays(forward, reverse)
 
