@@ -111,7 +111,7 @@ class TestOddMargins:
             ([0.1] * 10, [0.2] * 10),
             ([0.1] * 10, np.linspace(0, 1, 10)),
             (np.linspace(0, 1, 10), [0.5] * 10),
-            (np.linspace(0, 1e-5, 10), np.linspace(0, 1, 10)),
+            (np.linspace(-1e-5, 1e-5, 10), np.linspace(-1, 1, 10)),
             (np.linspace(0, 1, 10), np.linspace(1e9, 1e9 + 1, 10)),
         ],
     )

@@ -70,7 +70,9 @@ def test_a_perfect_unlearner_is_like_a_retrain():
     [(0.1, 0.1, CANNOT), (0.1, 0.02, LIKE), (0.0, 0.0, CANNOT), (-0.1, 0.01, CANNOT)],
 )
 def test_where_doing_nothing_may_be_perfect_nothing_can_be_told(value, se, expected):
-    assert given(nothing={("forget", "forward"): (value, se)}) == expected
+    # Far below 0, so that every later rule would be sure.
+    forward = ("forget", "forward")
+    assert given({forward: (-1.0, SURE)}, {forward: (value, se)}) == expected
 
 
 class TestRest:
@@ -88,6 +90,8 @@ class TestRest:
             (0.25, 0.05, BREAKS),
             # None is.
             (0.2, 0.1, CANNOT),
+            (0.28, 0.12, CANNOT),
+            (0.12, 0.12, CANNOT),
         ],
     )
     def test_every_split_both_ways_must_be_kept(self, place, value, se, expected):
@@ -165,9 +169,9 @@ class TestForget:
 class TestLike:
     @pytest.mark.parametrize("place", PLACES)
     def test_each_excess_must_be_surely_small(self, place):
-        assert given({place: (0.04, 0.001)}) == LIKE
+        assert given({place: (0.049, SURE)}) == LIKE
         assert given({place: (0.04, 0.01)}) == FORGETS
-        assert given({place: (0.06, SURE)}) == FORGETS
+        assert given({place: (0.051, SURE)}) == FORGETS
 
     def test_by_the_error_that_it_would_have_at_the_limit(self):
         # .02 + 1.66 x .015 < .05, but not with an error sqrt(.05 / .02) times as large.
