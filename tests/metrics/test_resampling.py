@@ -118,7 +118,7 @@ class TestErrors:
 
         repeats = np.array([[x.mean() for x in quick_klom(*drawn(i), DEFAULT)] for i in range(200)])
         found = np.mean([[e.mean for e in errors(*drawn(i))] for i in range(1000, 1006)], axis=0)
-        # Measured: 1.3 times the spread; 1.7 and 1.8 times where whole models are drawn as they are.
+        # Measured: 1.3 times the spread; 1.7 and 1.8 where whole models are drawn as they are.
         ratio = found / repeats.std(0)
         assert np.all((ratio > 0.9) & (ratio < 1.55)), ratio
 
