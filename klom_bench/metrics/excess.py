@@ -21,6 +21,8 @@ HIGHEST = 11.512925
 """What a point counts at most, ln(1 / eps) of KLOM, so that one ruined model counts finitely."""
 COLLAPSED = 1e-9
 """A variance so small a part of the other is none."""
+LOST = 1e-6
+"""A part of the sum of squares too small to be what is left of it."""
 ROBUST_SD = 1.4826
 """Over the median absolute deviation of a Gaussian."""
 CHUNK = 1 << 15
@@ -132,7 +134,7 @@ def _mean_excess(oracle: np.ndarray, unlearned: np.ndarray) -> BothWays:
         by_oracle += [x.sum(1) for x in _both(*_left_out(o, *of_o), *of_u)]
         by_unlearned += [x.sum(1) for x in _both(*of_o, *_left_out(u, *of_u))]
     with np.errstate(invalid="ignore"):
-        sums = (x / np.float64(points) for x in (value, by_oracle, by_unlearned))
+        sums = [x / np.float64(points) for x in (value, by_oracle, by_unlearned)]
     forward, reverse = (Jackknife(float(v), o, u) for v, o, u in zip(*sums, strict=True))
     return BothWays(forward, reverse)
 
@@ -150,15 +152,20 @@ Moments = tuple[int, np.ndarray, np.ndarray]
 
 
 def _moments(x: np.ndarray) -> Moments:
-    mean = x.mean(0)
+    # The mean of equal numbers is not always theirs, so that rounding would be their spread.
+    mean = np.where((x == x[0]).all(0), x[0], x.mean(0))
     return len(x), mean, ((x - mean) ** 2).sum(0)
 
 
 def _left_out(x: np.ndarray, n: int, mean: np.ndarray, squares: np.ndarray) -> Moments:
     """The moments without each model in turn, [n, points]."""
     away = x - mean
-    rest = np.maximum(squares - away**2 * (n / (n - 1)), 0.0)
-    return n - 1, mean - away / (n - 1), rest
+    centre, rest = mean - away / (n - 1), squares - away**2 * (n / (n - 1))
+    # Where one model is all of the spread, rounding has taken what the others have.
+    model, point = np.nonzero(rest < LOST * squares)
+    others = x.T[point][np.arange(n) != model[:, None]].reshape(len(point), n - 1).T
+    _, centre[model, point], rest[model, point] = _moments(others)
+    return n - 1, centre, rest
 
 
 def _both(

@@ -38,6 +38,8 @@ def permuted_klom(
         return pool[:n], pool[n:]
 
     points = klom_of_many(oracle[:, some], unlearned[:, some], KLOM_PERMUTATIONS, deal, estimator)
+    if not len(some):
+        points = np.full((KLOM_PERMUTATIONS, 2, 1), np.nan)
     of_all = (points.mean(2), *np.percentile(points, [50, 95, 99], axis=2))
     return {
         reverse: {name: x[:, int(reverse)] for name, x in zip(STATISTICS, of_all, strict=True)}
@@ -92,7 +94,7 @@ def retrained(
     distances = {name: _distances(oracle, unlearned, r) for name, r in splits.items() if len(r)}
     energy = {name: _ranks(contrast, whole) for name, (whole, _) in distances.items()}
     outline = {name: _ranks(contrast, part) for name, (_, part) in distances.items()}
-    least = np.min([*energy.values()], axis=0)
+    least = np.min([np.ones(len(contrast)), *energy.values()], axis=0)
     return Retrained(
         float(np.mean(least <= least[0])),
         {name: float(p[0]) for name, p in energy.items()},
@@ -125,10 +127,11 @@ def _distances(
     squared, sums, squares = np.zeros((models, models)), np.zeros(models), np.zeros(models)
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        z = _standardised(np.concatenate([oracle[:, part], unlearned[:, part]]))
+        z = np.concatenate([oracle[:, part], unlearned[:, part]]).astype(np.float64)
+        z = _standardised(z)
         squared += _squared(z)
-        sums += z.sum(1, dtype=np.float64)
-        squares += (z * z).sum(1, dtype=np.float64)
+        sums += z.sum(1)
+        squares += (z * z).sum(1)
     mean = sums / len(rows)
     sd = np.sqrt(np.maximum(squares / len(rows) - mean**2, 0))
     outline = _standardised(np.stack([mean, sd], 1))

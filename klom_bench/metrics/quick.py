@@ -52,10 +52,11 @@ def quick_klom(
 
     float32 [N, points], [M, points] of finite margins, of few points -> float64 [points] twice.
     """
-    a, b = _counts(oracle, unlearned, est)
-    if est.span == "oracle":
-        return _both_ways(a, len(oracle), b, len(unlearned), est.eps)
-    p, q = (a, b) if est.direction == "oracle || unlearned" else (b, a)
+    turn = 1 if est.direction == "oracle || unlearned" else -1
+    n, m = (len(oracle), len(unlearned))[::turn]
+    p, q = _counts(oracle, unlearned, est)[::turn]
+    if est.span == "oracle" and not est.renormalise and est.eps * max(n, m) <= 1:
+        return _both_ways(p, n, q, m, est.eps)
     return divergence(np, p, q, est), divergence(np, q, p, est)
 
 
