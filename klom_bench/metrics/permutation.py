@@ -41,7 +41,7 @@ def permuted_klom(
         drawn.append([both.mean(1), *np.percentile(both, [50, 95, 99], axis=1)])
     every = np.array(drawn)  # [permutations, statistics, directions]
     return {
-        reverse: {name: every[:, k, reverse] for k, name in enumerate(STATISTICS)}
+        reverse: {name: every[:, k, int(reverse)] for k, name in enumerate(STATISTICS)}
         for reverse in (False, True)
     }
 
