@@ -35,15 +35,12 @@ def small(monkeypatch):
 
 def tables(text):
     """Of a text: column names, and the cells of every row, a table."""
-    found, lines = [], [line.strip("| ") for line in text.splitlines() if line.startswith("|")]
-    for line in lines:
-        cells = [cell.strip() for cell in line.split(" | ")]
-        if set(line) <= {"-", "|", " "}:
-            header = found[-1][1].pop() if found else before
-            found.append((header, []))
-        elif found:
-            found[-1][1].append(cells)
-        before = cells
+    found = []
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        columns, _, *rows = (
+            [c.strip() for c in line[1:-1].split("|")] for line in block.splitlines()
+        )
+        found.append((columns, rows))
     return found
 
 
