@@ -47,9 +47,8 @@ def main(names: list[str]) -> None:
     given = os.environ.get("KLOM_STORE")
     with nullcontext(given) if given else tempfile.TemporaryDirectory() as store:
         wanted = POOL if {*names} - {"words"} else {}
-        for pool, (*asked, methods) in (
-            wanted | (POOLS_OF_WORDS if "words" in names else {})
-        ).items():
+        wanted = wanted | (POOLS_OF_WORDS if "words" in names else {})
+        for pool, (*asked, methods) in wanted.items():
             start = time.perf_counter()
             with workers(cores) as run:
                 REAL[pool] = fill(run, (Path(store), DIGITS, *asked), methods)
@@ -64,6 +63,7 @@ def main(names: list[str]) -> None:
 
 def said(what: str, start: float) -> None:
     """How long it took, beside the tables."""
+    sys.stdout.flush()
     print(f"{what}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -17,7 +17,7 @@ SIZES = (50, 100)
 GATED = 100
 SHIFTS = (0.0, 0.5, 2.0)
 METHODS = ("retrain", "influence", "scrub", "ga", "do_nothing")
-CHEAP = 2000
+CHEAP = 1000
 """Repeats of excess, and of KLOM's value alone."""
 COSTLY = 400
 """Repeats of KLOM's errors, the first of those."""

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+from calibration.pool import Pool
 from calibration.sources import REAL, Source
 
 CHUNK = 20
@@ -18,10 +19,14 @@ Key = tuple[Source, int]
 """A case and N."""
 
 
+def _know(pools: dict[str, Pool]) -> None:
+    REAL.update(pools)
+
+
 @contextmanager
 def workers(count: int) -> Iterator[Run]:
     """Processes that know the pool of this one."""
-    with ProcessPoolExecutor(count, get_context("spawn"), REAL.update, (dict(REAL),)) as processes:
+    with ProcessPoolExecutor(count, get_context("spawn"), _know, (dict(REAL),)) as processes:
 
         def run(function: Callable[..., np.ndarray], jobs: list[tuple[Any, ...]]) -> list[Any]:
             return list(processes.map(function, *zip(*jobs, strict=True)))

@@ -3,7 +3,7 @@
 import numpy as np
 from calibration.jobs import Key, Run, drawn
 from calibration.sources import LAWS, Real, Simulated, Source, seeded
-from calibration.tables import errors, share, table
+from calibration.tables import errors, share, short, table
 
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.floor import floor, floor_limits
@@ -12,6 +12,7 @@ from klom_bench.metrics.quick import quick_klom
 from klom_bench.metrics.summary import SPLITS
 
 SIZES = (50, 100)
+FLOOR_SIZE = 100
 TESTS, FLOORS = 1000, 400
 """Repeats."""
 PERMUTATIONS = 199
@@ -67,18 +68,18 @@ def above_floors(case: Source, n: int, repeats: range) -> np.ndarray:
 def print_floors(run: Run, repeats: int = FLOORS) -> None:
     """How often a perfect unlearner's KLOM lies above the limits meant for it."""
     simulated = [Simulated(law, shared=s) for s in (0.0, 0.25) for law in LAWS]
-    asked: list[Key] = [(case, n) for case in [*simulated, Real("retrain")] for n in SIZES]
+    asked: list[Key] = [(case, FLOOR_SIZE) for case in [*simulated, Real("retrain")]]
     rows = []
     for (case, n), found in drawn(run, above_floors, asked, repeats).items():
         together = {0.0: "no", 0.25: "yes"}.get(getattr(case, "shared", None), "as they do")
         expected = floor(ESTIMATORS["default"], n, n).mean
-        mean = f"{found[:, 0].mean():.3f} / {expected:.3f}"
+        mean = f"{short(found[:, 0].mean())} / {short(expected)}"
         rows.append(
-            [case.name, together, n, mean, *(share(above, 0, MOST) for above in found[:, 1:].T)]
+            [case.name, together, mean, *(share(above, 0, MOST) for above in found[:, 1:].T)]
         )
     columns = [f"{kind}: {s}" for kind in ("simulated", "permuted") for s in ("mean", "P95")]
     print(
-        "Share of perfect unlearners whose KLOM lies above a limit meant for 5 %;"
+        f"Share of perfect unlearners whose KLOM lies above a limit meant for 5 %, N = {FLOOR_SIZE};"
         f" {errors(repeats, 0.05)}.\n"
     )
-    print(table(["margins", "points move together", "N", "mean / floor", *columns], rows))
+    print(table(["margins", "points move together", "mean / floor", *columns], rows))

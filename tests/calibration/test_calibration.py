@@ -62,7 +62,7 @@ def on_the_page():
     [
         (coverage.print_coverage, (2, 2), 1),
         (perfect.print_levels, (2,), 2),
-        (perfect.print_floors, (2,), 3),
+        (perfect.print_floors, (2,), 2),
         (blind_spots.print_blind_spots, (1,), 1),
     ],
 )
