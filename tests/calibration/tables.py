@@ -7,8 +7,9 @@ import numpy as np
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Its lines, ending with a newline."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in lines)
+    lines = [columns, *rows]
+    head, *rest = (f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    return "".join([head, "|" + "---|" * len(columns) + "\n", *rest])
 
 
 def short(value: float, digits: int = 3) -> str:
