@@ -25,6 +25,7 @@ FIRST = (
         "published",
         "store",
         "metric",
+        "calibration",
         "methods",
     ),
     "costs",

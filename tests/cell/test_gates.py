@@ -87,9 +87,12 @@ def test_a_failure_says_all_that_one_needs(measured):
     text = failure(record)
     rows = set(record.cell.forget_set.indices.tolist())
     assert record.verdict == "fail"
-    assert f"forget_mean: {record.scores['forget'].mean:.2f} exceeds the limit 4: fail" in text
+    mean = record.error("forget", "mean")
+    low = mean.value - mean.times_error(0.95)
+    assert f"forget_mean: {mean.value:.2f} (surely {low:.2f} to " in text
+    assert "95% at either end) exceeds the limit 4: fail" in text
     assert "floor 3." in text
-    assert "at this N and 100 points" in text
+    assert "at this N, with these models and 100 points" in text
     assert "doing nothing scores" in text
     assert "val_p95:" in text
     assert "pass" in text

@@ -48,8 +48,9 @@ def test_github_gets_a_summary_and_an_annotation_a_failing_test(project, github,
     )
     assert "95 %25 of runs" in commands[0]
     page = github.read_text()
-    assert "| forget set |  | P95 forget |" in page
-    assert len([line for line in page.splitlines() if line.startswith("|")]) == 2 + 4
+    assert "| forget set |  | excess forget |" in page
+    assert "| forget set |  | KLOM mean forget |" in page
+    assert len([line for line in page.splitlines() if line.startswith("|")]) == 2 * (2 + 2 * 3)
     assert "| ga |" in page
     assert "2 of 2 tests measured: 2 inconclusive" in page
     assert "the limit 0.1 is inconclusive" in page

@@ -1,0 +1,143 @@
+"""The command's parts run with few repeats, and print what docs/calibration.md holds."""
+
+import re
+
+import numpy as np
+import pytest
+from calibration import blind_spots, coverage, perfect
+from calibration.failures import FAILURES
+from calibration.jobs import drawn, here
+from calibration.pool import Pool
+from calibration.sources import LAWS, REAL, Real, Simulated, seeded
+from helpers.markdown import text_of
+
+from klom_bench.plugin.pages import DOCS
+
+PAGE = DOCS / "calibration.md"
+
+
+@pytest.fixture(autouse=True)
+def pool(monkeypatch):
+    """Few points, few models; a method of every name."""
+    rng = np.random.default_rng(0)
+    splits = {"forget": np.arange(8), "retain": np.arange(8, 16), "val": np.arange(16, 24)}
+    shift = 2.0 * np.repeat([1, 0], [8, 16])
+    made = {m: rng.standard_normal((220, 24)) + shift for m in coverage.METHODS}
+    monkeypatch.setitem(REAL, "digits", Pool(rng.standard_normal((220, 24)), made, splits))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr("klom_bench.metrics.resampling.DRAWS", 2)
+    monkeypatch.setattr("klom_bench.metrics.permutation.KLOM_PERMUTATIONS", 5)
+    monkeypatch.setattr(perfect, "PERMUTATIONS", 19)
+
+
+def tables(text):
+    """Of a text: column names, and the cells of every row, a table."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        columns, _, *rows = (
+            [c.strip() for c in line[1:-1].split("|")] for line in block.splitlines()
+        )
+        found.append((columns, rows))
+    return found
+
+
+def printed(capsys, part, *repeats):
+    part(here, *repeats)
+    return tables(capsys.readouterr().out)
+
+
+def names(rows, count=1):
+    return [row[:count] for row in rows]
+
+
+def on_the_page():
+    return {tuple(columns): rows for columns, rows in tables(text_of(PAGE))}
+
+
+@pytest.mark.parametrize(
+    ("part", "repeats", "words"),
+    [
+        (coverage.print_coverage, (2, 2), 1),
+        (perfect.print_levels, (2,), 2),
+        (perfect.print_floors, (2,), 2),
+        (blind_spots.print_blind_spots, (1,), 1),
+    ],
+)
+def test_the_page_has_the_tables_that_are_printed(capsys, part, repeats, words):
+    """Columns, rows and their order; numbers are those of a full run."""
+    page = on_the_page()
+    found = printed(capsys, part, *repeats)
+    assert found
+    for columns, rows in found:
+        assert names(page[tuple(columns)], words) == names(rows, words)
+        assert all(len(row) == len(columns) for row in (*rows, *page[tuple(columns)]))
+
+
+def test_the_page_says_how_many_repeats_there_were():
+    text = " ".join(text_of(PAGE).split())
+    for repeats in (coverage.CHEAP, coverage.COSTLY, perfect.TESTS, perfect.FLOORS):
+        assert f"{repeats} repeats, Monte Carlo error" in text
+    assert f"means of {blind_spots.REPEATS} repeats" in text
+
+
+def test_bold_is_what_misses_its_promise():
+    judged = 0
+    for columns, rows in tables(text_of(PAGE)):
+        for row in rows:
+            for column, cell in zip(columns, row, strict=True):
+                if promised := promise(row[0], column):
+                    value = float(re.search(r"\d?\.\d+", cell).group())
+                    assert ("**" in cell) != (promised[0] <= value <= promised[1]), (row, column)
+                    judged += 1
+    assert judged > 100
+
+
+def promise(margins, column):
+    """Lowest and highest share; None where nothing is promised."""
+    if column.startswith(("excess, N", "KLOM, mean, N")):
+        return coverage.LEAST_COVERED, 1
+    if column.endswith((": fail", ": pass")):
+        return 0, coverage.MOST_WRONG.get(margins.split(",")[0], coverage.MOST_WRONG_REAL)
+    if column == "all splits" or column.startswith(("energy: ", "outline: ")):
+        return perfect.LEAST, perfect.MOST
+    return (0, perfect.MOST) if column.startswith(("simulated: ", "permuted: ")) else None
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_laws_have_mean_0_and_sd_1_and_move_together(law):
+    oracle, unlearned = Simulated(law, 2.0, whole=True).draw(seeded("law", law), 4000)
+    assert oracle.mean() == pytest.approx(0, abs=0.05)
+    assert oracle.std() == pytest.approx(1, abs=0.05)
+    assert 0.1 < np.corrcoef(oracle[:, 0], oracle[:, 1])[0, 1] < 0.3
+    moved = unlearned.mean(0)
+    assert moved[:50].mean() > 1
+    assert abs(moved[50:].mean()) < 0.1
+
+
+def test_a_repeat_is_the_same_whoever_works_on_it():
+    key = (Simulated("skewed", 0.5), 10)
+    whole = drawn(here, coverage.scores, [key], 3, 1)[key]
+    last = coverage.scores(*key, range(2, 3), 1)
+    assert np.array_equal(whole[2:], last, equal_nan=True)
+    assert np.isfinite(whole[0]).all()
+    assert not np.isfinite(whole[2]).all()
+    assert not np.array_equal(whole[0, :1], whole[1, :1])
+
+
+def test_perfect_unlearners_are_disjoint_from_what_they_are_scored_against():
+    oracle, retrained = Real("retrain").draw(seeded("disjoint"), 110)
+    assert len(np.unique(np.concatenate([oracle, retrained]), axis=0)) == 220
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_one(name):
+    """All but a retrain differ from it, in shape they do not; models they are made of stay."""
+    models = blind_spots.models_of("digits", seeded("failures"), 40)
+    before = models.retrained.copy()
+    made = FAILURES[name](seeded("made", name), models)
+    assert made.shape == models.retrained.shape
+    assert np.array_equal(made, models.retrained) == (name == "retrain")
+    assert np.array_equal(models.retrained, before)
