@@ -94,9 +94,9 @@ def test_no_file_is_long():
 
 
 def test_tests_lie_as_the_package_does():
-    """Beside its folders there are `helpers`, which several tests use, and `benchmarks`."""
+    """Beside its folders there are `helpers`, which several tests use, `benchmarks` and `calibration`."""
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if list(path.glob("*.py"))}
     mirrored = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-    assert folders - {"helpers", "benchmarks"} <= mirrored
+    assert folders - {"helpers", "benchmarks", "calibration"} <= mirrored
     assert not longer_than(400, tests)

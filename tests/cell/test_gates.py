@@ -93,7 +93,7 @@ def test_a_failure_says_all_that_one_needs(measured):
     assert "95% at either end) exceeds the limit 4: fail" in text
     assert "floor 3." in text
     assert "at this N, with these models and 100 points" in text
-    assert "doing nothing scores" in text
+    assert "doing nothing has" in text
     assert "val_p95:" in text
     assert "pass" in text
     worst = record.worst("forget")

@@ -7,6 +7,7 @@ import pytest
 from helpers.processes import WORKERS
 
 from klom_bench.cell.gates import METRICS
+from klom_bench.metrics.word import WORDS
 from klom_bench.report.github import annotation, job_summary
 
 ASKED = ("--klom-method=ga,do_nothing", "--klom-forget-set=1")
@@ -24,15 +25,25 @@ def github(monkeypatch, pytester):
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_junit_has_the_scores(project, pytester, workers):
-    args = (*ASKED, *workers, "--junitxml=out.xml", "--klom-max=forget_p95=0.1")
-    project(*args)
+    asked = (*ASKED, *workers, "--klom-models=6")
+    project(*asked, "--junitxml=out.xml", "--klom-max=forget_p95=0.1")
     cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))
     assert len(cases) == 2
     for case in cases:
         found = {p.get("name"): p.get("value") for p in case.iter("property")}
         assert found.pop("klom_verdict") == "inconclusive"
-        assert found.keys() == {f"klom_{metric}" for metric in METRICS}
-        assert all(0 <= float(value) < 12 for value in found.values())
+        assert found.pop("klom_word") in WORDS
+        assert 0 < float(found.pop("klom_retrained_p")) <= 1
+        with_error = [m for m in METRICS if m.endswith(("mean", "p95", "excess"))]
+        ends = {f"klom_{metric}_{end}" for metric in with_error for end in ("low", "high")}
+        assert found.keys() == {f"klom_{metric}" for metric in METRICS} | ends
+        for metric in METRICS:
+            value = float(found[f"klom_{metric}"])
+            assert value < 12
+            assert value >= 0 or "excess" in metric
+            if metric in with_error:
+                low, high = (float(found[f"klom_{metric}_{end}"]) for end in ("low", "high"))
+                assert low <= value <= high
 
 
 def test_github_gets_a_summary_and_an_annotation_a_failing_test(project, github, pytester):
@@ -50,7 +61,7 @@ def test_github_gets_a_summary_and_an_annotation_a_failing_test(project, github,
     page = github.read_text()
     assert "| forget set |  | excess forget |" in page
     assert "| forget set |  | KLOM mean forget |" in page
-    assert len([line for line in page.splitlines() if line.startswith("|")]) == 2 * (2 + 2 * 3)
+    assert len([line for line in page.splitlines() if line.startswith("|")]) == 2 * (2 + 2 * 2)
     assert "| ga |" in page
     assert "2 of 2 tests measured: 2 inconclusive" in page
     assert "the limit 0.1 is inconclusive" in page

@@ -30,7 +30,7 @@ def test_the_main_job(project):
             "klom: ga on digits (2 forget sets), 4 models against 4 oracles, seed 0, *cpu*",
             "*= KLOM =*",
             "4 unlearned against 4 oracles of digits, estimator default*",
-            "forget_set_1 *oracles (floor)*",
+            "forget_set_1 *oracles*",
             "*do nothing*",
             "*ga *no gate*",
             "forget_set_3 *",
@@ -145,7 +145,7 @@ def test_hooks_add_forget_sets_and_tasks(project):
         "--klom-method=ga", "--klom-task=short", "--klom-forget-set=evens", conftest=conftest
     )
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["evens *oracles (floor)*"])
+    result.stdout.fnmatch_lines(["evens *oracles*"])
 
 
 def test_gates_from_pyproject_marker_and_command_line(project, pytester):
@@ -223,7 +223,7 @@ def test_a_failing_gate_is_still_recorded(project, pytester):
         [
             "val_mean *, limit 4: fail; ga on forget_set_1 of digits (20 unlearned against 20 oracles)",
             "*val_mean: * exceeds the limit 4: fail",
-            "*floor 3.*doing nothing scores*",
+            "*floor 3.*doing nothing has*",
             "*worst val points*",
         ]
     )

@@ -34,7 +34,7 @@ def test_a_method_that_does_not_apply_is_skipped_with_the_reason(project, pytest
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "forget_set_3  oracles (floor) *",
+            "forget_set_3  oracles *",
             "              unsir  * n/a * n/a",
             "              ct  * n/a * n/a",
             "3 of 3 tests measured: 3 no gate",

@@ -27,9 +27,9 @@ def record(forget=3.0, retain=1.0, val=1.0, nothing=(7.0, 1.2, 1.3), floor=0.69,
 
 
 def test_a_test_that_passes_is_within_limits():
-    assert outcome(record()) == "within limits"
-    assert outcome(record(verdict="none")) == "no gate"
-    assert outcome(record(verdict="fail")) == "fail"
+    assert outcome(record()) == "forgets in part; within limits"
+    assert outcome(record(verdict="none")) == "forgets in part; no gate"
+    assert outcome(record(verdict="fail")) == "forgets in part; fail"
 
 
 def test_the_word_stands_before_the_verdict():
@@ -102,7 +102,7 @@ def test_cost_is_counted_in_the_table_as_in_the_report(project, pytester, capsys
     content = json.loads((pytester.path / "x.json").read_bytes())
     (benchmark,) = content["benchmarks"]
     cost = benchmark["extra_info"]["klom"]["relative_cost"]["examples"]
-    (row,) = [line for line in result.outlines if line.lstrip().startswith("ga ")]
+    _, row = [line for line in result.outlines if line.lstrip().startswith("ga ")]
     assert f" {cost:.1%} " in row
     capsys.readouterr()
     assert main(["report", str(pytester.path / "x.json")]) == 0
