@@ -9,10 +9,14 @@ from klom_bench import __version__
 from klom_bench.errors import KlomError
 from klom_bench.files.margins import WHOLE, LooseMargins
 from klom_bench.forget_set import ForgetSet, checked_forget_set
+from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.excess import FEWEST, BothWays, mean_excess
 from klom_bench.metrics.far import far_members
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom_and_reverse
+from klom_bench.metrics.permutation import Retrained, retrained
+from klom_bench.metrics.resampling import klom_errors
 from klom_bench.metrics.summary import SPLITS, Summary, plain, summarise
 
 FEW = 20
@@ -21,7 +25,10 @@ KNOWN = {50_000: "CIFAR-10", 44_200: "Living-17"}
 
 @dataclass(frozen=True)
 class Score:
-    """Summaries a split. perfect: what a perfect unlearner stays below in 95 % of runs."""
+    """Summaries a split. perfect: what a perfect unlearner stays below in 95 % of runs.
+
+    means: that of KLOM and of its reverse, with errors. excess and test: with five models a side.
+    """
 
     estimator: Estimator
     oracles: int
@@ -32,6 +39,9 @@ class Score:
     reverse: dict[str, Summary]
     floor: Summary
     perfect: dict[str, dict[str, float]]
+    means: dict[str, tuple[Estimate, Estimate]]
+    excess: dict[str, BothWays]
+    test: Retrained | None
     notes: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -50,6 +60,12 @@ class Score:
                 split: {name: plain(value) for name, value in limits.items()}
                 for split, limits in self.perfect.items()
             },
+            "means": {
+                split: {"mean": forward.as_json(), "reverse_mean": reverse.as_json()}
+                for split, (forward, reverse) in self.means.items()
+            },
+            "excess": {split: both.as_json() for split, both in self.excess.items()},
+            "retrained": self.test.as_json() if self.test else None,
             "notes": self.notes,
         }
 
@@ -114,8 +130,12 @@ def score(
         if len({row.tobytes() for side in (a, b) for row in side[name]}) < n + m:
             notes.append(f"{name}: some models are there twice, margin for margin")
     counts = {name: a[name].shape[1] for name in common}
-    if min(n, m) < FEW:
-        notes.append(f"{min(n, m)} models are few: the floor is high, and tells little apart")
+    whole_a, whole_b = (np.concatenate([side[name] for name in common], 1) for side in (a, b))
+    ends = np.cumsum([0, *counts.values()])
+    rows = {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(common)}
+    errors, few = klom_errors(whole_a, whole_b, rows, estimator), min(n, m)
+    if few < FEW:
+        notes.append(f"{few} models are few: the floor is high, and tells little apart")
     return Score(
         estimator=estimator,
         oracles=n,
@@ -126,6 +146,15 @@ def score(
         reverse=reverse,
         floor=floor(estimator, n, m),
         perfect={name: floor_limits(estimator, n, m, count) for name, count in counts.items()},
+        means={
+            name: (
+                Estimate(scores[name].mean, forward.mean, few),
+                Estimate(reverse[name].mean, backward.mean, few),
+            )
+            for name, (forward, backward) in errors.items()
+        },
+        excess=mean_excess(whole_a, whole_b, rows) if few >= FEWEST else {},
+        test=retrained(whole_a, whole_b, rows) if few >= FEWEST else None,
         notes=notes,
     )
 

@@ -1,5 +1,6 @@
 """The text of `klom score`."""
 
+from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.summary import STATISTICS, Summary
 from klom_bench.report.columns import aligned
 from klom_bench.score import Score
@@ -8,17 +9,28 @@ from klom_bench.score import Score
 def score_table(score: Score) -> str:
     """Each split beside its floor, and what the figures rest on."""
     rows: list[tuple[str, ...]] = [
-        ("", "points", *STATISTICS, "floor mean", "floor p95", "p95 below", "reverse mean")
+        (
+            "",
+            "points",
+            "excess",
+            *STATISTICS,
+            "floor mean",
+            "floor p95",
+            "p95 below",
+            "reverse mean",
+        )
     ]
     rows += [
         (
             split,
             str(score.points[split]),
-            *_numbers(summary),
+            _with_error(score.excess[split].forward.estimate) if score.excess else "n/a",
+            _with_error(score.means[split][0]),
+            *_numbers(summary)[1:],
             f"{score.floor.mean:.2f}",
             f"{score.floor.p95:.2f}",
             f"{score.perfect[split]['p95']:.2f}",
-            f"{score.reverse[split].mean:.2f}",
+            _with_error(score.means[split][1]),
         )
         for split, summary in score.scores.items()
     ]
@@ -29,9 +41,17 @@ def score_table(score: Score) -> str:
     )
     foot = (
         "floor: what a perfect unlearner scores at this N; in 95 % of runs its P95 stays `below`; "
-        "reverse: the other direction"
+        "reverse: the other direction; excess: 0 for a perfect unlearner at every N; ±: 95 %"
     )
+    if score.test:
+        foot += f"\nlike oracles (permutation test of whole models): p = {score.test.p:.3f}"
     return "\n".join([head, *aligned(rows, left=1), foot])
+
+
+def _with_error(estimate: Estimate) -> str:
+    """A number and half of its 95 % interval."""
+    away = estimate.interval()[1] - estimate.value
+    return f"{round(estimate.value, 2) + 0.0:.2f} ±{away:.2f}"  # no -0.00
 
 
 def _numbers(summary: Summary) -> list[str]:

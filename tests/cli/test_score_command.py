@@ -20,6 +20,7 @@ from helpers.margin_files import (
 from helpers.slow_klom import SLOW
 
 from klom_bench import klom
+from klom_bench.metrics.excess import excess
 
 KINDS = [".npz", "a file a model", "files of all", "easydub"]
 
@@ -165,3 +166,26 @@ def test_score_with_bad_indices(run, tmp_path, indices, message):
     code, _, err = run("score", a, b, "--forget-indices", tmp_path / "f.npy")
     assert code == 1
     assert message in err
+
+
+def test_score_tells_errors_excess_and_chance(run, tmp_path):
+    a, b = (write_whole(tmp_path / n, x, ".npy") for n, x in (("a", ORACLE), ("b", UNLEARNED)))
+    found = json.loads(run("score", a, b, "--json")[1])
+    of = found["means"]["all"]
+    assert of["mean"]["value"] == found["scores"]["all"]["mean"]
+    assert of["reverse_mean"]["value"] == found["reverse"]["all"]["mean"]
+    assert of["mean"]["low"] < of["mean"]["value"] < of["mean"]["high"]
+    assert found["excess"]["all"]["value"] == pytest.approx(excess(ORACLE, UNLEARNED).mean())
+    assert 0 < found["retrained"]["p"] <= 1
+    text = run("score", a, b)[1]
+    assert f"{found['excess']['all']['value']:.2f} ±" in text
+    assert f"p = {found['retrained']['p']:.3f}" in text
+
+
+def test_score_of_four_models_has_no_excess(run, tmp_path):
+    few = (("a", ORACLE[:4]), ("b", UNLEARNED[:4]))
+    a, b = (write_whole(tmp_path / n, x, ".npy") for n, x in few)
+    found = json.loads(run("score", a, b, "--json")[1])
+    assert found["excess"] == {}
+    assert found["retrained"] is None
+    assert "n/a" in run("score", a, b)[1]
