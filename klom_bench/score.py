@@ -9,6 +9,7 @@ from klom_bench import __version__
 from klom_bench.errors import KlomError
 from klom_bench.files.margins import WHOLE, LooseMargins
 from klom_bench.forget_set import ForgetSet, checked_forget_set
+from klom_bench.metrics.copies import copies
 from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.excess import FEWEST, BothWays, mean_excess
@@ -131,6 +132,12 @@ def score(
             notes.append(f"{name}: some models are there twice, margin for margin")
     counts = {name: a[name].shape[1] for name in common}
     whole_a, whole_b = (np.concatenate([side[name] for name in common], 1) for side in (a, b))
+    if same := copies(whole_a, whole_b):
+        raise KlomError(
+            f"{unlearned.source}: {len(same)} of {m} models (the first is row {same[0]}) have the "
+            f"margins of a model in {oracle.source}, to the last bit: they are what they are "
+            "scored against, so that the score would mean nothing"
+        )
     ends = np.cumsum([0, *counts.values()])
     rows = {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(common)}
     errors, few = klom_errors(whole_a, whole_b, rows, estimator), min(n, m)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from klom_bench.errors import KlomError, unknown
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate, judged, models_that_settle
+from klom_bench.metrics.excess import FEWEST
 from klom_bench.metrics.summary import SPLITS, STATISTICS
 
 Verdict = Literal["pass", "fail", "inconclusive", "none"]
@@ -127,6 +128,16 @@ def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
                 f"ln(1 / eps) = {CEILING:.2f}"
             )
     return {metric: float(limit) for metric, limit in limits.items()}
+
+
+def refuse_too_few(metrics: Iterable[str], models: int) -> None:
+    """KlomError where excess is gated with too few models a side, before anything is trained."""
+    gated = [metric for metric in metrics if METRICS[metric][2] == EXCESS]
+    if gated and models < FEWEST:
+        raise KlomError(
+            f"{gated[0]} needs {FEWEST} models and oracles at least, not {models}: "
+            f"--klom-models={FEWEST} --klom-oracles={FEWEST}"
+        )
 
 
 def checked_confidence(value: Any, where: str) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from klom_bench import __version__
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.evidence import Evidence
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overall
+from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overall, refuse_too_few
 from klom_bench.cell.record_json import (
     SCHEMA,
     Asked,
@@ -20,9 +20,7 @@ from klom_bench.cell.record_json import (
     asked,
     plain_value,
 )
-from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate, EstimateJson
-from klom_bench.metrics.excess import FEWEST
 from klom_bench.metrics.floor import floor_limits, members_needed
 from klom_bench.metrics.summary import Summary, plain
 from klom_bench.metrics.word import SETTLED
@@ -102,11 +100,7 @@ class Record:
 
     def excess(self, split: str) -> Estimate:
         """The excess of a split with its error; KlomError with too few models."""
-        if split not in self.evidence.excess:
-            raise KlomError(
-                f"{split}_excess needs {FEWEST} models and oracles at least: "
-                f"--klom-models={FEWEST} --klom-oracles={FEWEST}"
-            )
+        refuse_too_few([f"{split}_{EXCESS}"], min(self.cell.members, self.cell.oracles))
         return self.evidence.excess[split].forward.estimate
 
     def error(self, split: str, statistic: str, reverse: bool = False) -> Estimate:

@@ -1,7 +1,6 @@
 """What would make scores meaningless, and is refused."""
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from klom_bench.cell.cell import Cell
 from klom_bench.cell.loading import Models
 from klom_bench.cell.unlearning import Unlearning
 from klom_bench.errors import KlomError, warn
+from klom_bench.metrics.copies import copies
 from klom_bench.metrics.sanity import judged, sanity
 from klom_bench.store.manifest import how_to_remove
 
@@ -79,15 +79,10 @@ def refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:
 
 
 def refuse_copies(cell: Cell, oracle: np.ndarray, unlearned: np.ndarray) -> None:
-    """KlomError where an unlearned model says what one oracle says, margin for margin.
-
-    Oracles that are alike themselves, because nothing is drawn in their training, are no evidence.
-    """
+    """KlomError where an unlearned model says what one oracle says, margin for margin."""
     if cell.method.sees_oracles:
         return
-    times = Counter(row.tobytes() for row in oracle)
-    same = [i for i, row in enumerate(unlearned) if times[row.tobytes()] == 1]
-    if same:
+    if same := copies(oracle, unlearned):
         raise KlomError(
             f"{cell.method.name} on {cell.forget_set.name}: {len(same)} of {cell.members} members "
             f"(the first is {same[0]}) have the margins of an oracle that they are scored against, "

@@ -173,6 +173,7 @@ class KlomTest:
         return record
 
     def _measured(self, cell: "Cell") -> "Record":
+        from klom_bench.cell.gates import refuse_too_few
         from klom_bench.cell.measure import measure
         from klom_bench.plugin.progress import announce_on
 
@@ -180,8 +181,9 @@ class KlomTest:
         marker: dict[str, Any] = {}
         for mark in reversed(list(node.iter_markers("klom"))):  # the closest one wins
             marker |= mark.kwargs
-        record = measure(cell, self._run.store, self._timed, announce_on(config))
         limits = self._run.limits(cell.method.name, cell.forget_set.name, marker)
+        refuse_too_few([*limits, *self._run.regressions], min(cell.members, cell.oracles))
+        record = measure(cell, self._run.store, self._timed, announce_on(config))
         gates = record.judged(limits, self._run.confidence)
         if baseline := self._run.baseline:
             gates += baseline.gates(record, self._run.regressions, self._run.confidence)

@@ -203,13 +203,22 @@ def test_models_that_are_named_by_a_word_and_a_number(run, tmp_path):
 
 def test_odd_input_is_remarked_on(run, tmp_path):
     a = write_whole(tmp_path / "a", ORACLE, ".npy")
-    assert "some models are there twice, margin for margin" in run("score", a, a)[2]
+    twice = write_whole(tmp_path / "twice", UNLEARNED[[0, *range(19)]], ".npy")
+    assert "some models are there twice, margin for margin" in run("score", a, twice)[2]
     few = write_whole(tmp_path / "few", ORACLE[:5], ".npy")
     b = write_whole(tmp_path / "b", UNLEARNED[:5], ".npy")
     assert "5 models are few: the floor is high" in run("score", few, b)[2]
     far = write_whole(tmp_path / "far", UNLEARNED + 200, ".npy")
     err = run("score", a, far, "--estimator", "attribute_to_delete")[2]
     assert "points have no score: the published code gives nan there" in err
+
+
+def test_copies_of_the_oracles_are_refused(run, tmp_path):
+    a = write_whole(tmp_path / "a", ORACLE, ".npy")
+    half = write_whole(tmp_path / "half", np.concatenate([UNLEARNED[:10], ORACLE[:10]]), ".npy")
+    code, out, err = run("score", a, half)
+    assert (code, out) == (1, "")
+    assert "10 of 20 models (the first is row 10) have the margins of a model in" in err
 
 
 @pytest.mark.parametrize("points", ["0", "-5", "30"])
@@ -222,7 +231,8 @@ def test_train_points_that_do_not_fit(run, tmp_path, points):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_json_of_very_few_models(run, tmp_path, n):
-    a, b = (write_whole(tmp_path / k, ORACLE[:n], ".npy") for k in "ab")
+    sides = (("a", ORACLE), ("b", UNLEARNED))
+    a, b = (write_whole(tmp_path / name, side[:n], ".npy") for name, side in sides)
     for estimator in SLOW:
         code, out, _ = run("score", a, b, "--json", "--estimator", estimator)
         assert code == 0

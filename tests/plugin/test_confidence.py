@@ -42,6 +42,13 @@ def test_a_table_that_is_wrong(project, table, message):
     assert message in result.stderr.str()
 
 
+def test_excess_of_four_models_is_refused_before_anything_is_trained(project, tmp_path):
+    result = project(*ASKED, "--klom-models=4", f"--klom-store={tmp_path}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["forget_excess needs 5 models and oracles at least, not 4: *"])
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_last_lines_count_words_beside_gates(project):
     result = project(*ASKED)
     result.stdout.fnmatch_lines(["1 of 1 tests measured: 1 *", "in words: 1 *", "[?]: a word is*"])

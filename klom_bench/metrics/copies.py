@@ -1,0 +1,14 @@
+"""Unlearned models that are oracles they are scored against."""
+
+from collections import Counter
+
+import numpy as np
+
+
+def copies(oracle: np.ndarray, unlearned: np.ndarray) -> list[int]:
+    """Rows of unlearned margins [M, points] that are one oracle's [N, points], to the last bit.
+
+    Oracles that are alike themselves, because nothing is drawn in their training, are no evidence.
+    """
+    times = Counter(row.tobytes() for row in oracle)
+    return [i for i, row in enumerate(unlearned) if times[row.tobytes()] == 1]
