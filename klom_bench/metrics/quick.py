@@ -7,7 +7,7 @@ import numpy as np
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.klom import divergence
 
-CHUNK = 1 << 14
+CHUNK = 1 << 16
 MOST_POINTS = 5_000
 SEED = 0
 NUDGE = 1e-6

@@ -53,6 +53,11 @@ def test_a_record_holds_what_its_margins_say(measured, margins):
     assert found["word_is_provisional"]
 
 
+def test_the_word_is_of_the_unlearned_models(measured):
+    assert measured("ga", members=20, lr=30.0).evidence.word == "breaks the rest"
+    assert measured("do_nothing", members=20).evidence.word == "no better than doing nothing"
+
+
 def test_with_four_models_there_is_no_excess_and_no_word(measured):
     record = measured("do_nothing", members=4)
     found = as_json(record)
