@@ -76,8 +76,9 @@ def quantile(confidence: float, models: int) -> float:
 def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> Judgement:
     """Whether a value is surely above a limit (fail), surely below it (pass), or neither.
 
-    Each of the two errors is made in at most 1 - confidence of runs by values that are exactly at
-    the limit. With a confidence of .5 the value alone decides.
+    Each of the two errors is meant to be made in at most 1 - confidence of runs by values that are
+    exactly at the limit; at .95 it was counted at up to .07, and once at .09 (`klom help
+    calibration`). With a confidence of .5 the value alone decides.
     """
     if estimate.surely_above(limit, confidence):
         return "fail"

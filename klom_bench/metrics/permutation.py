@@ -86,7 +86,7 @@ def retrained(
     """The energy distance between whole models, against that of models dealt out anew.
 
     It sees means, spreads, and some joint laws: members whose points all move together, but hardly
-    members whose margins were shuffled point by point (measured, `klom help blind-spots`). The
+    members whose margins were shuffled point by point (measured, `klom help calibration`). The
     splits share their permutations, so that the smallest of their p-values has an exact one, too.
     """
     n, m = len(oracle), len(unlearned)
