@@ -12,7 +12,7 @@ from klom_bench.forget_set import ForgetSet, checked_forget_set
 from klom_bench.metrics.copies import copies
 from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.excess import FEWEST, BothWays, mean_excess
+from klom_bench.metrics.excess import BothWays, mean_excess
 from klom_bench.metrics.far import far_members
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom_and_reverse
@@ -141,6 +141,7 @@ def score(
     ends = np.cumsum([0, *counts.values()])
     rows = {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(common)}
     errors, few = klom_errors(whole_a, whole_b, rows, estimator), min(n, m)
+    excess = mean_excess(whole_a, whole_b, rows)
     if few < FEW:
         notes.append(f"{few} models are few: the floor is high, and tells little apart")
     return Score(
@@ -160,8 +161,8 @@ def score(
             )
             for name, (forward, backward) in errors.items()
         },
-        excess=mean_excess(whole_a, whole_b, rows) if few >= FEWEST else {},
-        test=retrained(whole_a, whole_b, rows) if few >= FEWEST else None,
+        excess=excess,
+        test=retrained(whole_a, whole_b, rows) if excess else None,
         notes=notes,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from klom_bench.cell.cell import Cell
 from klom_bench.metrics.estimate import Estimate
-from klom_bench.metrics.excess import FEWEST, BothWays, cut, excess, mean_excess
+from klom_bench.metrics.excess import BothWays, cut, excess, mean_excess
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.permutation import Retrained, permuted_klom, retrained
 from klom_bench.metrics.resampling import Errors, klom_errors
@@ -65,10 +65,9 @@ def evidence(
         if not cell.method.sees_oracles
         and _below_floor(cell, scores[split].mean, errors[split][0].mean, split, permuted)
     ]
-    enough = min(len(oracle), len(unlearned)) >= FEWEST
-    of = mean_excess(oracle, unlearned, splits) if enough else {}
-    test = retrained(oracle, unlearned, splits) if enough else None
-    tame = excess(*cut(oracle, unlearned)) if enough else None
+    of = mean_excess(oracle, unlearned, splits)
+    test = retrained(oracle, unlearned, splits) if of else None
+    tame = excess(*cut(oracle, unlearned)) if of else None
     return Evidence(
         excess=of,
         nothing=nothing,
@@ -80,14 +79,6 @@ def evidence(
         below_floor=tuple(below),
         permuted=permuted,
     )
-
-
-def excess_of_nothing(
-    cell: Cell, oracle: np.ndarray, original: np.ndarray
-) -> Mapping[str, BothWays]:
-    """The excess of originals as they are; none with too few models."""
-    enough = min(len(oracle), len(original)) >= FEWEST
-    return mean_excess(oracle, original, cell.splits) if enough else {}
 
 
 def _below_floor(cell: Cell, score: float, error: float, split: str, permuted: Permuted) -> bool:

@@ -144,8 +144,8 @@ def checked_confidence(value: Any, where: str) -> float:
     """How sure a pass or a fail must be; KlomError for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value < 1:
         raise KlomError(
-            f"{where}: confidence must be a number from 0.5 (the number alone decides) to below 1, "
-            f"as 0.95; got {value!r}"
+            f"{where} must be a number from 0.5 (the number alone decides) to below 1, as 0.95; "
+            f"got {value!r}"
         )
     return float(value)
 
@@ -160,7 +160,7 @@ def checked_table(table: Any) -> None:
         if CONFIDENT in limits:
             if path:
                 raise KlomError(f"[{where}]: confidence holds for all gates: set it in [{TABLE}]")
-            checked_confidence(limits.pop(CONFIDENT), f"[{where}]")
+            checked_confidence(limits.pop(CONFIDENT), f"[{where}]: {CONFIDENT}")
         checked_limits(limits, f"[{where}]")
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.evidence import evidence, excess_of_nothing
+from klom_bench.cell.evidence import evidence
 from klom_bench.cell.loading import Models, load
 from klom_bench.cell.record import Record
 from klom_bench.cell.refusals import (
@@ -25,6 +25,7 @@ from klom_bench.cell.refusals import (
 )
 from klom_bench.cell.rounds import After, Timed, at_once, unlearn
 from klom_bench.errors import KlomError
+from klom_bench.metrics.excess import mean_excess
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.summary import Summary, summarise
@@ -68,7 +69,7 @@ def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float
 
     sides = (cell.estimator, cell.oracles, cell.members)
     idle, idle_reverse = klom_and_reverse(oracle, original.margins, cell.estimator)
-    nothing = excess_of_nothing(cell, oracle, original.margins)
+    nothing = mean_excess(oracle, original.margins, splits)
     record = partial(
         Record,
         cell=cell,

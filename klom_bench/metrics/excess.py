@@ -118,8 +118,11 @@ def mean_excess(
 ) -> dict[str, BothWays]:
     """The mean excess over the points of each split, both ways, with its jackknife.
 
-    Margins as in `excess`, N, M >= 5. splits: the columns of each. A split without points is nan.
+    Margins as in `excess`. splits: the columns of each. A split without points is nan. Nothing with
+    fewer than five models a side.
     """
+    if min(len(oracle), len(unlearned)) < FEWEST:
+        return {}
     return {
         name: _mean_excess(oracle[:, rows], unlearned[:, rows]) for name, rows in splits.items()
     }

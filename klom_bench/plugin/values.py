@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from klom_bench.errors import KlomError
 from klom_bench.literals import literal
 from klom_bench.plugin.variants import Param
 
@@ -57,19 +58,15 @@ def limit_in(text: str) -> tuple[str, Any]:
 
 
 def confidence_in(text: str | None) -> float | None:
-    """A number from .5 to below 1; None where none is given."""
+    """A number from .5 to below 1, by the check of files; None where none is given."""
     if text is None:
         return None
+    from klom_bench.cell.gates import checked_confidence  # imports NumPy
+
     try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.5 <= value < 1:
-        raise pytest.UsageError(
-            f"--klom-confidence must be a number from 0.5 (the score alone decides) to below 1, as "
-            f"0.95; got {text!r}"
-        )
-    return value
+        return checked_confidence(literal(text), "--klom-confidence")
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def regression_in(text: str) -> tuple[str, str]:

@@ -5,6 +5,12 @@ from collections.abc import Sequence
 from klom_bench.errors import visible
 
 
+def with_error(value: float, high: float | None) -> str:
+    """A number, and how far the upper end of its interval is away."""
+    away = "" if high is None else f" ±{high - value:.2f}"
+    return f"{round(value, 2) + 0.0:.2f}{away}"  # no -0.00
+
+
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Columns of equal width, the first `left` and the last to the left, numbers to the right."""
     rows = [[visible(text) for text in row] for row in rows]

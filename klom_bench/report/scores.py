@@ -2,7 +2,7 @@
 
 from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.summary import STATISTICS, Summary
-from klom_bench.report.columns import aligned
+from klom_bench.report.columns import aligned, with_error
 from klom_bench.score import Score
 
 
@@ -50,8 +50,7 @@ def score_table(score: Score) -> str:
 
 def _with_error(estimate: Estimate) -> str:
     """A number and half of its 95 % interval."""
-    away = estimate.interval()[1] - estimate.value
-    return f"{round(estimate.value, 2) + 0.0:.2f} ±{away:.2f}"  # no -0.00
+    return with_error(estimate.value, estimate.interval()[1])
 
 
 def _numbers(summary: Summary) -> list[str]:

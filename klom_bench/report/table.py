@@ -16,7 +16,7 @@ from klom_bench.cell.record_json import (
 from klom_bench.errors import visible
 from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.summary import SPLITS
-from klom_bench.report.columns import aligned
+from klom_bench.report.columns import aligned, with_error
 from klom_bench.report.remarks import outcome
 
 Cells = tuple[str, ...]
@@ -158,8 +158,7 @@ def _with_error(of: EstimateJson | None) -> str:
     """A value and what the ends of its 95 % interval are away."""
     if of is None or of["value"] is None:
         return "n/a"
-    away = "" if of["high"] is None else f" ±{of['high'] - of['value']:.2f}"
-    return f"{round(of['value'], 2) + 0.0:.2f}{away}"  # no -0.00
+    return with_error(of["value"], of["high"])
 
 
 def _with_ends(of: EstimateJson) -> str:
