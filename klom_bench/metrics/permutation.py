@@ -5,7 +5,7 @@ called oracles. So the law of any statistic is known, whatever margins look like
 move together, and a test is exact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -33,9 +33,9 @@ def permuted_klom(
     n, m, some = len(oracle), len(unlearned), few_enough(np.arange(oracle.shape[1]))
     orders = [rng.permutation(n + m) for _ in range(KLOM_PERMUTATIONS)]
 
-    def deal(i: int, o: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pool = np.concatenate([o, u])[orders[i]]
-        return pool[:n], pool[n:]
+    def deal(o: np.ndarray, u: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        pool = np.concatenate([o, u])
+        return ((pool[order[:n]], pool[order[n:]]) for order in orders)
 
     points = klom_of_many(oracle[:, some], unlearned[:, some], KLOM_PERMUTATIONS, deal, estimator)
     if not len(some):

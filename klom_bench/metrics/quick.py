@@ -1,6 +1,6 @@
 """KLOM of NumPy margins in float32, for repeating it hundreds of times."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -26,13 +26,13 @@ def klom_of_many(
     oracle: np.ndarray,
     unlearned: np.ndarray,
     draws: int,
-    draw: Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    draw: Callable[[np.ndarray, np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]],
     est: Estimator,
 ) -> np.ndarray:
     """KLOM and its reverse, float64 [draws, 2, points], of models drawn again and again.
 
-    draw(i, oracle, unlearned) gives the margins of both sides in the i-th draw, from those of some
-    of the points: these fit into a core's cache.
+    draw(oracle, unlearned) gives the margins of both sides draw after draw, from those of some of
+    the points: these fit into a core's cache.
     """
     points = oracle.shape[1]
     step = max(1, CHUNK // max(len(oracle), len(unlearned)))
@@ -40,8 +40,8 @@ def klom_of_many(
     for start in range(0, points, step):
         part = slice(start, start + step)
         o, u = (np.ascontiguousarray(x[:, part], dtype=np.float32) for x in (oracle, unlearned))
-        for i in range(draws):
-            found[i, :, part] = quick_klom(*draw(i, o, u), est)
+        for i, sides in enumerate(draw(o, u)):
+            found[i, :, part] = quick_klom(*sides, est)
     return found
 
 
