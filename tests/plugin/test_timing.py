@@ -40,8 +40,9 @@ pytestmark = pytest.mark.benchmark(group="mine", timer=ticking.now)
 """
 
 
-@pytest.mark.parametrize("asked", ["option", "marker"])
-@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+@pytest.mark.parametrize(
+    ("asked", "workers"), [("option", ()), ("marker", ()), ("marker", ("-n", "1"))]
+)
 def test_evaluation_is_not_timed(project, pytester, asked, workers):
     pytester.syspathinsert()
     pytester.makepyfile(ticking=TICKING)
