@@ -69,7 +69,8 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`klom import`."""
     from klom_bench.files.patterns import find
-    from klom_bench.store.importing import first_number, import_members, refuse_others
+    from klom_bench.store.import_checks import refuse_gaps, refuse_others
+    from klom_bench.store.importing import first_number, import_members
     from klom_bench.store.store import Store
 
     device, store = device_of(args), Store(store_of(args), "error")
@@ -77,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     found = find(args.folder, args.pattern)
     held = store.held(ensemble)
     refuse_others(held, store.root)
-    _say_what_is_taken(found, args.folder, first_number(held, found.files))
+    first = first_number(held, found.files)
+    _say_what_is_taken(found, args.folder, first)
+    refuse_gaps(held, {number - first: path for number, path in found.files.items()})
     if args.dry_run:
         sys.stdout.write("nothing was imported: --dry-run\n")
         return 0
@@ -93,6 +96,7 @@ def _asked(args: argparse.Namespace, task: "Task", root: Path) -> "EnsembleId":
 
     if args.seed < 0:
         raise KlomError("--seed must not be negative")
+    task = stored(task, root)
     if args.role == "originals":
         if args.forget_set:
             raise KlomError(
@@ -100,7 +104,6 @@ def _asked(args: argparse.Namespace, task: "Task", root: Path) -> "EnsembleId":
                 "it out, or say --as oracles"
             )
         return EnsembleId(task, "original", args.seed)
-    task = stored(task, root)
     known = tuple(task.forget_sets)
     names = selected([args.forget_set], known) if args.forget_set else []
     if len(names) != 1:

@@ -58,8 +58,8 @@ def find(folder: Path, pattern: str | None) -> Found:
         files[number] = folder / path
     if missing := gaps([*files]):
         raise KlomError(
-            f"{pattern!r} leaves a gap below {folder}: {missing} is missing, and members are "
-            "numbered without gaps. Bring it, or number the others anew (links will do)"
+            f"below {folder} there is no file {pattern!r} of {missing}, and members are numbered "
+            "without gaps: bring what is missing, or number the others anew (links will do)"
         )
     others = tuple(path for path in every if path not in found)
     return Found(pattern, dict(sorted(files.items())), others)

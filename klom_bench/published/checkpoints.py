@@ -44,4 +44,4 @@ def fitting(state: Mapping[Any, Any], like: Mapping[str, Tensor], path: Path) ->
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise KlomError(f"{path} is no state dict of this task: {'; '.join(wrong[:5])}{more}")
-    return {name: found[name].to(value.dtype) for name, value in like.items()}
+    return {name: found[name].detach().to(value.dtype) for name, value in like.items()}

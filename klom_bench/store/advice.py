@@ -1,7 +1,7 @@
 """What to do about an ensemble that is missing, stale, or will not repeat, in words."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from klom_bench.store.held import Held
@@ -44,8 +44,17 @@ def import_command(ensemble: EnsembleId, root: Path) -> str:
     return shlex.join([*words, "--store", str(root)])
 
 
-def how_to_bring(root: Path, wanted: Sequence[tuple[Held, int]]) -> str:
-    """What lacks of ensembles that are never trained, and how to bring it; a sentence each."""
+def to_bring(wanted: Iterable[tuple[Held, int]]) -> list[tuple[Held, int]]:
+    """Those that lack members which are never trained here, of ensembles and members wanted."""
+    return [
+        (held, members)
+        for held, members in wanted
+        if held.lacks(members) and not (held.ensemble.task.trains and held.trained_here)
+    ]
+
+
+def how_to_bring(root: Path, wanted: Sequence[tuple[Held, int]]) -> list[str]:
+    """What lacks of ensembles that are never trained, and how to bring it: a clause each."""
     lines = []
     for held, count in wanted:
         ensemble, have = held.ensemble, count - held.lacks(count)
@@ -63,8 +72,8 @@ def how_to_bring(root: Path, wanted: Sequence[tuple[Held, int]]) -> str:
                 f"{there}, and {not_trained(ensemble.task.name)}: "
                 f"`{import_command(ensemble, root)}` brings them"
             )
-    more = [f"and so on, {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
-    return "; ".join([*lines[:SHOWN], *more])
+    more = [f"and {len(lines) - SHOWN} more ensembles"] * (len(lines) > SHOWN)
+    return [*lines[:SHOWN], *more]
 
 
 def what_to_do(ensemble: EnsembleId, folder: Path, imported: bool) -> str:

@@ -22,14 +22,18 @@ from klom_bench.errors import KlomError, warn
 from klom_bench.files import atomic
 from klom_bench.files.arrays import read_state
 from klom_bench.files.patterns import Found
-from klom_bench.metrics.copies import repeated
 from klom_bench.metrics.sanity import Sanity
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.published.checkpoints import fitting
 from klom_bench.store import members
-from klom_bench.store.against import held_against
-from klom_bench.store.divergence import refuse_diverged
 from klom_bench.store.held import Held
+from klom_bench.store.import_checks import (
+    against_oracles_there,
+    against_originals,
+    refuse_gaps,
+    refuse_odd,
+    refuse_others,
+)
 from klom_bench.store.leases import CLAIMS, Claims
 from klom_bench.store.manifest import how_to_remove, write_identity
 from klom_bench.store.own import OwnEnsemble
@@ -41,7 +45,6 @@ from klom_bench.tasks.ensemble_id import EnsembleId, packs
 
 ASIDE = ".importing"
 """Folder of a store in which members are made ready."""
-FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -74,21 +77,6 @@ def first_number(held: Held, files: Mapping[int, Path]) -> int:
     return first
 
 
-def refuse_others(held: Held, root: Path) -> None:
-    """KlomError where a folder holds members that were not imported, or is somebody else's."""
-    label, folder = held.ensemble.label, root / held.ensemble.folder
-    if not isinstance(held, OwnEnsemble):
-        raise KlomError(
-            f"{held.folder} holds published {label}, which are read as they lie: there is nothing "
-            "to import, or name another --store"
-        )
-    if held.manifest.identity and not held.manifest.imported:
-        raise KlomError(
-            f"the {label} in {folder} were trained here, and imported models are not mixed with "
-            f"them: {how_to_remove(held.ensemble, folder)}, or name another --store or --seed"
-        )
-
-
 def import_members(
     store: Store,
     ensemble: EnsembleId,
@@ -106,15 +94,18 @@ def import_members(
         first = first_number(held, found.files)
         files = {number - first: path for number, path in found.files.items()}
         reading = Reading(held, found.pattern, first, files, device, aside)
-        there, new = reading.told_apart()
-        _refuse_gaps(held, new)
-        if not new:
-            return Imported([], there, {}, None, [])
-        with announce(f"importing {ensemble.label}", len(new)) as tick:
+        refuse_gaps(held, files)
+        with announce(f"importing {ensemble.label}", len(files)) as tick:
+            there, new = reading.told_apart(tick)
+            if not new:
+                return Imported([], there, {}, None, [])
             work = partial(reading.make, tick)
             made = [e for some in each(packs(new, ensemble.task.pack), work, device) for e in some]
-        notes = _refuse_odd(held, made, files)
-        sane, more = _held_against_originals(store, held, made, device)
+        notes = refuse_odd(held, made, files)
+        if ensemble.role == "oracle":
+            sane, more = against_originals(store, held, made, device)
+        else:
+            sane, more = None, against_oracles_there(store, held, made, device)
         _put_in_place(aside, store.root / ensemble.folder, held)
         accuracy = {
             split: float(np.mean([e.accuracy[split] for e in made])) for split in made[0].accuracy
@@ -163,13 +154,14 @@ class Reading:
     def state(self, member: int) -> dict[str, Tensor]:
         """What a file holds, if it is a member; KlomError where it is none."""
         path = self.files[member]
-        state = fitting(read_state(path), self.held.ensemble.task.entries, path)
+        found = fitting(read_state(path), self.held.ensemble.task.entries, path)
+        state = {name: value.clone() for name, value in found.items()}  # of views, nothing more
         for name, value in state.items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise KlomError(f"{path}: {name} is not finite: this model diverged; leave it out")
         return state
 
-    def told_apart(self) -> tuple[list[int], list[int]]:
+    def told_apart(self, tick: Tick) -> tuple[list[int], list[int]]:
         """(members that are there already, new ones); KlomError where other weights are there."""
         there = sorted({*self.files} & {*self.held.members})
         for i in there:
@@ -181,6 +173,7 @@ class Reading:
                     f"weights than those of {self.files[i]}: nothing is overwritten. "
                     f"{how_to_remove(self.held.ensemble, self.held.folder)}, or name another --seed"
                 )
+            tick(1)
         return there, sorted({*self.files} - {*there})
 
     def make(self, tick: Tick, pack: list[int], check: Check) -> list[Evaluated]:
@@ -207,70 +200,6 @@ class Reading:
             write_member(self.aside, ensemble, e, weights[e.member], computed, [], origin)
             tick(1)
         return evaluated
-
-
-def _refuse_gaps(held: OwnEnsemble, new: Sequence[int]) -> None:
-    """KlomError where members would be too few, or not be numbered without gaps."""
-    every = sorted({*held.members, *new})
-    if missing := sorted({*range(max(every))} - {*every}):
-        raise KlomError(
-            f"member {missing[0]} of the {held.ensemble.label} would be missing: "
-            f"{len(held.members)} are there, and the lowest new one is {min(new)}"
-        )
-    if len(every) < FEWEST:
-        raise KlomError(
-            f"{len(every)} model is no ensemble: scores compare distributions over models, of "
-            "5 at least, better 50 or 100"
-        )
-
-
-def _refuse_odd(
-    held: OwnEnsemble, made: Sequence[Evaluated], files: Mapping[int, Path]
-) -> list[str]:
-    """KlomError where models diverged or are there twice; what else is odd, in words."""
-    ensemble, known = held.ensemble, held.manifest.members
-    new = np.stack([_row(e) for e in made])
-    numbers = [*held.members, *(e.member for e in made)]
-    rows = np.concatenate([held.margins_of(held.members), new]) if held.members else new
-    if twice := repeated(rows):
-        first, second = (numbers[row] for row in twice)
-        said = files.get(first, f"member {first}, which is there already,")
-        alike = sum(row.tobytes() == rows[twice[0]].tobytes() for row in rows)
-        every = "all of them are" if alike == len(rows) else f"{said} and {files[second]} are"
-        raise KlomError(
-            f"{every} one and the same model: members must have been trained apart, each with a "
-            "seed of its own"
-        )
-    return refuse_diverged(ensemble, made, known, "Leave it out; nothing was imported")[:1]
-
-
-def _row(e: Evaluated) -> np.ndarray:
-    return np.concatenate([e.train_margins, e.val_margins])
-
-
-def _held_against_originals(
-    store: Store, held: OwnEnsemble, made: Sequence[Evaluated], device: torch.device
-) -> tuple[Sanity | None, list[str]]:
-    """What oracles are beside the originals that are there; KlomError where they are none."""
-    ensemble = held.ensemble
-    if ensemble.forget_set is None:
-        return None, []
-    originals = store.held(EnsembleId(ensemble.task, "original", ensemble.seed))
-    count = len(originals.members)
-    if not count or originals.lacks(count):
-        return None, [
-            "there are no originals to hold these against: whether they lack their set is seen "
-            "when they are measured, or by `klom verify`"
-        ]
-    rows = [*(held.margins_of(held.members) if held.members else ()), *map(_row, made)]
-    found, problems, notes = held_against(
-        ensemble, originals.margins(count, device), np.stack(rows)
-    )
-    if problems:
-        raise KlomError(
-            f"these are no {ensemble.label}: {'; '.join(problems)}. Nothing was imported"
-        )
-    return found, notes
 
 
 def _put_in_place(aside: Path, folder: Path, held: OwnEnsemble) -> None:

@@ -18,6 +18,7 @@ from klom_bench.store.advice import (
     how_to_bring,
     how_to_get,
     not_repeatable,
+    to_bring,
     what_to_do,
 )
 from klom_bench.store.filling import Packs, fill
@@ -90,7 +91,9 @@ class Store:
             self._download(wanted, announce)
         held = [self.held(ensemble) for ensemble, _ in wanted]
         lacking = self._lacking(wanted, held, shard)
-        self._refuse_untrained(wanted, held)
+        numbers = (members for _, members in wanted)
+        if untrained := to_bring(zip(held, numbers, strict=True)):
+            raise KlomError("; ".join(how_to_bring(self.root, untrained)))
         ensembles = list(dict.fromkeys(ensemble for ensemble, _ in lacking))
         if lacking and self.missing != "train":
             self._refuse_missing(wanted, lacking)
@@ -103,16 +106,6 @@ class Store:
             self._take_folder(ensemble)
         fill(self.root, lacking, device, announce)
         return [self.held(ensemble) for ensemble, _ in wanted]
-
-    def _refuse_untrained(self, wanted: Wanted, helds: Sequence[Held]) -> None:
-        """KlomError where members are missing that are never trained."""
-        lacking = [
-            (held, members)
-            for (ensemble, members), held in zip(wanted, helds, strict=True)
-            if held.lacks(members) and not (ensemble.task.trains and held.trained_here)
-        ]
-        if lacking:
-            raise KlomError(how_to_bring(self.root, lacking))
 
     def _refuse_missing(self, wanted: Wanted, lacking: Packs) -> NoReturn:
         first = lacking[0][0]
