@@ -19,11 +19,11 @@ def look_at_brought(cell: Cell, models: Models) -> None:
     if cell.task.outputs.right is None:
         return  # residuals do not say whether a model knows a point
     oracle, original = models.margins, models.originals.margins
-    _, problems, notes = held_against(cell.oracle_id, original, oracle)
+    found = held_against(cell.oracle_id, original, oracle)
     these = f"{'published' if models.oracles.published else 'imported'} {cell.oracle_id.label}"
-    if problems:
-        raise KlomError(f"the {these} cannot be used: {'; '.join(problems)}")
-    for note in notes:
+    if found.problems:
+        raise KlomError(f"the {these} cannot be used: {'; '.join(found.problems)}")
+    for note in found.notes:
         warnings.warn(f"{these}: {note}", stacklevel=2)
 
 

@@ -1,20 +1,29 @@
 """Oracles held against the originals that they should differ from, by their margins."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from klom_bench.metrics.copies import repeated
-from klom_bench.metrics.sanity import Sanity, judged, sanity
+from klom_bench.metrics.sanity import SURE, Sanity, judged, sanity, strays
 from klom_bench.tasks.ensemble_id import EnsembleId
 
 COPIES = "some of them are originals, margin for margin"
 
 
-def held_against(
-    ensemble: EnsembleId, originals: np.ndarray, oracles: np.ndarray
-) -> tuple[Sanity, list[str], list[str]]:
-    """Whether oracles are what they should be: figures, problems and notes in words.
+@dataclass(frozen=True)
+class Against:
+    """What was seen: figures, problems and notes in words, rows of oracles that look like originals
+    (which a note says, too)."""
+
+    sanity: Sanity
+    problems: list[str]
+    notes: list[str]
+    strays: list[int]
+
+
+def held_against(ensemble: EnsembleId, originals: np.ndarray, oracles: np.ndarray) -> Against:
+    """Whether oracles are what they should be.
 
     ensemble: that of the oracles. Margins [N, points] and [M, points].
     """
@@ -28,4 +37,11 @@ def held_against(
         problems, notes = [], problems + notes
     if not repeated(oracles) and repeated(np.concatenate([originals, oracles])):
         problems.append(COPIES)
-    return found, problems, notes
+    odd = strays(originals, oracles, ensemble.forget_set) if found.sigmas > SURE else []
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        notes.append(
+            f"{', '.join(map(str, odd[:3]))}{more} of them, counted from 0, look like originals on "
+            "the forget set, far from the others: have these seen it?"
+        )
+    return Against(found, problems, notes, odd)

@@ -78,7 +78,11 @@ def _rows(held: OwnEnsemble, made: Sequence[Evaluated]) -> np.ndarray:
 
 
 def against_originals(
-    store: Store, held: OwnEnsemble, made: Sequence[Evaluated], device: torch.device
+    store: Store,
+    held: OwnEnsemble,
+    made: Sequence[Evaluated],
+    files: Mapping[int, Path],
+    device: torch.device,
 ) -> tuple[Sanity | None, list[str]]:
     """What oracles are beside the originals that are there; KlomError where they are none."""
     ensemble = held.ensemble
@@ -90,12 +94,18 @@ def against_originals(
             "when they are measured, or by `klom verify`"
         ]
     known = originals.margins(count, device)
-    found, problems, notes = held_against(ensemble, known, _rows(held, made))
-    if problems:
+    found, before = held_against(ensemble, known, _rows(held, made)), len(held.members)
+    if found.problems:
         raise KlomError(
-            f"these are no {ensemble.label}: {'; '.join(problems)}. Nothing was imported"
+            f"these are no {ensemble.label}: {'; '.join(found.problems)}. Nothing was imported"
         )
-    return found, notes
+    if odd := [files[made[row - before].member] for row in found.strays if row >= before]:
+        more = f" and {len(odd) - 1} more" if odd[1:] else ""
+        raise KlomError(
+            f"{odd[0]}{more}: it looks like an original on the forget set, far from the other "
+            f"{ensemble.label}, so that it has seen that. Nothing was imported"
+        )
+    return found.sanity, found.notes
 
 
 def against_oracles_there(
@@ -111,6 +121,7 @@ def against_oracles_there(
         ensemble = EnsembleId(task, "oracle", seed, task.forget_set(name))
         oracles = store.held(ensemble)
         margins = oracles.margins(len(oracles.members), device)
-        _, problems, more = held_against(ensemble, rows, margins)
-        notes += [f"{ensemble.label}, which are there: {text}" for text in problems + more]
+        found = held_against(ensemble, rows, margins)
+        said = [*found.problems, *found.notes]
+        notes += [f"{ensemble.label}, which are there: {text}" for text in said]
     return notes

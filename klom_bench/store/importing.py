@@ -103,7 +103,7 @@ def import_members(
             made = [e for some in each(packs(new, ensemble.task.pack), work, device) for e in some]
         notes = refuse_odd(held, made, files)
         if ensemble.role == "oracle":
-            sane, more = against_originals(store, held, made, device)
+            sane, more = against_originals(store, held, made, files, device)
         else:
             sane, more = None, against_oracles_there(store, held, made, device)
         _put_in_place(aside, store.root / ensemble.folder, held)

@@ -112,7 +112,8 @@ def _hold_against(
     verified: Verified, ensemble: EnsembleId, originals: np.ndarray, oracles: np.ndarray
 ) -> None:
     """Whether oracles are what they should be, by the margins of the originals."""
-    verified.sanity, problems, notes = held_against(ensemble, originals, oracles)
+    found = held_against(ensemble, originals, oracles)
+    verified.sanity, problems, notes = found.sanity, found.problems, found.notes
     if verified.holding.made == TRAINED:
         known = [text for text in problems if text != COPIES]  # the manifest says what they are
         problems, notes = [text for text in problems if text == COPIES], known + notes
