@@ -22,8 +22,9 @@ TOO_CLOSE = 0.8
 shared seeds do (.78, measured), and copies."""
 
 STRAY = 4.0
-"""Robust standard deviations from the other oracles, on the side of the originals. On ten sets of
-`digits` none of some 7,500 was so that was an oracle, and of 340 others 339 were (measured)."""
+"""Robust standard deviations from the other oracles, on the side of the originals. On sets of
+`digits`, at N = 10 to 100, no oracle was so in 682 ensembles drawn from 1,100 oracles, and of 682
+originals put among these 680 were (measured)."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,10 @@ def strays(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) ->
     )
     middle = (a.mean(0) + b.mean(0)) / 2
     a, b = a - middle, b - middle
-    like_a, like_b = _side(a, b), -_side(b, a)
-    usual = np.median(like_b)
-    spread = 1.4826 * np.median(np.abs(like_b - usual))
-    return np.flatnonzero(
-        (like_b > usual + STRAY * spread) & (like_b >= np.quantile(like_a, 0.25))
-    ).tolist()
+    like_a = -_side(b, a)
+    usual = np.median(like_a)
+    spread = 1.4826 * np.median(np.abs(like_a - usual))
+    return [int(i) for i in np.flatnonzero(like_a > max(0, usual + STRAY * spread))]
 
 
 def _side(own: np.ndarray, others: np.ndarray) -> np.ndarray:
