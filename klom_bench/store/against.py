@@ -33,11 +33,13 @@ def held_against(ensemble: EnsembleId, originals: np.ndarray, oracles: np.ndarra
         # Val points of a class that was never seen go with nothing.
         found = replace(found, alignment=float("nan"))
     problems, notes = judged(found, len(oracles), len(originals))
-    if ensemble.task.outputs.right is None:  # residuals do not say whether a model knows a point
+    says = ensemble.task.outputs.right is not None  # residuals do not: whether a point is known
+    if not says:
         problems, notes = [], problems + notes
     if not repeated(oracles) and repeated(np.concatenate([originals, oracles])):
         problems.append(COPIES)
-    odd = strays(originals, oracles, ensemble.forget_set) if found.sigmas > SURE else []
+    differ = says and found.sigmas > SURE
+    odd = strays(originals, oracles, ensemble.forget_set) if differ else []
     if odd:
         more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
         notes.append(

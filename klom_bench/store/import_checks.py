@@ -68,7 +68,14 @@ def refuse_odd(
             f"{every} one and the same model: members must have been trained apart, each with a "
             "seed of its own"
         )
-    return refuse_diverged(ensemble, made, known, "Leave it out; nothing was imported")[:1]
+    weak = refuse_diverged(ensemble, made, known, "Leave it out; nothing was imported")
+    if len(weak) == len(made):
+        return [
+            "all of them are right on no more points than chance: are these the data that they "
+            "were trained on, prepared as they were then, and classes in the same order?"
+        ]
+    more = f" (and {len(weak) - 1} more)" if weak[1:] else ""
+    return [text + more for text in weak[:1]]
 
 
 def _rows(held: OwnEnsemble, made: Sequence[Evaluated]) -> np.ndarray:

@@ -273,6 +273,7 @@ for before, after in ((0, 2), (2, 3)):
 """Imports members, killed before each step that gives a file its name, and imports again."""
 
 
+@pytest.mark.processes
 def test_a_kill_leaves_a_store_that_goes_on(tmp_path):
     tests = Path(__file__).parents[1]
     checkpoints(tmp_path / "two", range(2))
@@ -281,6 +282,12 @@ def test_a_kill_leaves_a_store_that_goes_on(tmp_path):
     done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert min(map(int, done.stdout.split())) > 7
+
+
+def test_data_that_they_were_not_trained_on_are_suspected(runs, root):
+    turned = brought(load=lambda: load(labels=lambda y: (y + 1) % 3))
+    (note,) = bring(root, originals(turned), checkpoints(runs, range(3))).notes
+    assert "right on no more points than chance: are these the data" in note
 
 
 def test_verify_reads_them(runs, root):
