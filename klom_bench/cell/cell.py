@@ -15,6 +15,7 @@ from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.task import Task
+from klom_bench.tasks.training import not_trained
 
 
 def unfit_for(method: Method, task: Task) -> str | None:
@@ -24,6 +25,9 @@ def unfit_for(method: Method, task: Task) -> str | None:
             f"{method.name} needs 2-d conv layers, and models of {task.name} have none "
             "(those of --klom-task=digits_cnn have)"
         )
+    if not task.trains and (method.traits.retrains or "datamodels" in method.needs):
+        what = "trains models anew" if method.traits.retrains else "needs models on random halves"
+        return f"{method.name} {what}, and {not_trained(task.name)}"
     if (method.traits.classes or method.traits.class_wise) and not task.outputs.classes:
         return f"{method.name} needs classes, and {task.name} has none"
     if method.traits.moves_inputs and not task.has_real_inputs:

@@ -17,7 +17,7 @@ from klom_bench.cell.evidence import evidence
 from klom_bench.cell.loading import Models, load
 from klom_bench.cell.record import Record
 from klom_bench.cell.refusals import (
-    look_at_published,
+    look_at_brought,
     refuse_copies,
     refuse_non_finite,
     refuse_unchanged,
@@ -45,8 +45,8 @@ def measure(
     if cell.unfit:
         raise KlomError(cell.unfit)
     models = load(cell, store, announce)
-    if models.originals.held.published or models.oracles.published:
-        look_at_published(cell, models)
+    if not (models.originals.held.trained_here and models.oracles.trained_here):
+        look_at_brought(cell, models)
     found, seconds = unlearn(cell, models, timed, announce)
     return score(cell, models, found, seconds)
 

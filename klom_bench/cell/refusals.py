@@ -10,22 +10,21 @@ from klom_bench.cell.loading import Models
 from klom_bench.cell.unlearning import Unlearning
 from klom_bench.errors import KlomError, warn
 from klom_bench.metrics.copies import copies
-from klom_bench.metrics.sanity import judged, sanity
+from klom_bench.store.against import held_against
 from klom_bench.store.manifest import how_to_remove
 
 
-def look_at_published(cell: Cell, models: Models) -> None:
-    """KlomError or a warning where published ensembles are not what they should be."""
+def look_at_brought(cell: Cell, models: Models) -> None:
+    """KlomError or a warning where ensembles from elsewhere are not what they should be."""
     if cell.task.outputs.right is None:
         return  # residuals do not say whether a model knows a point
     oracle, original = models.margins, models.originals.margins
-    problems, notes = judged(sanity(original, oracle, cell.forget_set), len(oracle), len(original))
-    if problems:
-        raise KlomError(
-            f"the published oracles of {cell.forget_set.name} cannot be used: {'; '.join(problems)}"
-        )
-    for note in notes:
-        warnings.warn(f"published oracles of {cell.forget_set.name}: {note}", stacklevel=2)
+    found = held_against(cell.oracle_id, original, oracle)
+    these = f"{'published' if models.oracles.published else 'imported'} {cell.oracle_id.label}"
+    if found.problems:
+        raise KlomError(f"the {these} cannot be used: {'; '.join(found.problems)}")
+    for note in found.notes:
+        warnings.warn(f"{these}: {note}", stacklevel=2)
 
 
 Marks = tuple[list[tuple[int, int, int]], list[int]]

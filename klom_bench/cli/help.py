@@ -19,6 +19,7 @@ FIRST = (
         "verdict",
         "method",
         "task",
+        "checkpoints",
         "examples",
         "gates",
         "options",

@@ -102,10 +102,13 @@ def run(args: argparse.Namespace) -> int:
 def asked(args: argparse.Namespace) -> tuple["Store", "Wanted"]:
     """The store, and what is to be in it; KlomError where nothing is."""
     from klom_bench.store.store import Store
+    from klom_bench.tasks.training import not_trained
 
     store = Store(store_of(args), "train", args.stale)
     wanted = []
     for task in [task_named(name) for name in dict.fromkeys(args.tasks)]:
+        if not task.trains:
+            raise KlomError(f"{not_trained(task.name)}: `klom import` brings them")
         try:
             wanted += ensembles(args, task, store.root, least=0)
         except KlomError as error:

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from klom_bench.published.forget_sets import stored
     from klom_bench.report.trials import best_line, trial_line
     from klom_bench.store.store import Store
+    from klom_bench.tasks.training import not_trained
     from klom_bench.tuning.ranges import range_in, what_is_tuned
     from klom_bench.tuning.tune import tune
 
@@ -73,6 +74,11 @@ def run(args: argparse.Namespace) -> int:
         raise KlomError("--trials and --models must be at least 1")
     store, device = Store(store_of(args), "train"), device_of(args)
     task = stored(task_named(args.task), store.root)
+    if not task.trains:
+        raise KlomError(
+            f"tuning has forget sets of its own, whose oracles are trained, and "
+            f"{not_trained(task.name)}"
+        )
     chosen = what_is_tuned(args.methods, dict(range_in(text) for text in args.range))
     known = methods_from([Path.cwd()])
     folder = args.output or store.root / "tuning" / task.name

@@ -15,6 +15,7 @@ from klom_bench.ensemble.ensemble import State
 from klom_bench.ensemble.inputs import each
 from klom_bench.ensemble.seeds import generator
 from klom_bench.ensemble.threads import side_by_side
+from klom_bench.ensemble.training import Recipe
 from klom_bench.errors import KlomError
 from klom_bench.store.training import train_pack
 from klom_bench.tasks.data import Data
@@ -28,6 +29,9 @@ LARGEST_FORGET, TRIED = 100, 13
 FEWEST = 40
 
 T = TypeVar("T")
+
+STAND_IN = Recipe(epochs=10, batch_size=32, lr=3e-3, optimizer="adamw")
+"""Trains the models that methods are examined with where the task's come from elsewhere."""
 
 
 def forget_count(task: Task, class_wise: bool) -> int:
@@ -79,6 +83,7 @@ def small_task(
         task,
         architecture=architecture,
         load=lambda: data,
+        train=task.train or STAND_IN,
         start=None,
         published=None,
         forget_sets={

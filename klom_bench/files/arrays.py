@@ -81,8 +81,8 @@ def _refuse_bombs(path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state dict of a .pt file."""
-    state = _guarded(path, _torch_load)
+    """The state dict of a .pt or .safetensors file."""
+    state = _guarded(path, _safetensors if path.suffix == ".safetensors" else _torch_load)
     if not isinstance(state, dict):
         raise KlomError(f"{path} holds a {type(state).__name__}: a state dict is expected")
     return state
@@ -116,6 +116,14 @@ def _torch_load(path: Path, mmap: bool = False) -> Any:
                 raise KlomError(f"{path} is packed, as torch.save packs nothing: it is refused")
     mmap = mmap and packed
     return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise KlomError(f"{path} needs safetensors: pip install klom-bench[safetensors]") from error
+    return load_file(path)
 
 
 def _guarded(path: Path, read: Callable[[Path], T]) -> T:

@@ -20,7 +20,7 @@ def do_nothing(model: Ensemble, forget: Points, retain: Points) -> Iterator[None
     yield
 
 
-@method()
+@method(retrains=True)
 def retrain(model: Ensemble, forget: Points, retain: Points, *, task: Task) -> Iterator[None]:
     """Train afresh on R by the task's recipe: an independent second set of oracles.
 

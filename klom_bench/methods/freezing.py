@@ -101,7 +101,8 @@ def cf_k(
 
 
 @method(
-    tune={"k": Range(1, 2, whole=True), "lr": Range(0.01, 0.3), "epochs": Range(5, 10, whole=True)}
+    retrains=True,
+    tune={"k": Range(1, 2, whole=True), "lr": Range(0.01, 0.3), "epochs": Range(5, 10, whole=True)},
 )
 def eu_k(
     model: Ensemble,

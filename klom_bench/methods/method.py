@@ -27,6 +27,8 @@ class Traits:
             for.
         spares_members: it may leave some members as they are, though never all.
         changes_nothing: it is a control, which leaves all as they are.
+        retrains: it trains as the task does. Tests of tasks whose models come from elsewhere are
+            skipped.
         tune: where `klom tune` looks for its hyperparameters.
     """
 
@@ -36,6 +38,7 @@ class Traits:
     moves_inputs: bool = False
     spares_members: bool = False
     changes_nothing: bool = False
+    retrains: bool = False
     tune: Ranges = field(default_factory=dict)
 
     @property
@@ -45,6 +48,7 @@ class Traits:
             ["conv layers"] * self.conv
             + (["whole classes"] if self.class_wise else ["classes"] * self.classes)
             + ["inputs that are real numbers"] * self.moves_inputs
+            + ["tasks that train"] * self.retrains
         )
 
 
@@ -148,6 +152,7 @@ def method(
     moves_inputs: bool = False,
     spares_members: bool = False,
     changes_nothing: bool = False,
+    retrains: bool = False,
     tune: Ranges | None = None,
 ) -> Callable[[Callable[..., Any]], Method]:
     """Make a method of a generator function, and say of it what `Traits` has.
@@ -155,8 +160,8 @@ def method(
     A function without traits is a method as it is; a fixture may return either.
 
     Args:
-        conv, class_wise, classes, moves_inputs, spares_members, changes_nothing, tune: see
-            `Traits`.
+        conv, class_wise, classes, moves_inputs, spares_members, changes_nothing, retrains, tune:
+            see `Traits`.
 
     Returns:
         A decorator that gives a `Method`, which is called like the function.
@@ -174,7 +179,14 @@ def method(
         {'epochs': 1}
     """
     traits = Traits(
-        conv, class_wise, classes, moves_inputs, spares_members, changes_nothing, tune or {}
+        conv,
+        class_wise,
+        classes,
+        moves_inputs,
+        spares_members,
+        changes_nothing,
+        retrains,
+        tune or {},
     )
 
     def decorate(function: Callable[..., Any]) -> Method:
@@ -200,6 +212,7 @@ def _both(a: Traits, b: Traits) -> Traits:
         a.moves_inputs or b.moves_inputs,
         a.spares_members or b.spares_members,
         a.changes_nothing or b.changes_nothing,
+        a.retrains or b.retrains,
         {**a.tune, **b.tune},
     )
 

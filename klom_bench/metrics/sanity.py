@@ -21,6 +21,11 @@ TOO_CLOSE = 0.8
 """No independent models score so small a part of the floor over thousands of points; models with
 shared seeds do (.78, measured), and copies."""
 
+STRAY = 4.0
+"""Robust standard deviations from the other oracles, on the side of the originals. On sets of
+`digits`, at N = 10 to 100, no oracle was so in 682 ensembles drawn from 1,100 oracles, and of 682
+originals put among these 680 were (measured)."""
+
 
 @dataclass(frozen=True)
 class Sanity:
@@ -67,6 +72,38 @@ def sanity(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) ->
         sigmas=float((a.mean() - b.mean()) / error) if error > 0 else float("nan"),
         alignment=min(float(np.corrcoef(a_mean[r], b_mean[r])[0, 1]) for r in (retain, val)),
     )
+
+
+def strays(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) -> list[int]:
+    """Rows of oracles [M, points] that look like originals [N, points] on the forget set.
+
+    By a linear discriminant with a diagonal covariance, made without the model that it judges: on
+    the originals' side, and far from the other oracles. Nothing is said of fewer than FEWEST models
+    a side. To be asked where originals and oracles differ (`sigmas` above SURE) alone.
+    """
+    if min(len(originals), len(oracles)) < FEWEST:
+        return []
+    a, b = (
+        m[:, forget_set.indices] - m[:, forget_set.retain].mean(1, dtype=np.float64, keepdims=True)
+        for m in (originals, oracles)
+    )
+    middle = (a.mean(0) + b.mean(0)) / 2
+    a, b = a - middle, b - middle
+    like_a = -_side(b, a)
+    usual = np.median(like_a)
+    spread = 1.4826 * np.median(np.abs(like_a - usual))
+    return [int(i) for i in np.flatnonzero(like_a > max(0, usual + STRAY * spread))]
+
+
+def _side(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far each row lies on the side of its own kind: of the others of it, without itself."""
+    n = len(own)
+    mean = (own.sum(0) - own) / (n - 1)
+    var = ((own**2).sum(0) - own**2 - (n - 1) * mean**2) / (n - 2)
+    apart = mean - others.mean(0)
+    weights = apart / (var + others.var(0, ddof=1) + 1e-9)
+    side: np.ndarray = (weights * (own - (mean + others.mean(0)) / 2)).sum(1)
+    return side
 
 
 def judged(found: Sanity, oracles: int, originals: int) -> tuple[list[str], list[str]]:

@@ -6,11 +6,13 @@ from math import isnan
 
 import numpy as np
 
+from klom_bench.cell.cell import unfit_for
 from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.run import Run
 from klom_bench.report.columns import aligned
+from klom_bench.store.advice import how_to_bring, to_bring
 from klom_bench.store.training import new_members
 from klom_bench.tasks.ensemble_id import EnsembleId
 
@@ -27,8 +29,9 @@ def plan(run: Run, tests: Sequence[str]) -> str:
     ]
     if count := _subsets(run):
         ensembles.append((EnsembleId(task, "subset", options.seed), count))
-    rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
-    stale = []
+    lack = "to train" if task.trains else "missing"
+    rows, lacking, known = [("ensemble", "wanted", "in the store", lack)], 0, []
+    stale, found = [], []
     for ensemble, wanted in ensembles:
         if why := run.store.stale_if(ensemble, run.device):
             stale.append(f"stale, so it would be moved aside: {why}")
@@ -37,13 +40,16 @@ def plan(run: Run, tests: Sequence[str]) -> str:
             continue
         held = run.store.held(ensemble)
         missing = held.lacks(wanted)
+        found.append((held, wanted))
         lacking += missing
         if not isnan(held.seconds):
             known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
     lines = ["", *aligned(rows, left=1), *stale, f"store: {run.store.root}"]
     if not lacking:
-        lines.append("nothing to train")
+        lines.append("nothing to train" if task.trains else "nothing is missing")
+    elif untrained := to_bring(found):
+        lines += ["the tests would fail:", *how_to_bring(run.store.root, untrained)]
     elif run.store.missing == "error":
         lines.append(f"{lacking} members are missing: the tests would fail (--klom-missing=error)")
     elif run.store.missing == "download":
@@ -66,7 +72,7 @@ def _subsets(run: Run) -> int:
     for variant in run.variants.values():
         if variant.method in run.known_methods:
             method = run.known_methods[variant.method]()
-            if "datamodels" in method.needs:
+            if "datamodels" in method.needs and not unfit_for(method, run.task):
                 counts.append(run.hyperparameters(method, variant)["subsets"])
     return max(counts)
 

@@ -37,6 +37,7 @@ class PublishedEnsemble:
     ensemble: EnsembleId
     family: Family = field(compare=False)
     published: bool = field(default=True, init=False)
+    trained_here: bool = field(default=False, init=False)
 
     @cached_property
     def _complete(self) -> Complete:
@@ -119,7 +120,7 @@ class PublishedEnsemble:
     def state(self, member: int) -> dict[str, Tensor]:
         """The state dict of one member; KlomError that names what does not fit."""
         path = self.root / self.family.files["checkpoint", "", member]
-        return fitting(read_state(path), self.ensemble.task.shapes, path)
+        return fitting(read_state(path), self.ensemble.task.entries, path)
 
     def checkpoints(self, count: int) -> list[Path]:
         """Files of the first members' checkpoints."""
@@ -191,8 +192,9 @@ class PublishedEnsemble:
         return float("nan")
 
     @property
-    def examples(self) -> None:
-        """Examples that training has shown a member: not published."""
+    def examples(self) -> float | None:
+        """Examples that training has shown a member: not published, as many as the recipe says."""
+        return None if self.ensemble.task.trains else float("nan")
 
     def accuracy(self, count: int) -> dict[str, float]:
         """Mean accuracy a split, nan where no logits are there."""

@@ -134,7 +134,8 @@ def families(ensemble: EnsembleId, found: Iterable[tuple[Place, str, int]]) -> l
 
     KlomError where two files of a family claim to be the same thing.
     """
-    last = ensemble.task.training.epochs - 1
+    found = list(found)
+    last = last_epoch(ensemble, (path for _, path, _ in found))
     files: dict[str, dict[Key, str]] = {}
     sizes: dict[str, dict[str, int]] = {}
     others: dict[str, set[int]] = {}
@@ -159,6 +160,14 @@ def families(ensemble: EnsembleId, found: Iterable[tuple[Place, str, int]]) -> l
         Family(ensemble, mine, sizes.get(name, {}), tuple(sorted(others.get(name, ()))))
         for name, mine in files.items()
     ]
+
+
+def last_epoch(ensemble: EnsembleId, paths: Iterable[str]) -> int:
+    """That of the task's training; the last that is there, where nothing is trained here."""
+    if ensemble.task.trains:
+        return ensemble.task.training.epochs - 1
+    names = (read_name(PurePosixPath(path).name) for path in paths)
+    return max((name.epoch for name in names if name and name.epoch is not None), default=0)
 
 
 def best(candidates: Sequence[Family], coverage: Coverage) -> Family | None:

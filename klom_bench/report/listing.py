@@ -24,7 +24,8 @@ def listing(tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> str:
             if name != "code_sha256"
         )
         where = "published" if task.published else "trained here"
-        lines.append(f"  {task.name}: {task.train_points} train points; {where}; {recipe}")
+        how = f"{where}; {recipe}" if task.trains else "imported"
+        lines.append(f"  {task.name}: {task.train_points} train points; {how}")
         for name in task.forget_sets:
             lines.append(f"    {name}: {task.size(name)} points")
     lines.append("methods (--klom-method) and their hyperparameters (--klom-param)")

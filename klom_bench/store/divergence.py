@@ -20,12 +20,19 @@ from klom_bench.store.training import Evaluated
 from klom_bench.tasks.ensemble_id import EnsembleId
 
 LUCK = 0.02
+STEADIER = "Use a steadier training or another seed; nothing of this pack was kept"
 
 
 def refuse_diverged(
-    ensemble: EnsembleId, evaluated: Sequence[Evaluated], company: Mapping[int, Member]
+    ensemble: EnsembleId,
+    evaluated: Sequence[Evaluated],
+    company: Mapping[int, Member],
+    advice: str = STEADIER,
 ) -> list[str]:
-    """KlomError where a member diverged, beside those in the store; what is weak, in words."""
+    """KlomError where a member diverged, beside those in the store; what is weak, in words.
+
+    advice: what to do about it.
+    """
     every: list[Evaluated | Member] = [*evaluated, *company.values()]
     accuracies = [_accuracy(member) for member in every]
     finite = [member.margin_size for member in every if np.isfinite(member.margin_size)]
@@ -43,16 +50,14 @@ def refuse_diverged(
                 raise KlomError(
                     f"member {one.member} of the {ensemble.label} diverged in training: mean "
                     f"margin size {one.margin_size:.3g}, where the median is {usual_size:.3g}. An "
-                    "ensemble with such a member would make scores meaningless. Use a steadier "
-                    "training or another seed; nothing of this pack was kept"
+                    f"ensemble with such a member would make scores meaningless. {advice}"
                 )
             raise KlomError(
                 f"member {one.member} of the {ensemble.label} diverged in training: "
                 f"{'no better than chance, ' if collapsed else ''}accuracy {a:.3f} "
                 f"on its own train points and mean margin size {one.margin_size:.3g}, where the "
                 f"medians are {usual:.3f} and {usual_size:.3g} and chance is {chance:.3g}. An "
-                "ensemble with such a member would make scores meaningless. Use a steadier recipe "
-                "or another seed; nothing of this pack was kept"
+                f"ensemble with such a member would make scores meaningless. {advice}"
             )
         if outputs.classes and (a < usual - FAR or a <= chance + LUCK):
             weak.append(

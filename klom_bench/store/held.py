@@ -23,6 +23,10 @@ class Held(Protocol):
         """Whether others have trained it: then it is read, and never written."""
 
     @property
+    def trained_here(self) -> bool:
+        """Whether its members were trained here, and not imported or published."""
+
+    @property
     def folder(self) -> Path:
         """Where it lies, or most of it."""
 
@@ -36,7 +40,8 @@ class Held(Protocol):
 
     @property
     def examples(self) -> float | None:
-        """Mean examples that training has shown a member, where that was counted."""
+        """Mean examples that training has shown a member, where that was counted; None: all points
+        in each epoch; nan: nothing is known of its training."""
 
     def __hash__(self) -> int: ...
 

@@ -27,6 +27,7 @@ from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.signature import difference
 from klom_bench.tasks.start import Started
 from klom_bench.tasks.task import Task
+from klom_bench.tasks.training import IMPORTED
 
 SCHEMA = 1
 
@@ -49,6 +50,11 @@ class Manifest:
     def lacking(self, members: range) -> list[int]:
         """Those of these members that are not there."""
         return [i for i in members if i not in self.members]
+
+    @property
+    def imported(self) -> bool:
+        """Whether its members came from elsewhere."""
+        return bool(self.identity.get("recipe") == IMPORTED)
 
     @property
     def is_dated(self) -> bool:
@@ -123,6 +129,15 @@ def read(folder: Path) -> Manifest:
     return Manifest(found, listed | read_all(folder), listed)
 
 
+def is_imported(folder: Path) -> bool:
+    """Whether the ensemble in a folder came from elsewhere; False where that cannot be told."""
+    try:
+        found = json.loads((folder / "manifest.json").read_bytes())
+        return bool(found["identity"]["recipe"] == IMPORTED)
+    except MALFORMED:
+        return False
+
+
 def differences(found: Mapping[str, Any], ensemble: EnsembleId) -> list[str]:
     """What is not as it is asked for, in words."""
     wanted, words = identity(ensemble), []
@@ -172,7 +187,14 @@ def _outputs_changed(then: Any, now: Any) -> list[str]:
 
 
 def _training_changed(then: Any, now: Mapping[str, Any]) -> list[str]:
-    """`lr is 0.1 there, 0.2 is asked for`; code that changed has no value to show."""
+    """`lr is 0.1 there, 0.2 is asked for`; code that changed has no value to show.
+
+    Imported members serve a task whatever trains it, which they were not.
+    """
+    if then == IMPORTED:
+        return []
+    if now == IMPORTED:
+        return ["it was trained here, and its task is one of imported models now (train=None)"]
     if not isinstance(then, dict) or {*then} & {"function"} != {*now} & {"function"}:
         return [f"recipe is {then!r} there, {now!r} is asked for"]
     what = "training" if "function" in now else "recipe"
@@ -232,9 +254,11 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def write_identity(folder: Path, ensemble: EnsembleId) -> None:
+def write_identity(folder: Path, ensemble: EnsembleId, imported: bool = False) -> None:
     """Write manifest.json, unless another process has; Stale where that one means another one."""
-    atomic.write_first(folder / "manifest.json", identity_bytes(identity(ensemble)))
+    recipe = {"recipe": IMPORTED} if imported else {}
+    content = identity_bytes({**identity(ensemble), **recipe})
+    atomic.write_first(folder / "manifest.json", content)
     load(folder, ensemble)
 
 

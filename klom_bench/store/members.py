@@ -20,6 +20,9 @@ MEMBERS = "members"
 MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading a damaged file of ours raises."""
 FILE = re.compile(r"\w[\w.-]*")
+EPOCH = re.compile(r"\d+(?=\.\w+$)")
+ORIGIN = ("file", "sha256", "pattern", "number", "when")
+"""What is kept of where an imported member came from."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Member:
 
     accuracy: None where nothing is right or wrong. seconds: None where a killed run left weights
     and did not say. made_with: what computed its margins. examples: how many training has seen,
-    None where that is all points in each epoch, or was not said.
+    None where that is all points in each epoch, or was not said. imported: of one that came from
+    elsewhere its file and the checksum of that, the pattern and number by which it was found, when.
     """
 
     files: Mapping[str, str]
@@ -37,6 +41,7 @@ class Member:
     seconds: float | None
     made_with: str
     examples: int | None = None
+    imported: Mapping[str, Any] | None = None
 
 
 def numbers_in(folder: Path) -> set[int]:
@@ -83,15 +88,26 @@ def unreadable(path: Path, reason: str) -> KlomError:
 def write(folder: Path, number: int, member: Member) -> None:
     """Say that a member is whole, unless another process has said so before."""
     (folder / MEMBERS).mkdir(exist_ok=True)
-    said = {name: v for name, v in asdict(member).items() if name != "examples" or v is not None}
+    usual = {"examples": None, "imported": None}
+    said = {n: v for n, v in asdict(member).items() if n not in usual or v is not None}
     content = json.dumps(said, indent=1).encode()
     atomic.write_first(folder / MEMBERS / f"{number}.json", content)
+
+
+def file_of(member: Member, name: str) -> str:
+    """The name under which a member has such a file; "" where it has none.
+
+    In that of an imported one stands the last epoch that its task had then, which says nothing.
+    """
+    if member.imported is None:
+        return name if name in member.files else ""
+    return next((n for n in member.files if EPOCH.sub("", n) == EPOCH.sub("", name)), "")
 
 
 def has_all(number: int, member: Member, ensemble: EnsembleId) -> bool:
     """Whether a member's files are those that a member of the ensemble has."""
     margins = (ensemble.margins_file(number, part) for part in PARTS)
-    return {ensemble.checkpoint_file(number), *margins} <= {*member.files}
+    return all(file_of(member, name) for name in (ensemble.checkpoint_file(number), *margins))
 
 
 def parsed(number: int, content: Any) -> Member:
@@ -112,6 +128,11 @@ def parsed(number: int, content: Any) -> Member:
     if member.examples is not None:
         check_number(f"examples of member {number}", member.examples)
     check_texts(number, "made_with", [member.made_with])
+    if member.imported is not None:
+        check_texts(
+            number, "imported", [member.imported[name] for name in ORIGIN if name != "number"]
+        )
+        check_number(f"imported of member {number}", member.imported["number"])
     return member
 
 

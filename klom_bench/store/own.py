@@ -1,4 +1,4 @@
-"""Ensembles that were trained here: every file with a checksum that its member names."""
+"""Ensembles of ours, trained here or imported: every file with a checksum that its member names."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from klom_bench.files import atomic
 from klom_bench.files.scratch import stacked
 from klom_bench.progress import Announce, silent
 from klom_bench.store.manifest import Manifest
+from klom_bench.store.members import file_of
 from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
 
 
@@ -23,6 +24,11 @@ class OwnEnsemble:
     ensemble: EnsembleId
     manifest: Manifest = field(compare=False)
     published: bool = field(default=False, init=False)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether they were trained here, so that the manifest says what they are."""
+        return not self.manifest.imported
 
     @property
     def members(self) -> list[int]:
@@ -55,12 +61,17 @@ class OwnEnsemble:
 
     def _read(self, members: Iterable[int], name: Callable[[int], str]) -> Iterator[bytes]:
         for i in members:
-            sums = self.manifest.members[i].files
-            yield atomic.read(self.folder / name(i), sums[name(i)])
+            file = file_of(self.manifest.members[i], name(i))
+            yield atomic.read(self.folder / file, self.manifest.members[i].files[file])
+
+    def checkpoint(self, member: int) -> Path:
+        """The file of a member's state dict."""
+        name = self.ensemble.checkpoint_file(member)
+        return self.folder / file_of(self.manifest.members[member], name)
 
     def checkpoints(self, count: int) -> list[Path]:
         """Files of the state dicts of members 0..count-1."""
-        return [self.folder / self.ensemble.checkpoint_file(i) for i in range(count)]
+        return [self.checkpoint(i) for i in range(count)]
 
     def answers(self, count: int) -> None:
         """Right or wrong at every point: not kept."""
@@ -82,6 +93,8 @@ class OwnEnsemble:
 
     @property
     def examples(self) -> float | None:
-        """Mean examples that training has shown a member; None where that is not known."""
+        """Mean examples that training has shown a member; None: all points in each epoch."""
+        if self.manifest.imported:
+            return float("nan")
         known = [member.examples for member in self.manifest.members.values()]
         return float(np.mean([n for n in known if n])) if any(known) else None

@@ -32,7 +32,7 @@ def refuse_changed(held: OwnEnsemble, device: torch.device) -> None:
     Nothing can be told where no weights are left, or the model says something else each time.
     """
     task, manifest = held.ensemble.task, held.manifest
-    weights = {i: held.folder / held.ensemble.checkpoint_file(i) for i in held.members}
+    weights = {i: held.checkpoint(i) for i in held.members}
     first = next((i for i, path in weights.items() if path.exists()), None)
     if first is None or not task.signature.repeats_in_eval:
         return

@@ -15,14 +15,23 @@ from klom_bench.published.find import find
 from klom_bench.store.advice import (
     Wanted,
     download_command,
+    how_to_bring,
     how_to_get,
     not_repeatable,
+    to_bring,
     what_to_do,
 )
 from klom_bench.store.filling import Packs, fill
 from klom_bench.store.held import Held
 from klom_bench.store.leases import CLAIMS
-from klom_bench.store.manifest import Manifest, Stale, load, rewrite, write_identity
+from klom_bench.store.manifest import (
+    Manifest,
+    Stale,
+    is_imported,
+    load,
+    rewrite,
+    write_identity,
+)
 from klom_bench.store.members import MEMBERS
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.stale import bring_up_to_date, holds_nothing, move_aside, why_stale
@@ -82,6 +91,9 @@ class Store:
             self._download(wanted, announce)
         held = [self.held(ensemble) for ensemble, _ in wanted]
         lacking = self._lacking(wanted, held, shard)
+        numbers = (members for _, members in wanted)
+        if untrained := to_bring(zip(held, numbers, strict=True)):
+            raise KlomError("; ".join(how_to_bring(self.root, untrained)))
         ensembles = list(dict.fromkeys(ensemble for ensemble, _ in lacking))
         if lacking and self.missing != "train":
             self._refuse_missing(wanted, lacking)
@@ -174,8 +186,9 @@ class Store:
         if why and holds_nothing(folder):
             (folder / "manifest.json").unlink(missing_ok=True)  # of a training that failed
             return None
-        if why and self.stale == "error":
-            raise Stale(f"{why}. {what_to_do(ensemble, folder)}")
+        imported = is_imported(folder)
+        if why and (self.stale == "error" or imported or not ensemble.task.trains):
+            raise Stale(f"{why}. {what_to_do(ensemble, folder, imported)}")
         return why
 
     def _say_what_will_not_repeat(self, tasks: Iterable[Task]) -> None:

@@ -13,12 +13,14 @@ import numpy as np
 from klom_bench.errors import KlomError, visible
 from klom_bench.forget_set import ForgetSet
 from klom_bench.published.find import find
+from klom_bench.store.manifest import is_imported
 from klom_bench.store.members import MEMBERS, numbers_in
 from klom_bench.store.stale import ASIDE
 from klom_bench.tasks.ensemble_id import EnsembleId, Role
 from klom_bench.tasks.task import Task
 
-TRAINED, MOVED, DAMAGED = "trained here", "moved aside, stale", "damaged manifest.json"
+TRAINED, IMPORTED = "trained here", "imported"
+MOVED, DAMAGED = "moved aside, stale", "damaged manifest.json"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Holding:
 
     @property
     def ours(self) -> bool:
-        """Whether it was trained here, rather than published."""
-        return self.made in (TRAINED, MOVED, DAMAGED)
+        """Whether it was trained here or imported, rather than published."""
+        return self.made in (TRAINED, IMPORTED, MOVED, DAMAGED)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -81,7 +83,7 @@ def _of_ours(root: Path, path: Path, made: str) -> Holding:
             seed=int(identity["seed"]),
             members=len(numbers_in(path.parent) | {int(i) for i in content.get("members", {})}),
             bytes=_size(path.parent) + _size(path.parent / MEMBERS),
-            made=made,
+            made=IMPORTED if made == TRAINED and is_imported(path.parent) else made,
             folder=folder,
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):

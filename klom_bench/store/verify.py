@@ -1,7 +1,7 @@
 """Whether a store is what it seems: every file read, and oracles that really lack their set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import torch
 
 from klom_bench.errors import KlomError
 from klom_bench.files import atomic
-from klom_bench.forget_set import ForgetSet
-from klom_bench.metrics.sanity import Sanity, judged, sanity
+from klom_bench.metrics.copies import repeated
+from klom_bench.metrics.sanity import Sanity
 from klom_bench.progress import Announce, Tick, silent
 from klom_bench.published.ensemble import PublishedEnsemble
 from klom_bench.published.forget_sets import stored
+from klom_bench.store.against import COPIES, held_against
 from klom_bench.store.own import OwnEnsemble
 from klom_bench.store.stale import refuse_changed
 from klom_bench.store.store import Store
@@ -74,7 +75,7 @@ def verify(
             elif (others := originals.get((holding.task, holding.seed))) is None:
                 verified.notes.append("there are no originals to hold them against")
             else:
-                _hold_against(verified, others, margins, ensemble.task, ensemble.forget_set)
+                _hold_against(verified, ensemble, others, margins)
         except KlomError as error:
             verified.problems.append(str(error))
     return found
@@ -102,30 +103,22 @@ def _read(
         return None
     else:
         margins = held.margins(len(held.members), device)
-    if twice := _repeated(margins):
+    if twice := repeated(margins):
         verified.problems.append(f"members {twice[0]} and {twice[1]} are one and the same")
     return margins
 
 
 def _hold_against(
-    verified: Verified,
-    originals: np.ndarray,
-    oracles: np.ndarray,
-    task: Task,
-    forget_set: ForgetSet,
+    verified: Verified, ensemble: EnsembleId, originals: np.ndarray, oracles: np.ndarray
 ) -> None:
     """Whether oracles are what they should be, by the margins of the originals."""
-    verified.sanity = sanity(originals, oracles, forget_set)
-    if verified.holding.made == TRAINED and task.is_class(forget_set):
-        # Val points of a class that was never seen go with nothing.
-        verified.sanity = replace(verified.sanity, alignment=float("nan"))
-    problems, notes = judged(verified.sanity, len(oracles), len(originals))
+    found = held_against(ensemble, originals, oracles)
+    verified.sanity, problems, notes = found.sanity, found.problems, found.notes
     if verified.holding.made == TRAINED:
-        problems, notes = [], problems + notes  # the manifest says what they are
+        known = [text for text in problems if text != COPIES]  # the manifest says what they are
+        problems, notes = [text for text in problems if text == COPIES], known + notes
     verified.problems += problems
     verified.notes += notes
-    if not _repeated(oracles) and _repeated(np.concatenate([originals, oracles])):
-        verified.problems.append("some of them are originals, margin for margin")
 
 
 def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
@@ -142,15 +135,6 @@ def _ensemble(holding: Holding, tasks: Mapping[str, Task]) -> EnsembleId:
             f"forget_set_indices/{task.folder}/{holding.forget_set}.npy"
         )
     return EnsembleId(task, "oracle", holding.seed, task.forget_set(holding.forget_set))
-
-
-def _repeated(margins: np.ndarray) -> tuple[int, int] | None:
-    """Two rows that are the same."""
-    first: dict[bytes, int] = {}
-    for row, values in enumerate(margins):
-        if (before := first.setdefault(values.tobytes(), row)) != row:
-            return before, row
-    return None
 
 
 def _compare_with_checkpoint(

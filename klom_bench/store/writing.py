@@ -5,7 +5,7 @@ two trainings of one member differ in bits, and one's weights may not meet the o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ def write_member(
     weights: Weights,
     made_with: str,
     notes: list[str],
+    imported: Mapping[str, Any] | None = None,
 ) -> None:
     """Keep the margins of weights that lie there; the member is whole from now on."""
     i = evaluated.member
@@ -95,7 +96,13 @@ def write_member(
         for split, value in evaluated.accuracy.items()
     }
     member = Member(
-        sums, accuracy, evaluated.margin_size, weights.seconds, made_with, weights.examples
+        sums,
+        accuracy,
+        evaluated.margin_size,
+        weights.seconds,
+        made_with,
+        weights.examples,
+        imported,
     )
     members.write(folder, i, member)
 

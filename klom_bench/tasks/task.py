@@ -25,7 +25,7 @@ from klom_bench.tasks.data_checks import checked_data
 from klom_bench.tasks.published import Published
 from klom_bench.tasks.signature import POINTS, Signature, signature_of
 from klom_bench.tasks.start import started
-from klom_bench.tasks.training import Training, training_of
+from klom_bench.tasks.training import Training, not_trained, training_of
 
 TRIED = 16
 """Points on which it is tried whether members can be computed side by side."""
@@ -45,7 +45,8 @@ class Task:
             mask over the train points.
         train: how models are trained: a `Recipe`, or a function (model, points, *, ...) that yields
             after every epoch, or such a function of one model by `@per_model`. Its keyword
-            arguments are hyperparameters of the task; `functools.partial` gives others.
+            arguments are hyperparameters of the task; `functools.partial` gives others. None:
+            they come from elsewhere, by `klom import`, and nothing is ever trained.
         recipe: the same; the older name.
         outputs: what outputs mean: `classification`, `binary`, `multi_label`, `regression`, or an
             `Outputs` of your own.
@@ -88,7 +89,7 @@ class Task:
     architecture: Callable[[], nn.Module]
     load: Callable[[], Data]
     forget_sets: Mapping[str, Any]
-    train: Recipe | Callable[..., Any]
+    train: Recipe | Callable[..., Any] | None
     outputs: Outputs
     start: str | Path | None
     fresh: str | tuple[str, ...]
@@ -175,6 +176,8 @@ class Task:
         """The recipe; KlomError where a function trains: `task.training(model, points)` does."""
         if isinstance(self.train, Recipe):
             return self.train
+        if not self.trains:
+            raise KlomError(f"{not_trained(self.name)}: there is no recipe")
         raise KlomError(
             f"task {self.name} is trained by {self.training.name}, not by a recipe: "
             "`yield from task.training(model, retain)` trains as it does"
@@ -182,6 +185,11 @@ class Task:
 
     training: Training = field(init=False)
     """How models are trained, whatever was given."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether models can be trained here; else they come from elsewhere."""
+        return not self.training.is_elsewhere
 
     @cached_property
     def train_points(self) -> int:
@@ -248,7 +256,12 @@ class Task:
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
         """Shape of every entry of a model's state dict."""
-        return {k: list(v.shape) for k, v in initial_state(self.architecture, 0).items()}
+        return {name: list(value.shape) for name, value in self.entries.items()}
+
+    @cached_property
+    def entries(self) -> dict[str, Tensor]:
+        """Shape and dtype of every entry of a model's state dict, without values."""
+        return {k: v.to("meta") for k, v in initial_state(self.architecture, 0).items()}
 
     @cached_property
     def data(self) -> Data:

@@ -1,4 +1,4 @@
-"""How the models of a task are trained: by a recipe, or by a function of the user."""
+"""How the models of a task are trained: by a recipe, by a function of the user, or not at all."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +14,26 @@ from klom_bench.tasks.code import code_sha256, value_text
 
 BATCH = 64
 """Points on which a model is tried, where training says nothing of batches."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """In the place of what trains a task whose models come from elsewhere."""
+
+    task: str
+
+    def __call__(self, model: Ensemble, points: Points) -> Iterator[None]:
+        """KlomError."""
+        raise KlomError(f"{not_trained(self.task)}, and this was to train one")
+
+
+IMPORTED = {"imported": True}
+"""What stands in the place of a recipe, of models that came from elsewhere."""
+
+
+def not_trained(task: str) -> str:
+    """What is to be said of such a task, as a clause."""
+    return f"models of task {task} are not trained here (train=None)"
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,11 @@ class Training:
         """Whether it is a `Recipe`, whose examples are known: all points in each epoch."""
         return isinstance(self.function, Recipe)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether nothing trains here."""
+        return isinstance(self.function, Elsewhere)
+
     def __call__(self, model: Ensemble, points: Points) -> Iterator[None]:
         """Train all members in place; yields after every epoch. KlomError where it never does."""
         given = {} if self.is_recipe else self.hyperparameters
@@ -55,6 +80,8 @@ class Training:
 
     def as_json(self) -> dict[str, Any]:
         """What decides what models become."""
+        if self.is_elsewhere:
+            return dict(IMPORTED)
         if isinstance(self.function, Recipe):
             return self.function.as_json()
         given = self.hyperparameters.items()
@@ -68,6 +95,8 @@ _PLAIN = (bool, int, float, str, type(None))
 
 def training_of(task: str, given: Any) -> Training:
     """The training that a task was given; KlomError where it cannot be called as one."""
+    if given is None:
+        return Training("nothing", Elsewhere(task), {})
     if isinstance(given, Recipe):
         return Training("recipe", given, asdict(given))
     shape = "def train(model, points, *, epochs=30, lr=3e-4)"
