@@ -22,6 +22,17 @@ from klom_bench.plugin.timing import (
     refuse_without_benchmark,
 )
 
+ONLY_WITH_METHODS = (
+    "plan",
+    "baseline",
+    "save_baseline",
+    "save_points",
+    "max_regression",
+    "epochs",
+    "tuned",
+)
+"""Options that mean nothing without --klom-method."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options and ini values."""
@@ -41,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     options = read_options(config)
     if not options.methods:
-        for name in ("plan", "baseline", "save_baseline", "max_regression", "epochs", "tuned"):
+        for name in ONLY_WITH_METHODS:
             if config.getoption(f"klom_{name}"):
                 flag = OPTIONS[name].flag(name)
                 raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")

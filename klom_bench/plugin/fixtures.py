@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from traceback import walk_tb
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -163,17 +162,23 @@ class KlomTest:
         __tracebackhide__ = True
         if "record" in self._request.node.stash.get(OUTCOME, Outcome()):
             pytest.fail("klom.measure was called before in this test: measure once a test")
-        from klom_bench.cell.record import as_json
 
-        record = plain_failures(lambda: self._measured(cell))
-        in_json, node = as_json(record), self._request.node
+        record = plain_failures(lambda: self._kept(self._measured(cell)))
+        in_json, node = record.without_points().to_json(), self._request.node
         self._benchmark.extra_info["klom"] = in_json
         node.stash.setdefault(OUTCOME, Outcome())["record"] = in_json
         node.user_properties += properties(in_json)  # JUnit XML has them
         return record
 
+    def _kept(self, record: "Record") -> "Record":
+        """--klom-save-points."""
+        if folder := self._run.options.save_points:
+            from klom_bench.cell.point_scores import save_points
+
+            save_points(folder, record)
+        return record
+
     def _measured(self, cell: "Cell") -> "Record":
-        from klom_bench.cell.gates import refuse_too_few
         from klom_bench.cell.measure import measure
         from klom_bench.plugin.progress import announce_on
 
@@ -182,12 +187,7 @@ class KlomTest:
         for mark in reversed(list(node.iter_markers("klom"))):  # the closest one wins
             marker |= mark.kwargs
         limits = self._run.limits(cell.method.name, cell.forget_set.name, marker)
-        refuse_too_few([*limits, *self._run.regressions], min(cell.members, cell.oracles))
-        record = measure(cell, self._run.store, self._timed, announce_on(config))
-        gates = record.judged(limits, self._run.confidence)
-        if baseline := self._run.baseline:
-            gates += baseline.gates(record, self._run.regressions, self._run.confidence)
-        return replace(record, gates=gates)
+        return measure(cell, self._run.store, self._timed, announce_on(config), limits)
 
     def _timed(self, unlearning: "Callable[[Clock], None]") -> None:
         clock = self._request.node.stash[CLOCK]

@@ -14,6 +14,7 @@ from klom_bench import methods
 from klom_bench.cell.baseline import Baseline, Regression, checked_regression, load
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.gates import CONFIDENT, checked_limits, checked_table, limits_for
+from klom_bench.cell.limits import Limits
 from klom_bench.cell.record_json import asked
 from klom_bench.ensemble.device import device_named
 from klom_bench.errors import KlomError, unknown
@@ -100,13 +101,14 @@ class Run:
             given.setdefault("epochs", epochs[-1])
         return method.values(given, defaults)
 
-    def limits(self, method: str, forget_set: str, marker: Mapping[str, Any]) -> dict[str, float]:
-        """The limits of one test: command line over marker over pyproject.toml."""
-        return {
+    def limits(self, method: str, forget_set: str, marker: Mapping[str, Any]) -> Limits:
+        """What one test is held against: command line over marker over pyproject.toml."""
+        limits = {
             **limits_for(self.gates, method, forget_set),
             **checked_limits(marker, "@pytest.mark.klom"),
             **checked_limits(dict(self.options.limits), "--klom-max"),
         }
+        return Limits(limits, self.confidence, self.baseline, self.regressions)
 
     @property
     def confidence(self) -> float:
@@ -175,6 +177,8 @@ def resolve(options: Options, config: pytest.Config) -> Run:
                 f"--klom-param {owner}.{name}={','.join(map(str, values))}: {owner!r} is not among "
                 f"the methods selected with --klom-method: {', '.join(selected_methods)}"
             )
+    if options.save_points is not None:
+        _made(options.save_points, "--klom-save-points: ")
     table, gates_file = klom_table(_starts(config))
     gates = table.get("gates", {})
     checked_table(gates)
@@ -257,14 +261,15 @@ def _tunings(options: Options, selected_methods: Collection[str], task: Task) ->
 
 def _store(options: Options, task: Task) -> Store:
     root = store_root(options.store, "--klom-store")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KlomError(
-            f"the store {root} cannot be made ({error.strerror}): "
-            "choose another folder with --klom-store"
-        ) from error
+    _made(root, "the store ", ": choose another folder with --klom-store")
     # Nothing is trained beside what others have published unless it is asked for.
     beside = find(root, EnsembleId(task, "original", 0)) is not None
     usual: Missing = "error" if task.published or beside else "train"
     return Store(root, cast(Missing, options.missing or usual), cast(WhenStale, options.stale))
+
+
+def _made(folder: Path, which: str, advice: str = "") -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KlomError(f"{which}{folder} cannot be made ({error.strerror}){advice}") from error

@@ -39,6 +39,7 @@ PARTS_OF_A_TRIAL = (
     "methods",
     "metrics",
     "cell/measure.py",
+    "cell/scoring.py",
     "cell/loading.py",
     "cell/rounds.py",
     "cell/unlearning.py",
