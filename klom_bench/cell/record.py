@@ -59,21 +59,49 @@ class Record:
     Mappings are by split (forget, retain, val) unless told otherwise; nan stands where there is no
     number. Two records are equal where their JSON is.
 
-    setting: what is swept of the hyperparameters, in words. members, oracles: models on either
-    side. rests_on: models on random halves that the method was given. tuning: how the
-    hyperparameters were found.
-    nowhere: what models score that are nowhere near the oracles, about the most there is. perfect:
-    what a perfect unlearner's scores stay below in 95 % of runs, by statistic. seconds,
-    relative_cost: by what they are of; the cost is that of training afresh on R: `time` measured,
-    `examples` counted.
-    counts: points. quantiles: of KLOM. highest: KLOM of the worst point. worst: the five points
-    with the highest KLOM, (point, KLOM). histograms: of the five worst forget points.
-    without_score: how many points have none, and the first of them. errors: of `mean`, `p95`,
-    `reverse_mean` and `reverse_p95`. excess: empty with fewer than five models a side.
-    below_floor: splits that score lower than retrained models would. earlier: after earlier epochs
-    of the same run.
-    points, reverse_points: KLOM and its reverse of every point, float64 [points], train first.
-    splits: int64, which points belong to which. None where they were not kept.
+    Args:
+        task, forget_set, forget_set_sha256, method: of the cell.
+        setting: what is swept of the hyperparameters, in words.
+        members, oracles: models on either side.
+        estimator, seed, hyperparameters, epoch, device: with which it was measured.
+        tuning: how the hyperparameters were found.
+        sees_oracles: the method is given what it is scored against.
+        rests_on: models on random halves that the method was given.
+        scores, reverse: KLOM and its reverse.
+        do_nothing, do_nothing_reverse: those of the originals.
+        nowhere: what models score that are nowhere near the oracles, about the most there is.
+        floor, floor_reverse: what a perfect unlearner scores.
+        perfect: what its scores stay below in 95 % of runs, by statistic.
+        counts: points.
+        quantiles: of KLOM: p5, p25, p50, p75, p95, p99, p100.
+        errors: of `mean`, `p95`, `reverse_mean` and `reverse_p95`.
+        highest: KLOM of the worst point.
+        excess, excess_do_nothing: empty with fewer than five models a side.
+        retrained: p-values of tests whether these could be retrained models.
+        word: what the method did.
+        below_floor: splits that score lower than retrained models would.
+        worst: the five points with the highest KLOM, (point, KLOM).
+        histograms: margins of the five worst forget points.
+        without_score: how many points have none, and the first of them.
+        accuracy, accuracy_do_nothing, accuracy_oracle: shares of right answers.
+        seconds, relative_cost: by what they are of; the cost is a part of training afresh on R:
+            `time` measured, `examples` counted.
+        gates: limits held against numbers of this record.
+        earlier: after earlier epochs of the same run.
+        points, reverse_points: KLOM and its reverse of every point, float64 [points], train first;
+            None where they were not kept.
+        splits: int64, which points belong to which; None likewise.
+        version: of klom-bench.
+
+    Example:
+        >>> from klom_bench import Record, run
+        >>> (record,) = run("digits", "do_nothing", forget_sets=3, models=2)
+        >>> record.verdict, record.counts
+        ('none', {'forget': 100, 'retain': 1338, 'val': 359})
+        >>> float(record.points[record.splits["val"]].mean()) == record.scores["val"].mean
+        True
+        >>> Record.from_json(record.to_json()) == record
+        True
     """
 
     task: str

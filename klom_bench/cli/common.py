@@ -2,16 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from klom_bench.errors import KlomError, unknown
 from klom_bench.folders import store_root
-from klom_bench.progress import Announce, Tick, announcing
+from klom_bench.progress import ERASE as ERASE
+from klom_bench.progress import on_terminal as on_terminal
+from klom_bench.progress import progress as progress
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,6 @@ The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds
 Results go to standard output, all else to standard error. `klom help` lists pages to read.
 """
 
-ERASE = "\033[K"
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -161,26 +160,3 @@ def what_failed(error: KlomError | OSError) -> str:
         return str(error)
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
-
-
-def on_terminal() -> bool:
-    """Whether standard error is a terminal on which a line can be taken back."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-
-
-def progress() -> Announce:
-    """Progress on standard error: a line that changes on a terminal, else one when work begins."""
-    if on_terminal():
-
-        def show(text: str) -> None:
-            sys.stderr.write(f"\r{text}{ERASE}")
-            sys.stderr.flush()
-
-        return announcing(show)
-
-    @contextmanager
-    def once(label: str, count: int) -> Iterator[Tick]:
-        sys.stderr.write(f"{label}: {count}\n")
-        yield lambda amount: None
-
-    return once

@@ -22,6 +22,7 @@ FIRST = (
         "task",
         "examples",
         "gates",
+        "python",
         "options",
         "published",
         "store",

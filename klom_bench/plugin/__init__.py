@@ -203,8 +203,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     many = len(run.variants) > 6
     names = f"{len(run.variants)} methods" if many else ", ".join(run.variants)
     return (
-        f"klom: {names} on {run.task.name} "
-        f"({len(run.forget_sets)} forget sets), {options.models} models against "
-        f"{options.oracles} oracles, seed {options.seed}, estimator {run.estimator.name}, "
-        f"{run.device}{share}, store {run.store.root}"
+        f"klom: {names} on {run.bench.task.name} "
+        f"({len(run.bench.forget_sets)} forget sets), {options.models} models against "
+        f"{options.oracles} oracles, seed {options.seed}, estimator {run.bench.estimator.name}, "
+        f"{run.bench.device}{share}, store {run.bench.store.root}"
     )

@@ -31,8 +31,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         {"klom_task": ["no"], "klom_forget_set": ["klom"], "klom_method": ["method"]}
         if run is None
         else {
-            "klom_task": [run.task.name],
-            "klom_forget_set": list(run.forget_sets),
+            "klom_task": [run.bench.task.name],
+            "klom_forget_set": list(run.bench.forget_sets),
             "klom_method": list(run.variants),
         }
     )

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from klom_bench.cell.clock import Clock
     from klom_bench.cell.record import Record
     from klom_bench.cell.record_json import RecordJson
+    from klom_bench.cell.variants import Variant
     from klom_bench.conformance.subject import Subject
     from klom_bench.found import Methods
     from klom_bench.methods.method import Method
     from klom_bench.metrics.estimate import EstimateJson
-    from klom_bench.plugin.variants import Variant
 
 T = TypeVar("T")
 SHAPES = r"shape|size|dimension|mat1 and mat2|expected target|broadcast|unpack|\b\d-?D\b"
@@ -103,7 +103,7 @@ def klom_cell(
     """The (task, method, forget set) of this test."""
     _start_clean(request.node)
     (method, variant), run = _selected(request, klom_method), request.config.stash[RUN]
-    cell = plain_failures(lambda: run.cell(method, variant, klom_forget_set))
+    cell = plain_failures(lambda: run.bench.cell(method, variant, klom_forget_set))
     if reason := cell.unfit:
         _skip(request.node, klom_task, klom_forget_set, method, variant, reason)
     return cell
@@ -187,7 +187,7 @@ class KlomTest:
         for mark in reversed(list(node.iter_markers("klom"))):  # the closest one wins
             marker |= mark.kwargs
         limits = self._run.limits(cell.method.name, cell.forget_set.name, marker)
-        return measure(cell, self._run.store, self._timed, announce_on(config), limits)
+        return measure(cell, self._run.bench.store, self._timed, announce_on(config), limits)
 
     def _timed(self, unlearning: "Callable[[Clock], None]") -> None:
         clock = self._request.node.stash[CLOCK]
@@ -238,11 +238,13 @@ def klom_conformance(
 
     _start_clean(request.node)
     (method, variant), run = _selected(request, klom_method), request.config.stash[RUN]
-    hyperparameters = plain_failures(lambda: run.hyperparameters(method, variant))
-    if reason := unfit_for(method, run.task):
+    hyperparameters = plain_failures(lambda: run.bench.hyperparameters(method, variant))
+    if reason := unfit_for(method, run.bench.task):
         _skip(request.node, klom_task, "", method, variant, reason)
-    plain_failures(lambda: checked_model(run.task, run.device))
-    subject = plain_failures(lambda: Subject(method, hyperparameters, run.task, run.device))
+    plain_failures(lambda: checked_model(run.bench.task, run.bench.device))
+    subject = plain_failures(
+        lambda: Subject(method, hyperparameters, run.bench.task, run.bench.device)
+    )
     return Conformance(request.node, subject)
 
 

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import pytest
 
+from klom_bench.cell.counts import refuse_one_model
+from klom_bench.cell.variants import Param
 from klom_bench.errors import KlomError, visible
 from klom_bench.folders import expanded
 from klom_bench.plugin.values import confidence_in, epochs_in, limit_in, param_in, regression_in
-from klom_bench.plugin.variants import Param
 
 
 @dataclass(frozen=True)
@@ -230,12 +231,11 @@ def read_options(config: pytest.Config) -> Options:
 
     models = value("models", 100)
     oracles = value("oracles", models)
-    for name, number in (("models", models), ("oracles", oracles)):
-        if number < 2:
-            raise pytest.UsageError(
-                f"--klom-{name} is {number}: KLOM compares distributions over models, it needs at "
-                "least 2 (at 10 a perfect unlearner still scores 6.0 in the mean; 100 is usual)"
-            )
+    try:
+        refuse_one_model("--klom-models", models)
+        refuse_one_model("--klom-oracles", oracles)
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
     seed = value("seed", 0)
     if seed < 0:
         raise pytest.UsageError(f"--klom-seed must not be negative, got {seed}")

@@ -19,10 +19,10 @@ STEPS = 5
 
 def plan(run: Run, tests: Sequence[str]) -> str:
     """What is in the store, what would be trained, and for about how long."""
-    options, task = run.options, run.task
+    options, task = run.options, run.bench.task
     ensembles = [(EnsembleId(task, "original", options.seed), options.models)] + [
         (EnsembleId(task, "oracle", options.seed, forget_set), options.oracles)
-        for forget_set in run.forget_sets.values()
+        for forget_set in run.bench.forget_sets.values()
         if not tests or any(is_of(test, [forget_set.name]) for test in tests)
     ]
     if count := _subsets(run):
@@ -30,28 +30,28 @@ def plan(run: Run, tests: Sequence[str]) -> str:
     rows, lacking, known = [("ensemble", "wanted", "in the store", "to train")], 0, []
     stale = []
     for ensemble, wanted in ensembles:
-        if why := run.store.stale_if(ensemble, run.device):
+        if why := run.bench.store.stale_if(ensemble, run.bench.device):
             stale.append(f"stale, so it would be moved aside: {why}")
             lacking += wanted
             rows.append((ensemble.label, str(wanted), "0", str(wanted)))
             continue
-        held = run.store.held(ensemble)
+        held = run.bench.store.held(ensemble)
         missing = held.lacks(wanted)
         lacking += missing
         if not isnan(held.seconds):
             known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
-    lines = ["", *aligned(rows, left=1), *stale, f"store: {run.store.root}"]
+    lines = ["", *aligned(rows, left=1), *stale, f"store: {run.bench.store.root}"]
     if not lacking:
         lines.append("nothing to train")
-    elif run.store.missing == "error":
+    elif run.bench.store.missing == "error":
         lines.append(f"{lacking} members are missing: the tests would fail (--klom-missing=error)")
-    elif run.store.missing == "download":
+    elif run.bench.store.missing == "download":
         lines.append(f"{lacking} members to download (--klom-missing=download)")
     else:
         seconds = sum(known) / len(known) if known else seconds_a_member(run)
         source = "from those in the store" if known else f"from {STEPS} steps on this machine"
-        total = lacking * seconds / thread_count(run.device)
+        total = lacking * seconds / thread_count(run.bench.device)
         lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
         way, reason = task.way
         if not way.stacked:
@@ -67,13 +67,13 @@ def _subsets(run: Run) -> int:
         if variant.method in run.known_methods:
             method = run.known_methods[variant.method]()
             if "datamodels" in method.needs:
-                counts.append(run.hyperparameters(method, variant)["subsets"])
+                counts.append(run.bench.hyperparameters(method, variant)["subsets"])
     return max(counts)
 
 
 def seconds_a_member(run: Run) -> float:
     """Seconds of training a member, from a few steps of one pack that are thrown away."""
-    task, device = run.task, run.device
+    task, device = run.bench.task, run.bench.device
     members = list(range(min(task.pack, run.options.models)))
     size = min(STEPS * task.training.batch_size, task.train_points)
     data = task.data_on(device)

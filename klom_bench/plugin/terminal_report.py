@@ -41,7 +41,9 @@ class TerminalReport:
 
     def _expect(self, ids: Iterable[str]) -> None:
         for test in ids:
-            (self._tests if is_of(test, self._run.forget_sets) else self._conformance).add(test)
+            (self._tests if is_of(test, self._run.bench.forget_sets) else self._conformance).add(
+                test
+            )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a test."""
@@ -144,7 +146,7 @@ class TerminalReport:
 
         Where a method does not apply, a row says why instead of scores.
         """
-        names = list(self._run.forget_sets)
+        names = list(self._run.bench.forget_sets)
         methods = list(self._run.variants)
 
         def place(record: Row) -> tuple[int, int, str]:
@@ -198,4 +200,4 @@ class TerminalReport:
             )
         if run.baseline and records:
             lines += changes(run.baseline, records, run.regressions)
-        return [*lines, *self._saved, f"store: {run.store.root}"]
+        return [*lines, *self._saved, f"store: {run.bench.store.root}"]

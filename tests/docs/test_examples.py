@@ -134,6 +134,18 @@ def test_the_workflow(project, pytester):
     assert "path: .klom-store" in text
 
 
+def test_from_python(tmp_path, monkeypatch, capsys):
+    """The page is one script; 5 models instead of 100."""
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(blocks(DOCS / "python.md", "python")).replace("models=100", "models=5")
+    exec(re.sub(r"(klom_bench\.run\()(?!.*models=)(.*)\)", r"\1\2, models=5)", code), {})
+    out = capsys.readouterr().out
+    for expected in ("forget_set_3", "worst forget points: [", "val_excess", "lr=0.3", "'p100'"):
+        assert expected in out
+    assert "unsir unsir unlearns whole classes only" in out
+    assert 8_000 < (tmp_path / "record.json").stat().st_size < 14_000
+
+
 def test_the_metric():
     names = {}
     exec(block(DOCS / "metric.md", "python"), names)
