@@ -17,7 +17,7 @@ from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.permutation import Retrained
 from klom_bench.metrics.summary import SPLITS, Summary
-from klom_bench.metrics.word import SETTLED, Word
+from klom_bench.metrics.word import SETTLED, Word, WordAlone
 
 Scores = Mapping[str, Summary]
 """By split."""
@@ -128,7 +128,7 @@ class Record:
     excess: Mapping[str, Excess]
     excess_do_nothing: Mapping[str, Excess]
     retrained: Retrained | None
-    word: Word
+    word: Word | WordAlone
     below_floor: tuple[str, ...] = ()
     worst: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     histograms: tuple[Histogram, ...] = ()

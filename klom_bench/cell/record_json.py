@@ -15,7 +15,7 @@ from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
 from klom_bench.metrics.excess import ExcessJson
 from klom_bench.metrics.permutation import RetrainedJson
-from klom_bench.metrics.word import Word
+from klom_bench.metrics.word import Word, WordAlone
 
 SCHEMA = 1
 Numbers = dict[str, float | None]
@@ -78,7 +78,7 @@ class Judged(WithExcess):
     highest: Numbers
     excess_do_nothing: dict[str, ExcessJson]
     retrained: RetrainedJson | None
-    word: Word
+    word: Word | WordAlone
     word_is_provisional: bool
     below_floor: list[str]
 

@@ -20,10 +20,10 @@ from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.excess import BothWays, cut, excess, mean_excess
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom, klom_and_reverse
-from klom_bench.metrics.permutation import permuted_klom, retrained
+from klom_bench.metrics.permutation import Retrained, permuted_klom, retrained
 from klom_bench.metrics.resampling import Errors, klom_errors
 from klom_bench.metrics.summary import STATISTICS, Summary, summarise
-from klom_bench.metrics.word import CANNOT, word
+from klom_bench.metrics.word import CANNOT, Word, WordAlone, word, word_alone
 
 RARE = 0.999
 """One side of a score so low that chance makes it in one of a thousand runs."""
@@ -154,7 +154,7 @@ def scored(
         highest={s: float(forward[r].max(initial=-np.inf)) for s, r in splits.items()},
         excess=_excess(of, tamed),
         retrained=test,
-        word=word(of, references.nothing, test) if test and references.nothing else CANNOT,
+        word=_word(references, of, test),
         below_floor=tuple(below),
         worst=worst,
         histograms=tuple(
@@ -183,6 +183,16 @@ def _below_floor(references: References, score: Estimate, split: str, permuted: 
     means = permuted(split)[False][STATISTICS[0]]
     chance = Estimate(float(means.mean()), float(means.std(ddof=1)), len(means))
     return chance.surely_above(score.value, RARE)
+
+
+def _word(
+    references: References, of: Mapping[str, BothWays], test: Retrained | None
+) -> Word | WordAlone:
+    if test is None:
+        return CANNOT
+    if references.original is None:
+        return word_alone({s: both for s, both in of.items() if len(references.splits[s])}, test)
+    return word(of, references.nothing, test)
 
 
 def _mean(points: np.ndarray) -> float:

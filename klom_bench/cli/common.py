@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from klom_bench.tasks.task import Task
 
 EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a problem; 2 unknown option;
-130 interrupted (what was finished is kept)
+130 interrupted (what was finished is kept). Of score: 1 a limit is exceeded, or cannot be told from
+the number; 2 bad input, too
 
 The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds data sets.
 Results go to standard output, all else to standard error. `klom help` lists pages to read.

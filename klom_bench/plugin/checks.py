@@ -21,7 +21,7 @@ def check(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> No
 
 def _check_baseline(run: Run, items: Sequence[pytest.Item]) -> None:
     """KlomError where no test that will run is in the baseline."""
-    if run.baseline:
+    if run.gating.baseline:
         params = [item.callspec.params for item in items if isinstance(item, pytest.Function)]
         tests = {
             (run.bench.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
@@ -29,7 +29,7 @@ def _check_baseline(run: Run, items: Sequence[pytest.Item]) -> None:
             if "klom_forget_set" in p
         }
         if tests:  # conformance tests are held against nothing
-            run.baseline.refuse_strangers(tests)
+            run.gating.baseline.refuse_strangers(tests)
 
 
 def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
@@ -74,9 +74,9 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
             )
         if fixtures(name) == 1 and name in known:  # with two, the user's takes its place
             run.bench.hyperparameters(known[name](), variant)
-    others = [name for name in run.gates if fixtures(name)]
+    others = [name for name in run.gating.gates if fixtures(name)]
     methods = dict.fromkeys((*run.methods, *others, *known))
-    check_names(run.gates, methods, _known_forget_sets(run))
+    check_names(run.gating.gates, methods, _known_forget_sets(run))
     for item in items:
         for marker in item.iter_markers("klom"):
             if marker.args:
@@ -89,7 +89,7 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
 
 def _known_forget_sets(run: Run) -> list[str]:
     """Those of the task, and of others as far as [tool.klom.gates] names them."""
-    tables = [table for table in run.gates.values() if isinstance(table, dict)]
+    tables = [table for table in run.gating.gates.values() if isinstance(table, dict)]
     named = {name for table in tables for name, part in table.items() if isinstance(part, dict)}
     known = dict.fromkeys(run.bench.task.forget_sets)
     for load in run.known_tasks.values():

@@ -1,25 +1,20 @@
 """A run: the options, resolved to things that exist. Imports torch; only when asked to."""
 
-import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from klom_bench.cell.baseline import Baseline, Regression, checked_regression, load
+from klom_bench.cell.baseline import Baseline
 from klom_bench.cell.bench import Bench, Defaults, bench_for, store_for
-from klom_bench.cell.gates import CONFIDENT, checked_limits, checked_table, limits_for
-from klom_bench.cell.limits import Limits
 from klom_bench.cell.record_json import asked
 from klom_bench.cell.variants import Variant, variants
 from klom_bench.errors import KlomError, unknown
 from klom_bench.found import Methods, Tasks, methods_from, tasks_from, with_all
-from klom_bench.metrics.estimate import CONFIDENCE
+from klom_bench.plugin.gating import Gating, gating_for, starts
 from klom_bench.plugin.options import Options
-from klom_bench.pyproject import klom_table
 from klom_bench.tasks.task import Task
 from klom_bench.tuning.trials import load as load_tuning
 
@@ -32,38 +27,14 @@ class Run:
     methods: tuple[str, ...]
     variants: Mapping[str, Variant]
     bench: Bench
-    gates: Mapping[str, Any]
-    gates_file: Path | None
+    gating: Gating
     known_tasks: Tasks
     known_methods: Methods
-    baseline: Baseline | None
-    regressions: Mapping[str, Regression]
-
-    def limits(self, method: str, forget_set: str, marker: Mapping[str, Any]) -> Limits:
-        """What one test is held against: command line over marker over pyproject.toml."""
-        limits = {
-            **limits_for(self.gates, method, forget_set),
-            **checked_limits(marker, "@pytest.mark.klom"),
-            **checked_limits(dict(self.options.limits), "--klom-max"),
-        }
-        return Limits(limits, self.confidence, self.baseline, self.regressions)
-
-    @property
-    def confidence(self) -> float:
-        """How sure gates must be: command line over pyproject.toml."""
-        if self.options.confidence is not None:
-            return self.options.confidence
-        return float(self.gates.get(CONFIDENT, CONFIDENCE))
-
-
-def _starts(config: pytest.Config) -> tuple[Path, ...]:
-    """Where a pyproject.toml is looked for: pytest's root folder, then where it was started."""
-    return config.rootpath, config.invocation_params.dir
 
 
 def methods_of(config: pytest.Config) -> Methods:
     """Built-in methods, those of entry points and of pyproject.toml."""
-    return methods_from(_starts(config))
+    return methods_from(starts(config))
 
 
 def tasks_of(config: pytest.Config) -> Tasks:
@@ -75,7 +46,7 @@ def tasks_of(config: pytest.Config) -> Tasks:
         ):
             raise KlomError(f"pytest_klom_tasks gave {added!r}: it must return a list of tasks")
         hooked += added or ()
-    tasks = tasks_from(_starts(config), dict.fromkeys(hooked))
+    tasks = tasks_from(starts(config), dict.fromkeys(hooked))
     return {name: partial(_with_forget_sets, config, load) for name, load in tasks.items()}
 
 
@@ -106,12 +77,7 @@ def resolve(options: Options, config: pytest.Config) -> Run:
     store = store_for(task, options.store, "--klom-store", options.missing, options.stale)
     selected_methods = with_all(options.methods)
     every = variants(selected_methods, options.params, "--klom-param")
-    if options.save_points is not None:
-        _made(options.save_points)
-    table, gates_file = klom_table(_starts(config))
-    gates = table.get("gates", {})
-    checked_table(gates)
-    checked_limits(dict(options.limits), "--klom-max")
+    gating = gating_for(options, config)
     bench = bench_for(
         task,
         options.forget_sets,
@@ -124,47 +90,29 @@ def resolve(options: Options, config: pytest.Config) -> Run:
         epochs=options.epochs,
         tuned=_tuned(options, selected_methods, task),
     )
+    if gating.baseline:
+        _refuse_other_settings(gating.baseline, bench, every.values())
     return Run(
         options=options,
         methods=selected_methods,
         variants=every,
         bench=bench,
-        gates=gates,
-        gates_file=gates_file,
+        gating=gating,
         known_tasks=tasks,
         known_methods=methods_of(config),
-        baseline=_baseline(options, bench, every.values()),
-        regressions={
-            metric: checked_regression(metric, rise) for metric, rise in options.regressions
-        },
     )
 
 
-def _baseline(options: Options, bench: Bench, every: Collection[Variant]) -> Baseline | None:
-    """The baseline, once it is known that it can be compared with; KlomError where it cannot."""
-    target = options.save_baseline
-    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
-        raise KlomError(
-            f"--klom-save-baseline: {target} cannot be written: name a file in a "
-            "folder that is there"
-        )
-    if options.baseline is None:
-        if options.regressions:
-            raise KlomError(
-                "--klom-max-regression says how far scores may rise, but above what? Give the "
-                "earlier run with --klom-baseline=FILE"
-            )
-        return None
-    baseline = load(options.baseline)
+def _refuse_other_settings(baseline: Baseline, bench: Bench, every: Iterable[Variant]) -> None:
+    """KlomError where the baseline's tests of this run are of other settings."""
     n, m, seed, estimator = bench.models, bench.oracles, bench.seed, bench.estimator
     baseline.refuse_other_settings(
         [
-            asked(options.task, f, variant.method, variant.setting, n, m, estimator, seed)
+            asked(bench.task.name, f, variant.method, variant.setting, n, m, estimator, seed)
             for f in bench.forget_sets.values()
             for variant in every
         ]
     )
-    return baseline
 
 
 def _tuned(options: Options, selected_methods: Collection[str], task: Task) -> dict[str, Defaults]:
@@ -182,12 +130,3 @@ def _tuned(options: Options, selected_methods: Collection[str], task: Task) -> d
             )
         found[method] = Defaults(tuning.chosen(), tuning.provenance())
     return found
-
-
-def _made(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KlomError(
-            f"--klom-save-points: {folder} cannot be made ({error.strerror})"
-        ) from error

@@ -1,8 +1,9 @@
 """What a failing KLOM test says."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-from klom_bench.cell.gates import EXCESS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, MARGINS, Earlier, Gate
 from klom_bench.cell.record import Record
 from klom_bench.conformance.checks import MODEL
 from klom_bench.metrics.floor import members_needed
@@ -66,11 +67,14 @@ def _judged(record: Record, gate: Gate) -> list[str]:
         noise = _noise(record, gate)
         return [*lines, f"    {noise}; the reverse divergence shows members far from the oracles"]
     if statistic == EXCESS:
-        nothing = record.excess_do_nothing[split].value
+        of = record.excess_do_nothing.get(split)
+        nothing = of.value if of else math.nan
         noise = "a perfect unlearner has 0 on average at every N"
     else:
         nothing, noise = getattr(record.do_nothing[split], statistic), _noise(record, gate)
-    return [*lines, f"    {noise}; doing nothing has {nothing:.2f}", _worst(record, split)]
+    if not math.isnan(nothing):
+        noise += f"; doing nothing has {nothing:.2f}"
+    return [*lines, f"    {noise}", _worst(record, split)]
 
 
 def _open(record: Record, gate: Gate, shown: str) -> list[str]:
@@ -78,7 +82,7 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     if gate.perfect is None or not gate.in_the_noise:
         needed = gate.settled_at
         settled = (
-            f"about N = {needed} would settle it (--klom-models={needed} --klom-oracles={needed})"
+            f"about N = {needed} would settle it{_asked(record, needed, ' ({})')}"
             if needed
             else "no N would settle it"
         )
@@ -88,7 +92,7 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
         ]
     needed = _needed(record, gate)
     enough = (
-        f"--klom-models={needed} --klom-oracles={needed} would decide it"
+        f"{_asked(record, needed) or f'{needed} models and oracles'} would decide it"
         if needed
         else "no N that can be simulated would decide it"
     )
@@ -100,6 +104,12 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     if gate.value > gate.perfect:
         lines.append("    the score lies above the noise, so it would fail such a limit, too")
     return lines
+
+
+def _asked(record: Record, models: int, form: str = "{}") -> str:
+    """The options that ask for so many; nothing where margins are all there is."""
+    options = f"--klom-models={models} --klom-oracles={models}"
+    return "" if record.task == MARGINS else form.format(options)
 
 
 def _with_interval(gate: Gate) -> str:

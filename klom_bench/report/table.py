@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from klom_bench.cell.gates import MARGINS
 from klom_bench.cell.record import NotApplicable, Record
 from klom_bench.cell.record_json import (
     Counts,
@@ -69,6 +70,15 @@ def table(records: Iterable[Record | NotApplicable]) -> str:
     return "\n".join([*lines, *tables(rows), *in_all(measured)])
 
 
+def by_headline(rows: Sequence[Row]) -> list[list[str]]:
+    """The lines of all tables: one pair for all rows that rest on the same, under its headline."""
+    groups: dict[str, list[Row]] = {}
+    first = next(headline(row) for row in rows if "unfit" not in row)
+    for row in rows:
+        groups.setdefault(first if "unfit" in row else headline(row), []).append(row)
+    return [[head, *tables(of)] for head, of in groups.items()]
+
+
 def headline(first: RecordJson) -> str:
     """What every number of a run rests on."""
     estimator = first["estimator"]
@@ -103,7 +113,9 @@ def cells(tests: Sequence[Row], layout: Layout) -> list[Cells]:
         heading = [forget_set]
         if measured:
             rows.append((forget_set, "oracles", *_filled(layout.oracles(measured[0]), columns)))
-            rows.append(("", "do nothing", *_filled(layout.nothing(measured[0]), columns)))
+            idle = measured[0]["do_nothing"]["forget"]["mean"]
+            if idle is not None or measured[0]["task"] != MARGINS:  # originals are known
+                rows.append(("", "do nothing", *_filled(layout.nothing(measured[0]), columns)))
             heading = []
         for r in together:
             if "unfit" in r:
