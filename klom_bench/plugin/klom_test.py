@@ -45,7 +45,7 @@ def properties(record: "RecordJson") -> list[tuple[str, Any]]:
 
 
 class KlomTest:
-    """Measures a cell, records it, and holds it against the gates."""
+    """Measures a cell or scores margins, records that, and holds it against the gates."""
 
     def __init__(self, request: pytest.FixtureRequest, benchmark: Any) -> None:
         self._request, self._benchmark = request, benchmark
@@ -125,8 +125,15 @@ class KlomTest:
 
     def _marker(self) -> dict[str, Any]:
         """Limits of @pytest.mark.klom."""
+        from klom_bench.errors import KlomError
+
         found: dict[str, Any] = {}
         for mark in reversed(list(self._request.node.iter_markers("klom"))):  # the closest one wins
+            if mark.args:
+                raise KlomError(
+                    f"@pytest.mark.klom has {mark.args!r}: limits are given by name, as "
+                    "@pytest.mark.klom(forget_p95=2.0)"
+                )
             found |= mark.kwargs
         return found
 

@@ -183,6 +183,11 @@ def test_tests_that_do_not_do_their_work(scored, args, body, message):
     assert "INTERNALERROR" not in result.stdout.str()
 
 
+def test_limits_of_a_marker_have_names(scored):
+    text = TWO.replace("def test_good", "@pytest.mark.klom(2.0)\ndef test_good")
+    scored(text=text).stdout.fnmatch_lines(["*@pytest.mark.klom has (2.0,): limits are given by*"])
+
+
 def test_a_cell_is_not_scored_as_margins(scored):
     text = (
         f"{CODE}def test_mine(klom, klom_cell):\n    klom.score(oracle=1, unlearned=1, **USUAL)\n"
