@@ -42,7 +42,11 @@ def test_it_holds_what_its_margins_say():
         of_nothing = excess(oracle, originals)[rows].mean()
         assert found.excess_do_nothing[split].value == pytest.approx(of_nothing)
     assert found.worst["forget"][0][0] == FORGET[int(points[FORGET].argmax())]
-    assert found.histograms[0].originals is not None
+    first = found.histograms[0]
+    sides = [side[:, first.point] for side in (oracle, originals, unlearned)]
+    ends = np.linspace(np.min(sides), np.max(sides), 21)
+    counts = [tuple(np.histogram(side, ends)[0]) for side in sides]
+    assert [first.oracles, first.originals, first.unlearned] == counts
     assert (found.task, found.method, found.forget_set) == ("margins", "margins", "mine")
     assert found.verdict == "pass"
     assert np.isnan([*found.accuracy.values(), *found.relative_cost.values()]).all()

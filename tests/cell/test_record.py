@@ -43,6 +43,7 @@ def records(made, measured, cell, small_store, tmp_path):
     asked, before = replace(cell("ga", members=N, lr=0.3), epochs=(1, 5)), plain.to_json()
     lower = {"mean": 0.01, "p50": 0.01, "p95": 0.01, "p99": 0.01}
     before["scores"] = dict.fromkeys(before["scores"], lower)
+    before["hyperparameters"] = before["hyperparameters"] | {"lr": 0.2}
     baseline = Baseline(tmp_path / "base.json", {("digits", "forget_set_3", "ga"): before})
     limits = Limits(
         {"forget_excess": 0.1, "val_p95": 11.0, "reverse_val_mean": 4.0},
@@ -77,6 +78,7 @@ def test_a_record_equals_itself_after_json(records):
         assert again.without_points() != record or name == "plain"
     whole = records["whole"]
     assert len(whole.gates) == 4
+    assert through_text(whole).gates[-1].earlier.changed == ("lr 0.2 -> 0.3",)
     assert [early.epoch for early in whole.earlier] == [1]
     assert math.isnan(records["nan"].scores["retain"].mean + records["nan"].highest["retain"])
 
@@ -159,9 +161,10 @@ def test_points_quantiles_and_histograms_are_of_the_margins(records, cell, small
     np.testing.assert_array_equal(record.points, klom(oracle, original))
     np.testing.assert_array_equal(record.splits["forget"], asked.forget_set.indices)
     for split, rows in record.splits.items():
-        of = record.quantiles[split]
+        of, more = record.quantiles[split], records["whole"]
         for q in (5, 25, 50, 75, 95, 99, 100):
             assert of[f"p{q}"] == np.percentile(record.points[rows], q)
+            assert more.quantiles[split][f"p{q}"] == np.percentile(more.points[rows], q)
         assert of["p100"] == record.worst[split][0][1] == record.highest[split]
         assert len(record.worst[split]) == 5
     assert [h.point for h in record.histograms] == [p for p, _ in record.worst["forget"]]
