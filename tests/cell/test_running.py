@@ -1,6 +1,7 @@
 """klom_bench.run: what pytest measures, without pytest."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,9 @@ def test_tasks_methods_and_functions_may_be_given_as_they_are(measured):
         (record,) = run(DIGITS, given, params={"by": 0.25}, **SMALL)
         assert (record.method, record.hyperparameters) == ("halves", {"by": 0.25})
         np.testing.assert_array_equal(record.points, measured(halves, by=0.25).points)
-    assert len(run(DIGITS, "do_nothing", models=2)) == len(DIGITS.forget_sets)
+    few = {name: DIGITS.forget_sets[name] for name in ("forget_set_1", "forget_set_3")}
+    found = run(replace(DIGITS, forget_sets=few), "do_nothing", models=4)
+    assert [record.forget_set for record in found] == [*few]  # all there are
 
 
 def test_own_ones_are_found_as_pyproject_names_them(tmp_path, monkeypatch, site):

@@ -157,10 +157,12 @@ def test_margins_of_scikit_learn(project, pytester):
 
 
 def test_from_python(tmp_path, monkeypatch, capsys):
-    """The page is one script; 5 models instead of 100."""
+    """The page is one script; 6 models instead of 100, as other tests have."""
     monkeypatch.chdir(tmp_path)
-    code = "\n".join(blocks(DOCS / "python.md", "python")).replace("models=100", "models=5")
-    exec(re.sub(r"(klom_bench\.run\()(?!.*models=)(.*)\)", r"\1\2, models=5)", code), {})
+    page = "\n".join(blocks(DOCS / "python.md", "python")).replace("[3, 5]", "[3]")
+    code = re.sub(r"(klom_bench\.run\(.*?)(, models=100)?\)(:|\n)", r"\1, models=6)\3", page)
+    assert code.count("models=6") == code.count("klom_bench.run(") == 4
+    exec(code, {})
     out = capsys.readouterr().out
     for expected in ("forget_set_3", "worst forget points: [", "val_excess", "lr=0.3", "'p100'"):
         assert expected in out
