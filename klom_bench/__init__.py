@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from klom_bench.cell.record import Record as Record
+    from klom_bench.cell.running import run as run
     from klom_bench.ensemble.losses import cross_entropy as cross_entropy
     from klom_bench.ensemble.losses import kl as kl
     from klom_bench.ensemble.outputs import Outputs as Outputs
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     from klom_bench.metrics.klom import klom as klom
     from klom_bench.metrics.margins import margins as margins
     from klom_bench.models.mlp import mlp as mlp
+    from klom_bench.report.table import table as table
     from klom_bench.tasks.data import Data as Data
     from klom_bench.tasks.task import Task as Task
 
 _HOMES = {
+    "cell.record": ("Record",),
+    "cell.running": ("run",),
     "ensemble.losses": ("cross_entropy", "kl"),
     "ensemble.outputs": ("Outputs", "binary", "classification", "multi_label", "regression"),
     "ensemble.points": ("Points",),
@@ -44,6 +49,7 @@ _HOMES = {
     "metrics.klom": ("klom",),
     "metrics.margins": ("margins",),
     "models.mlp": ("mlp",),
+    "report.table": ("table",),
     "tasks.data": ("Data",),
     "tasks.task": ("Task",),
 }
@@ -57,6 +63,7 @@ __all__ = [
     "Points",
     "Range",
     "Recipe",
+    "Record",
     "Task",
     "binary",
     "classification",
@@ -69,6 +76,8 @@ __all__ = [
     "multi_label",
     "per_model",
     "regression",
+    "run",
+    "table",
     "train",
 ]
 __version__ = "0.1.0"

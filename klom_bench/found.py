@@ -117,6 +117,12 @@ def method_named(text: str) -> Method:
     return known[text]()
 
 
+def with_all(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of methods, each once; `all` stands for the built-in ones."""
+    found = (name for given in names for name in (METHODS if given == "all" else [given]))
+    return tuple(dict.fromkeys(found))
+
+
 def _same(thing: T) -> T:
     return thing
 

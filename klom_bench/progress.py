@@ -1,11 +1,15 @@
 """How long work tells how far it is, without knowing who listens."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 REFRESH_SECONDS = 0.1
+ERASE = "\033[K"
+"""What takes away the rest of a terminal's line."""
 Show = Callable[[str], None]
 """Shows a line in place of the last one; "" takes it away."""
 
@@ -49,6 +53,29 @@ def announcing(show: Show) -> Announce:
             show("")
 
     return announce
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal on which a line can be taken back."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def progress() -> Announce:
+    """Progress on standard error: a line that changes on a terminal, else one when work begins."""
+    if on_terminal():
+
+        def show(text: str) -> None:
+            sys.stderr.write(f"\r{text}{ERASE}")
+            sys.stderr.flush()
+
+        return announcing(show)
+
+    @contextmanager
+    def once(label: str, count: int) -> Iterator[Tick]:
+        sys.stderr.write(f"{label}: {count}\n")
+        yield lambda amount: None
+
+    return once
 
 
 def line(label: str, done: float, total: int, seconds: float) -> str:

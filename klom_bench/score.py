@@ -71,18 +71,24 @@ class Score:
         }
 
 
-def score(
+@dataclass(frozen=True)
+class Compared:
+    """Both sides by the splits that they share: margins [models, points of the split]."""
+
+    oracle: dict[str, np.ndarray]
+    unlearned: dict[str, np.ndarray]
+    forget_set: ForgetSet | None
+    notes: list[str]
+
+
+def compared(
     oracle: LooseMargins,
     unlearned: LooseMargins,
     estimator: Estimator,
     forget_indices: np.ndarray | None = None,
     train_points: int | None = None,
-) -> Score:
-    """KLOM of unlearned margins against those of oracles, summarised a split.
-
-    forget_indices: into the train points. train_points: how many columns are train points, where
-    one array holds all. KlomError where the two do not fit together.
-    """
+) -> Compared:
+    """What of two sides can be compared, as `score` is asked; KlomError where they do not fit."""
     if train_points is not None and train_points < 1:
         raise KlomError("--train-points must be at least 1")
     notes = [*oracle.notes, *unlearned.notes]
@@ -110,14 +116,43 @@ def score(
         if estimator.span == "oracle":
             raise KlomError(f"{text} Bins are laid over the oracles: leave such models out")
         notes.append(text)
-    n, m = oracle.members, unlearned.members
-    scores, reverse = {}, {}
     for name in common:
         if a[name].shape[1] != b[name].shape[1]:
             raise KlomError(
                 f"{name}: {oracle.source} has {a[name].shape[1]} points, {unlearned.source} "
                 f"{b[name].shape[1]}: are they of the same dataset and forget set?"
             )
+    a, b = ({name: side[name] for name in common} for side in (a, b))
+    return Compared(a, b, forget_set, notes)
+
+
+def refuse_copies(unlearned: LooseMargins, oracle: LooseMargins, same: list[int]) -> None:
+    """KlomError where rows of unlearned margins are those of oracles."""
+    if same:
+        raise KlomError(
+            f"{unlearned.source}: {len(same)} of {unlearned.members} models (the first is row "
+            f"{same[0]}) have the margins of a model in {oracle.source}, to the last bit: they "
+            "are what they are scored against, so that the score would mean nothing"
+        )
+
+
+def score(
+    oracle: LooseMargins,
+    unlearned: LooseMargins,
+    estimator: Estimator,
+    forget_indices: np.ndarray | None = None,
+    train_points: int | None = None,
+) -> Score:
+    """KLOM of unlearned margins against those of oracles, summarised a split.
+
+    forget_indices: into the train points. train_points: how many columns are train points, where
+    one array holds all. KlomError where the two do not fit together.
+    """
+    both = compared(oracle, unlearned, estimator, forget_indices, train_points)
+    a, b, notes, common = both.oracle, both.unlearned, both.notes, [*both.oracle]
+    n, m = oracle.members, unlearned.members
+    scores, reverse = {}, {}
+    for name in common:
         try:
             forward, backward = klom_and_reverse(a[name], b[name], estimator)
         except ValueError as error:
@@ -132,12 +167,7 @@ def score(
             notes.append(f"{name}: some models are there twice, margin for margin")
     counts = {name: a[name].shape[1] for name in common}
     whole_a, whole_b = (np.concatenate([side[name] for name in common], 1) for side in (a, b))
-    if same := copies(whole_a, whole_b):
-        raise KlomError(
-            f"{unlearned.source}: {len(same)} of {m} models (the first is row {same[0]}) have the "
-            f"margins of a model in {oracle.source}, to the last bit: they are what they are "
-            "scored against, so that the score would mean nothing"
-        )
+    refuse_copies(unlearned, oracle, copies(whole_a, whole_b))
     ends = np.cumsum([0, *counts.values()])
     rows = {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(common)}
     errors, few = klom_errors(whole_a, whole_b, rows, estimator), min(n, m)
@@ -148,7 +178,7 @@ def score(
         estimator=estimator,
         oracles=n,
         members=m,
-        forget_set=forget_set,
+        forget_set=both.forget_set,
         points=counts,
         scores=scores,
         reverse=reverse,

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from klom_bench.cell.cell import Cell
-    from klom_bench.plugin.fixtures import Conformance, KlomTest
+    from klom_bench.plugin.fixtures import Conformance
+    from klom_bench.plugin.klom_test import KlomTest
 
 
 def test_klom(klom_cell: "Cell", klom: "KlomTest") -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from klom_bench.cell.cell import Cell
+from klom_bench.cell.limits import Limits
 from klom_bench.cell.measure import measure
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
@@ -87,10 +88,10 @@ def cell():
 
 @pytest.fixture
 def measured(cell, small_store):
-    """The record of a cell, from the shared store."""
+    """The record of a cell, from the shared store, held against these limits."""
 
-    def run(function, **asked):
-        return measure(cell(function, **asked), Store(small_store))
+    def run(function, limits=None, **asked):
+        return measure(cell(function, **asked), Store(small_store), limits=Limits(limits or {}))
 
     return run
 

@@ -2,13 +2,13 @@
 
 import errno
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
-from klom_bench.cell.record import Record, as_json
+from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import Asked, Compared, OfTest, name_of, score_of, test_of
 from klom_bench.errors import KlomError, unknown
 from klom_bench.files.atomic import write_whole
@@ -76,10 +76,17 @@ class Baseline:
             )
 
     def gates(
-        self, record: Record, allowed: Mapping[str, Regression], confidence: float
+        self,
+        record: Record,
+        allowed: Mapping[str, Regression],
+        confidence: float,
+        perfect: Callable[[str], float | None],
     ) -> tuple[Gate, ...]:
-        """What the baseline asks of a record; nothing where it does not have the test."""
-        now = as_json(record)
+        """What the baseline asks of a record; nothing where it does not have the test.
+
+        perfect: by metric, what `Gate` has of chance.
+        """
+        now = record.without_points().to_json()
         before = self.tests.get(test_of(now))
         if before is None:
             return ()
@@ -103,7 +110,8 @@ class Baseline:
                     "there is nothing to compare with"
                 )
             earlier = Earlier(value, str(regression), str(self.path), tuple(changed))
-            found.append(record.gate(metric, regression.limit(value), earlier, confidence))
+            limit = regression.limit(value)
+            found.append(record.gate(metric, limit, perfect(metric), earlier, confidence))
         return tuple(found)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from klom_bench.cell.record_json import Asked, asked
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet
 from klom_bench.methods.method import Method
@@ -58,6 +59,20 @@ class Cell:
     variant: str = ""
     epochs: tuple[int, ...] = ()
     tuning: Mapping[str, Any] | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What is known of its record before anything is measured."""
+        return asked(
+            self.task.name,
+            self.forget_set,
+            self.method.name,
+            self.variant,
+            self.members,
+            self.oracles,
+            self.estimator,
+            self.seed,
+        )
 
     @property
     def original_id(self) -> EnsembleId:

@@ -8,14 +8,14 @@ Models are found in the store or trained into it; everything after the margins w
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.evidence import evidence
+from klom_bench.cell.limits import Limits
 from klom_bench.cell.loading import Models, load
 from klom_bench.cell.record import Record
+from klom_bench.cell.record_json import plain_value
 from klom_bench.cell.refusals import (
     look_at_brought,
     refuse_copies,
@@ -24,19 +24,22 @@ from klom_bench.cell.refusals import (
     warn_of_low_scores,
 )
 from klom_bench.cell.rounds import After, Timed, at_once, unlearn
+from klom_bench.cell.scoring import References, scored
 from klom_bench.errors import KlomError
-from klom_bench.metrics.excess import mean_excess
-from klom_bench.metrics.floor import floor
-from klom_bench.metrics.klom import klom, klom_and_reverse
-from klom_bench.metrics.summary import Summary, summarise
 from klom_bench.progress import Announce, silent
 from klom_bench.store.store import Store
 
+NO_LIMITS = Limits()
+
 
 def measure(
-    cell: Cell, store: Store, timed: Timed = at_once, announce: Announce = silent
+    cell: Cell,
+    store: Store,
+    timed: Timed = at_once,
+    announce: Announce = silent,
+    limits: Limits = NO_LIMITS,
 ) -> Record:
-    """Unlearn F from N originals, and score them against the oracles.
+    """Unlearn F from N originals, score them against the oracles, hold the scores against limits.
 
     Raises KlomError for everything that would make the scores meaningless: ensembles that are
     missing or do not fit, a method that yields nothing, changes nothing or diverges, originals
@@ -44,43 +47,36 @@ def measure(
     """
     if cell.unfit:
         raise KlomError(cell.unfit)
+    limits.refuse_too_few(min(cell.members, cell.oracles))
     models = load(cell, store, announce)
     if not (models.originals.held.trained_here and models.oracles.trained_here):
         look_at_brought(cell, models)
     found, seconds = unlearn(cell, models, timed, announce)
-    return score(cell, models, found, seconds)
+    return score(cell, models, found, seconds, limits)
 
 
-def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float) -> Record:
+def score(
+    cell: Cell, models: Models, found: Mapping[int, After], seconds: float, limits: Limits
+) -> Record:
     """The record of the last epoch, with those of earlier ones that are asked for."""
     oracle, original, splits = models.margins, models.originals, cell.splits
     last, retrain = max(found), models.oracles.seconds
     afresh = models.oracles.examples or len(cell.forget_set.retain) * cell.task.training.epochs
-    beyond = original.margins.dtype.type(2 * max(oracle.max(), -oracle.min()) + 1)
-    away = np.broadcast_to(beyond, original.margins.shape)
-
-    def summaries(points: np.ndarray) -> dict[str, Summary]:
-        return {split: summarise(points[rows]) for split, rows in splits.items()}
+    references = References(oracle, original.margins, splits, cell.estimator, cell.members)
 
     def accuracy(right: np.ndarray | None) -> dict[str, float]:
         if right is None:
             return dict.fromkeys(splits, float("nan"))
         return {split: float(right[:, rows].mean()) for split, rows in splits.items()}
 
-    sides = (cell.estimator, cell.oracles, cell.members)
-    idle, idle_reverse = klom_and_reverse(oracle, original.margins, cell.estimator)
-    nothing = mean_excess(oracle, original.margins, splits)
-    record = partial(
-        Record,
-        cell=cell,
-        do_nothing=summaries(idle),
-        do_nothing_reverse=summaries(idle_reverse),
-        nowhere=summaries(klom(oracle, away, cell.estimator)),
-        floor=dict.fromkeys(splits, floor(*sides)),
-        floor_reverse=dict.fromkeys(splits, floor(*sides, reverse=True)),
-        accuracy_do_nothing=accuracy(original.right),
-        accuracy_oracle=models.oracles.accuracy(cell.oracles),
-    )
+    fixed = {
+        "hyperparameters": {name: plain_value(v) for name, v in cell.hyperparameters.items()},
+        "tuning": cell.tuning,
+        "rests_on": cell.halves if "datamodels" in cell.method.needs else None,
+        "device": str(cell.device),
+        "accuracy_do_nothing": accuracy(original.right),
+        "accuracy_oracle": models.oracles.accuracy(cell.oracles),
+    }
 
     def after(epoch: int) -> Record:
         unlearned = found[epoch]
@@ -88,17 +84,14 @@ def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float
         if epoch == last:
             refuse_unchanged(cell, np.flatnonzero(unlearned.unchanged).tolist())
         refuse_copies(cell, oracle, unlearned.margins)
-        forward, backward = klom_and_reverse(oracle, unlearned.margins, cell.estimator)
-        scores = summaries(forward)
-        found_beside = evidence(cell, oracle, unlearned.margins, nothing, forward, scores)
-        if epoch == last:
-            warn_of_low_scores(cell, found_beside.below_floor)
         per_member = float(unlearned.seconds.mean())
-        return record(
-            points=forward,
-            scores=scores,
-            evidence=found_beside,
-            reverse=summaries(backward),
+        record = scored(
+            cell.asked,
+            references,
+            unlearned.margins,
+            limits if epoch == last else None,
+            cell.method.sees_oracles,
+            **fixed,
             accuracy=accuracy(unlearned.right),
             epoch=epoch,
             seconds={
@@ -111,6 +104,9 @@ def score(cell: Cell, models: Models, found: Mapping[int, After], seconds: float
                 "examples": int(unlearned.examples[0]) / afresh,
             },
         )
+        if epoch == last:
+            warn_of_low_scores(cell, record.below_floor)
+        return record
 
     *earlier, whole = (after(epoch) for epoch in sorted(found))
-    return replace(whole, earlier=tuple(earlier))
+    return replace(whole, earlier=tuple(map(Record.of_an_earlier_epoch, earlier)))

@@ -1,45 +1,118 @@
-"""What is answered: scores, times and verdict of one cell."""
+"""What is answered: scores, times and verdict of one cell, as plain values.
 
+Needs no torch, so that what only reads records is quick.
+"""
+
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from klom_bench import __version__
-from klom_bench.cell.cell import Cell
-from klom_bench.cell.evidence import Evidence
 from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overall, refuse_too_few
-from klom_bench.cell.record_json import (
-    SCHEMA,
-    Asked,
-    GateJson,
-    Judged,
-    Numbers,
-    RecordJson,
-    Splits,
-    asked,
-    plain_value,
-)
-from klom_bench.metrics.estimate import CONFIDENCE, Estimate, EstimateJson
-from klom_bench.metrics.floor import floor_limits, members_needed
-from klom_bench.metrics.summary import Summary, plain
-from klom_bench.metrics.word import SETTLED
+from klom_bench.cell.record_json import RecordJson, UnfitJson
+from klom_bench.metrics.estimate import CONFIDENCE, Estimate
+from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.permutation import Retrained
+from klom_bench.metrics.summary import SPLITS, Summary
+from klom_bench.metrics.word import SETTLED, Word, WordAlone
 
-Scores = dict[str, Summary]
+Scores = Mapping[str, Summary]
+"""By split."""
+NONE = dict.fromkeys(SPLITS, math.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excess(Estimate):
+    """Excess of a split. cut: with margins cut to three robust standard deviations; nan of doing
+    nothing."""
+
+    reverse: Estimate
+    cut: float = math.nan
+
+    @property
+    def plain(self) -> Estimate:
+        """The number and its error alone."""
+        return Estimate(self.value, self.se, self.models)
 
 
 @dataclass(frozen=True)
-class Record:
-    """What one cell leaves behind.
+class Histogram:
+    """How many models have a margin of one point in each bin; edges are one more than bins.
 
-    points: KLOM of every point, float64 [points], train first. nowhere: what models score that are
-    nowhere near the oracles, about the most there is. relative_cost compares with
-    training afresh on R: `time` measured, `examples` counted. earlier: after earlier epochs of the
-    same run.
+    originals: None where there are none.
     """
 
-    cell: Cell
-    points: np.ndarray
+    point: int
+    edges: tuple[float, ...]
+    oracles: tuple[int, ...]
+    originals: tuple[int, ...] | None
+    unlearned: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Record:
+    """What one cell leaves behind: plain values, and per-point scores where they were kept.
+
+    Mappings are by split (forget, retain, val) unless told otherwise; nan stands where there is no
+    number. Two records are equal where their JSON is.
+
+    Args:
+        task, forget_set, forget_set_sha256, method: of the cell.
+        setting: what is swept of the hyperparameters, in words.
+        members, oracles: models on either side.
+        estimator, seed, hyperparameters, epoch, device: with which it was measured.
+        tuning: how the hyperparameters were found.
+        sees_oracles: the method is given what it is scored against.
+        rests_on: models on random halves that the method was given.
+        scores, reverse: KLOM and its reverse.
+        do_nothing, do_nothing_reverse: those of the originals.
+        nowhere: what models score that are nowhere near the oracles, about the most there is.
+        floor, floor_reverse: what a perfect unlearner scores.
+        perfect: what its scores stay below in 95 % of runs, by statistic.
+        counts: points.
+        quantiles: of KLOM: p5, p25, p50, p75, p95, p99, p100.
+        errors: of `mean`, `p95`, `reverse_mean` and `reverse_p95`.
+        highest: KLOM of the worst point.
+        excess, excess_do_nothing: empty with fewer than five models a side.
+        retrained: p-values of tests whether these could be retrained models.
+        word: what the method did.
+        below_floor: splits that score lower than retrained models would.
+        worst: the five points with the highest KLOM, (point, KLOM).
+        histograms: margins of the five worst forget points.
+        without_score: how many points have none, and the first of them.
+        accuracy, accuracy_do_nothing, accuracy_oracle: shares of right answers.
+        seconds, relative_cost: by what they are of; the cost is a part of training afresh on R:
+            `time` measured, `examples` counted.
+        gates: limits held against numbers of this record.
+        earlier: after earlier epochs of the same run.
+        points, reverse_points: KLOM and its reverse of every point, float64 [points], train first;
+            None where they were not kept.
+        splits: int64, which points belong to which; None likewise.
+        version: of klom-bench.
+
+    Example:
+        >>> from klom_bench import Record, run
+        >>> (record,) = run("digits", "do_nothing", forget_sets=3, models=2)
+        >>> record.verdict, record.counts
+        ('none', {'forget': 100, 'retain': 1338, 'val': 359})
+        >>> float(record.points[record.splits["val"]].mean()) == record.scores["val"].mean
+        True
+        >>> Record.from_json(record.to_json()) == record
+        True
+    """
+
+    task: str
+    forget_set: str
+    forget_set_sha256: str
+    method: str
+    setting: str
+    members: int
+    oracles: int
+    estimator: Estimator
+    seed: int
     scores: Scores
     reverse: Scores
     do_nothing: Scores
@@ -47,15 +120,45 @@ class Record:
     nowhere: Scores
     floor: Scores
     floor_reverse: Scores
-    accuracy: Mapping[str, float]
-    accuracy_do_nothing: Mapping[str, float]
-    accuracy_oracle: Mapping[str, float]
-    epoch: int
-    seconds: Mapping[str, float]
-    relative_cost: Mapping[str, float]
-    evidence: Evidence
+    perfect: Mapping[str, Mapping[str, float]]
+    counts: Mapping[str, int]
+    quantiles: Mapping[str, Mapping[str, float]]
+    errors: Mapping[str, Mapping[str, Estimate]]
+    highest: Mapping[str, float]
+    excess: Mapping[str, Excess]
+    excess_do_nothing: Mapping[str, Excess]
+    retrained: Retrained | None
+    word: Word | WordAlone
+    below_floor: tuple[str, ...] = ()
+    worst: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    histograms: tuple[Histogram, ...] = ()
+    without_score: tuple[int, int | None] = (0, None)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] | None = None
+    sees_oracles: bool = False
+    rests_on: int | None = None
+    epoch: int | None = None
+    device: str = "cpu"
+    version: str = __version__
+    accuracy: Mapping[str, float] = field(default_factory=NONE.copy)
+    accuracy_do_nothing: Mapping[str, float] = field(default_factory=NONE.copy)
+    accuracy_oracle: Mapping[str, float] = field(default_factory=NONE.copy)
+    seconds: Mapping[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("unlearn", "per_member", "retrain"), math.nan)
+    )
+    relative_cost: Mapping[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("time", "examples"), math.nan)
+    )
     gates: tuple[Gate, ...] = ()
     earlier: "tuple[Record, ...]" = ()
+    points: np.ndarray | None = None
+    reverse_points: np.ndarray | None = None
+    splits: Mapping[str, np.ndarray] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return self.to_json() == other.to_json()
 
     @property
     def verdict(self) -> Verdict:
@@ -63,172 +166,87 @@ class Record:
         return overall(self.gates)
 
     @property
-    def perfect(self) -> dict[str, dict[str, float]]:
-        """What a perfect unlearner's scores stay below in 95 % of runs, by split; gates have it
-        for the exact number of points."""
-        cell = self.cell
-        return {
-            split: floor_limits(cell.estimator, cell.oracles, cell.members, _coarse(len(rows)))
-            for split, rows in cell.splits.items()
-        }
+    def word_is_provisional(self) -> bool:
+        """Whether there are so few models that more than 1 in 20 words may be wrong."""
+        return min(self.oracles, self.members) < SETTLED
 
-    def judged(
-        self, limits: Mapping[str, float], confidence: float = CONFIDENCE
-    ) -> tuple[Gate, ...]:
-        """The gates that these limits make, by metric."""
-        return tuple(
-            self.gate(metric, limit, confidence=confidence)
-            for metric, limit in sorted(limits.items())
-        )
+    @property
+    def unfit(self) -> None:
+        """A record is of a method that applies; `NotApplicable` says here why one does not."""
+        return
+
+    def without_points(self) -> "Record":
+        """The same without per-point scores, which are most of it where points are many."""
+        return replace(self, points=None, reverse_points=None, splits=None)
+
+    def of_an_earlier_epoch(self) -> "Record":
+        """The same as a later one holds it: summaries alone."""
+        bare = replace(self.without_points(), gates=(), earlier=())
+        return replace(bare, worst={}, histograms=(), without_score=(0, None))
+
+    def value(self, metric: str) -> float:
+        """One number, as limits name it: forget_p95, reverse_val_mean, retain_excess.
+
+        KlomError for excess of too few models.
+        """
+        reverse, split, statistic = METRICS[metric]
+        if statistic == EXCESS:
+            refuse_too_few([metric], min(self.oracles, self.members))
+            return self.excess[split].value
+        return float(getattr((self.reverse if reverse else self.scores)[split], statistic))
 
     def gate(
         self,
         metric: str,
         limit: float,
+        perfect: float | None,
         earlier: Earlier | None = None,
         confidence: float = CONFIDENCE,
     ) -> Gate:
-        """One number of this record held against a limit."""
+        """One number held against a limit; `perfect` as in `Gate`."""
         reverse, split, statistic = METRICS[metric]
+        value, estimate = self.value(metric), None
         if statistic == EXCESS:
-            estimate = self.excess(split)
-            return Gate(metric, limit, estimate.value, None, earlier, estimate, confidence)
-        value = getattr((self.reverse if reverse else self.scores)[split], statistic)
-        perfect = float(np.quantile(self.evidence.permuted(split)[reverse][statistic], 0.95))
-        error = self.error(split, "mean", reverse) if statistic == "mean" else None
-        return Gate(metric, limit, value, perfect, earlier, error, confidence)
+            estimate = self.excess[split].plain
+        elif statistic == "mean":
+            estimate = self.errors[split]["reverse_" * reverse + statistic]
+        else:
+            confidence = CONFIDENCE  # the number alone decides
+        return Gate(metric, limit, value, perfect, earlier, estimate, confidence)
 
-    def excess(self, split: str) -> Estimate:
-        """The excess of a split with its error; KlomError with too few models."""
-        refuse_too_few([f"{split}_{EXCESS}"], min(self.cell.members, self.cell.oracles))
-        return self.evidence.excess[split].forward.estimate
+    def to_json(self) -> RecordJson:
+        """The record in JSON values, as the schema that `klom help schema` prints says."""
+        from klom_bench.cell.record_to_json import to_json
 
-    def error(self, split: str, statistic: str, reverse: bool = False) -> Estimate:
-        """KLOM's mean or P95 over a split with its error, which of P95 is approximate."""
-        score = (self.reverse if reverse else self.scores)[split]
-        errors = self.evidence.errors[split][reverse]
-        models = min(self.cell.oracles, self.cell.members)
-        return Estimate(getattr(score, statistic), getattr(errors, statistic), models)
+        return to_json(self)
 
-    def needed(self, gate: Gate) -> int | None:
-        """The N at which an inconclusive gate could be decided."""
-        reverse, split, statistic = gate.parts
-        points = len(self.cell.splits[split])
-        return members_needed(self.cell.estimator, points, statistic, gate.limit, reverse)
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Record":
+        """The record that `to_json` wrote; KlomError for anything else."""
+        from klom_bench.cell.record_from_json import from_json
 
-    def worst(self, split: str, count: int = 5) -> list[tuple[int, float]]:
-        """The points of a split with the highest KLOM: (point, score)."""
-        rows = self.cell.splits[split]
-        order = np.argsort(-self.points[rows], kind="stable")[:count]
-        return [(int(rows[i]), float(self.points[rows[i]])) for i in order]
+        return from_json(content)
 
 
-def _coarse(points: int) -> int:
-    """A number of points to two digits: limits hardly differ, and are simulated once."""
-    return round(points, 2 - len(str(points)))
+@dataclass(frozen=True)
+class NotApplicable:
+    """In place of a record, where a method does not apply: `unfit` says why."""
 
+    task: str
+    forget_set: str
+    method: str
+    setting: str
+    sees_oracles: bool
+    unfit: str
 
-def asked_of(cell: Cell) -> Asked:
-    """What is asked of a cell, known before anything is measured."""
-    return asked(
-        cell.task.name,
-        cell.forget_set,
-        cell.method.name,
-        cell.variant,
-        cell.members,
-        cell.oracles,
-        cell.estimator,
-        cell.seed,
-    )
-
-
-def as_json(record: Record) -> RecordJson:
-    """The record in JSON values."""
-    cell = record.cell
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        **asked_of(cell),
-        "hyperparameters": {name: plain_value(v) for name, v in cell.hyperparameters.items()},
-        "tuning": cell.tuning,
-        "sees_oracles": cell.method.sees_oracles,
-        "rests_on": cell.halves if "datamodels" in cell.method.needs else None,
-        "epoch": record.epoch,
-        "device": str(cell.device),
-        "scores": _splits(record.scores),
-        "reverse": _splits(record.reverse),
-        **_judged_json(record),
-        "do_nothing": _splits(record.do_nothing),
-        "do_nothing_reverse": _splits(record.do_nothing_reverse),
-        "nowhere": _splits(record.nowhere),
-        "floor": _splits(record.floor),
-        "floor_reverse": _splits(record.floor_reverse),
-        "perfect": {split: _numbers(limits) for split, limits in record.perfect.items()},
-        "accuracy": _numbers(record.accuracy),
-        "accuracy_do_nothing": _numbers(record.accuracy_do_nothing),
-        "accuracy_oracle": _numbers(record.accuracy_oracle),
-        "seconds": _numbers(record.seconds),
-        "relative_cost": _numbers(record.relative_cost),
-        "gates": [_gate(gate) for gate in record.gates],
-        "verdict": record.verdict,
-        "earlier": [
-            {
-                "epoch": r.epoch,
-                "scores": _splits(r.scores),
-                "reverse": _splits(r.reverse),
-                **_judged_json(r),
-                "accuracy": _numbers(r.accuracy),
-                "seconds": _numbers(r.seconds),
-                "relative_cost": _numbers(r.relative_cost),
-            }
-            for r in record.earlier
-        ],
-    }
-
-
-def _numbers(values: Mapping[str, float]) -> Numbers:
-    return {name: plain(value) for name, value in values.items()}
-
-
-def _splits(scores: Scores) -> Splits:
-    return {split: summary.as_json() for split, summary in scores.items()}
-
-
-def _judged_json(record: Record) -> Judged:
-    of, splits = record.evidence, record.scores
-    return {
-        "points": {split: len(rows) for split, rows in record.cell.splits.items()},
-        "errors": {split: _errors(record, split) for split in splits},
-        "highest": _numbers(of.highest),
-        "excess": {split: both.as_json(of.cut[split]) for split, both in of.excess.items()},
-        "excess_do_nothing": {split: both.as_json() for split, both in of.nothing.items()},
-        "retrained": of.test.as_json() if of.test else None,
-        "word": of.word,
-        "word_is_provisional": min(record.cell.oracles, record.cell.members) < SETTLED,
-        "below_floor": [*of.below_floor],
-    }
-
-
-def _errors(record: Record, split: str) -> dict[str, EstimateJson]:
-    return {
-        f"{'reverse_' * reverse}{statistic}": record.error(split, statistic, reverse).as_json()
-        for reverse in (False, True)
-        for statistic in ("mean", "p95")
-    }
-
-
-def _gate(gate: Gate) -> GateJson:
-    low, high = gate.interval or (None, None)
-    return {
-        "metric": gate.metric,
-        "limit": gate.limit,
-        "value": plain(gate.value),
-        "low": plain(low),
-        "high": plain(high),
-        "confidence": None if gate.estimate is None else gate.confidence,
-        "settled_at": gate.settled_at,
-        "perfect": plain(gate.perfect),
-        "perfect_by": None if gate.perfect is None else "permuted models",
-        "before": gate.earlier.value if gate.earlier else None,
-        "verdict": gate.verdict,
-    }
+    def to_json(self) -> UnfitJson:
+        """The row that stands in tables."""
+        return {
+            "task": self.task,
+            "forget_set": self.forget_set,
+            "method": self.method,
+            "setting": self.setting,
+            "sees_oracles": self.sees_oracles,
+            "rests_on": None,
+            "unfit": self.unfit,
+        }

@@ -15,7 +15,7 @@ from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
 from klom_bench.metrics.excess import ExcessJson
 from klom_bench.metrics.permutation import RetrainedJson
-from klom_bench.metrics.word import Word
+from klom_bench.metrics.word import Word, WordAlone
 
 SCHEMA = 1
 Numbers = dict[str, float | None]
@@ -69,15 +69,16 @@ class WithExcess(TypedDict):
 
 
 class Judged(WithExcess):
-    """What else margins say. points: their numbers, a split. errors: of mean, p95, reverse_mean and
-    reverse_p95, by split. highest: KLOM of the worst point."""
+    """What else margins say. points: their numbers, a split. quantiles: of KLOM, by split. errors:
+    of mean, p95, reverse_mean and reverse_p95, by split. highest: KLOM of the worst point."""
 
     points: dict[str, int]
+    quantiles: Splits
     errors: dict[str, dict[str, EstimateJson]]
     highest: Numbers
     excess_do_nothing: dict[str, ExcessJson]
     retrained: RetrainedJson | None
-    word: Word
+    word: Word | WordAlone
     word_is_provisional: bool
     below_floor: list[str]
 
@@ -92,12 +93,15 @@ class Compared(Asked, Scored, WithExcess):
 
 class GateJson(TypedDict):
     """A limit held against a number. low, high: what it surely lies above and below, each with this
-    confidence; null where the number alone decides. settled_at: about the N that would settle it.
+    confidence; null where the number alone decides, as is se, the standard error. settled_at: about
+    the N that would settle it. before: the baseline's number; allowed: the rise; changed:
+    hyperparameters that are others now.
     """
 
     metric: str
     limit: float
     value: float | None
+    se: float | None
     low: float | None
     high: float | None
     confidence: float | None
@@ -105,7 +109,42 @@ class GateJson(TypedDict):
     perfect: float | None
     perfect_by: Literal["permuted models"] | None
     before: float | None
+    allowed: str | None
+    baseline: str | None
+    changed: list[str]
     verdict: Verdict
+
+
+class PointJson(TypedDict):
+    """A point and its KLOM."""
+
+    point: int
+    klom: float | None
+
+
+class HistogramJson(TypedDict):
+    """How many models have a margin of one point in each bin; null where there are no originals."""
+
+    point: int
+    edges: list[float]
+    oracles: list[int]
+    originals: list[int] | None
+    unlearned: list[int]
+
+
+class WithoutScoreJson(TypedDict):
+    """How many points have no score, and the first of them."""
+
+    points: int
+    first: int | None
+
+
+class PerPointJson(TypedDict):
+    """KLOM and its reverse of every point, and which points belong to which split."""
+
+    klom: list[float | None]
+    reverse: list[float | None]
+    splits: dict[str, list[int]]
 
 
 class EpochJson(Scored, Judged):
@@ -119,7 +158,11 @@ class EpochJson(Scored, Judged):
 
 @final
 class RecordJson(Compared, Judged, OfMethod):
-    """`extra_info["klom"]` of a benchmark JSON; changing a name raises SCHEMA."""
+    """`extra_info["klom"]` of a benchmark JSON; changing a name raises SCHEMA, a new one does not.
+
+    worst: the five points with the highest KLOM, by split. histograms: of those of the forget set.
+    per_point: null but where it is asked for.
+    """
 
     schema: int
     version: str
@@ -135,6 +178,10 @@ class RecordJson(Compared, Judged, OfMethod):
     accuracy_oracle: Numbers
     seconds: Numbers
     relative_cost: Numbers
+    worst: dict[str, list[PointJson]]
+    histograms: list[HistogramJson]
+    without_score: WithoutScoreJson
+    per_point: PerPointJson | None
     gates: list[GateJson]
     verdict: Verdict
     earlier: list[EpochJson]

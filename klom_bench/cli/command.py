@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (KlomError, OSError) as error:
         say(what_failed(error))
-        return 1
+        return int(getattr(args, "bad_input", 1))
 
 
 def build_parser() -> argparse.ArgumentParser:

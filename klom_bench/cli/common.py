@@ -2,16 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from klom_bench.errors import KlomError, unknown
 from klom_bench.folders import store_root
-from klom_bench.progress import Announce, Tick, announcing
+from klom_bench.progress import ERASE as ERASE
+from klom_bench.progress import on_terminal as on_terminal
+from klom_bench.progress import progress as progress
 
 if TYPE_CHECKING:
     import torch
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from klom_bench.tasks.task import Task
 
 EPILOG = """exit codes: 0 done; 1 it could not be done, or verify found a problem; 2 unknown option;
-130 interrupted (what was finished is kept)
+130 interrupted (what was finished is kept). Of score: 1 a limit is exceeded, or cannot be told from
+the number; 2 bad input, too
 
 The store is --store, else $KLOM_STORE, else your cache folder; $KLOM_DATA holds data sets.
 Results go to standard output, all else to standard error. `klom help` lists pages to read.
 """
 
-ERASE = "\033[K"
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -161,26 +161,3 @@ def what_failed(error: KlomError | OSError) -> str:
         return str(error)
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
-
-
-def on_terminal() -> bool:
-    """Whether standard error is a terminal on which a line can be taken back."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-
-
-def progress() -> Announce:
-    """Progress on standard error: a line that changes on a terminal, else one when work begins."""
-    if on_terminal():
-
-        def show(text: str) -> None:
-            sys.stderr.write(f"\r{text}{ERASE}")
-            sys.stderr.flush()
-
-        return announcing(show)
-
-    @contextmanager
-    def once(label: str, count: int) -> Iterator[Tick]:
-        sys.stderr.write(f"{label}: {count}\n")
-        yield lambda amount: None
-
-    return once

@@ -12,7 +12,8 @@ from klom_bench.errors import KlomError, unknown
 EXAMPLES = """examples:
   klom help                # what there is to read
   klom help reading        # what the numbers mean
-  klom help gates | less"""
+  klom help gates | less
+  klom help schema > record.schema.json"""
 FIRST = (
     *(
         "reading",
@@ -22,6 +23,7 @@ FIRST = (
         "checkpoints",
         "examples",
         "gates",
+        "python",
         "options",
         "published",
         "store",
@@ -32,6 +34,8 @@ FIRST = (
     "costs",
 )
 """In which order a newcomer reads; other pages come after these."""
+SCHEMA = "schema"
+"""The one topic that is no page, but a file for programs."""
 
 
 def add(commands: Commands) -> None:
@@ -66,12 +70,15 @@ def pages_by_topic() -> dict[str, str]:
         for page in files("klom_bench").joinpath("docs").iterdir()
         if page.name.endswith(".md")
     }
-    return {topic: found[topic] for topic in (*FIRST, *sorted({*found} - {*FIRST}))}
+    schema = files("klom_bench").joinpath("docs", "record.schema.json")
+    ordered = {topic: found[topic] for topic in (*FIRST, *sorted({*found} - {*FIRST}))}
+    return {**ordered, SCHEMA: schema.read_text(encoding="utf-8")}
 
 
 def contents(pages: Mapping[str, str]) -> str:
     """A line a page: its topic and its title."""
     titles = {topic: text.splitlines()[0].removeprefix("# ") for topic, text in pages.items()}
+    titles[SCHEMA] = "The JSON Schema of records"
     lines = [f"  klom help {topic:<14}{title}" for topic, title in titles.items()]
     more = "pytest --help and klom COMMAND --help tell of every option."
     return "\n".join([*lines, "", more]) + "\n"

@@ -18,11 +18,13 @@ WHOLE = "all"
 @dataclass(frozen=True)
 class LooseMargins:
     """parts: `train`, `retain`, `forget`, `val`, or `all` where that is not known; each margins
-    [members, points]. notes: what is odd about the files."""
+    [members, points]. notes: what is odd about the files. holes: numbers of models that are not
+    there, in words."""
 
     source: Path
     parts: dict[str, np.ndarray]
     notes: list[str] = field(default_factory=list)
+    holes: str = ""
 
     @property
     def members(self) -> int:
@@ -42,6 +44,12 @@ def read_margins(path: Path) -> LooseMargins:
     found = _folder(path) if path.is_dir() else LooseMargins(path, _file(path))
     if not found.parts:
         raise KlomError(f"{path} holds no margins: {_what_instead(path)}")
+    return checked_margins(found)
+
+
+def checked_margins(found: LooseMargins) -> LooseMargins:
+    """The same, once shapes fit together; KlomError where they do not."""
+    path = found.source
     for name, array in found.parts.items():
         if array.ndim != 2 or not array.size:
             raise KlomError(
@@ -98,7 +106,7 @@ def _folder(folder: Path) -> LooseMargins:
         of_member[epoch] = path
     notes = [f"{folder}: not read: {', '.join(ignored[:5])}"] if ignored else []
     last = max((epoch for p in found.values() for of in p.values() for epoch in of), default=-1)
-    parts, numbers_of = {}, {}
+    parts, numbers_of, missing = {}, {}, ""
     for part, by_member in found.items():
         # Files without an epoch are of the last one.
         files = {
@@ -116,6 +124,7 @@ def _folder(folder: Path) -> LooseMargins:
         numbers = sorted(member for member in paths if member is not None)
         numbers_of[part] = frozenset(numbers)
         if holes := gaps(numbers):
+            missing = missing or holes
             notes.append(f"{folder}: {part} margins of {holes} are missing in between")
         ordered = [paths[None]] if None in paths else [paths[member] for member in numbers]
         if len({path.parent for path in ordered}) > 1:
@@ -128,7 +137,7 @@ def _folder(folder: Path) -> LooseMargins:
             f"{folder}: {' and '.join(numbers_of)} margins are of different models: model "
             f"{', '.join(map(str, odd[:5]))} is not in all of them"
         )
-    return LooseMargins(folder, parts, notes)
+    return LooseMargins(folder, parts, notes, missing)
 
 
 def _numbered(path: Path) -> Name | None:

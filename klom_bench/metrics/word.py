@@ -20,7 +20,9 @@ Word = Literal[
     "cannot be told at this N",
 ]
 WORDS: tuple[Word, ...] = get_args(Word)
-CANNOT: Word = "cannot be told at this N"
+WordAlone = Literal["like a retrain", "unlike a retrain", "cannot be told at this N"]
+"""Of models whose originals are not known."""
+CANNOT: Literal["cannot be told at this N"] = "cannot be told at this N"
 SETTLED = 100
 """From this N on a word is wrong in at most 5 % of runs (measured); below, it is provisional."""
 LIKE = 0.05
@@ -53,16 +55,33 @@ def word(
     pairs = [(e.forward, n.forward), (e.reverse, n.reverse)]
     forgets = _gone(pairs, FORGETS)
     if forgets:
-        alike = all(
-            way.estimate.at_the_limit(LIKE).surely_below(LIKE)
-            for both in unlearned.values()
-            for way in (both.forward, both.reverse)
-        )
+        alike = _alike(unlearned)
         return "like a retrain" if alike and test.plausible else "forgets, keeps the rest"
     in_part = _gone(pairs[:1], IN_PART) if forgets is False else None
     if in_part is None:
         return CANNOT
     return "forgets in part" if in_part else "no better than doing nothing"
+
+
+def word_alone(unlearned: Mapping[str, BothWays], test: Retrained) -> WordAlone:
+    """The word where nothing is known of doing nothing, so that it cannot be told what was gained.
+
+    unlearned: only the splits that have points.
+    """
+    if _alike(unlearned) and test.plausible:
+        return "like a retrain"
+    ways = [way for both in unlearned.values() for way in (both.forward, both.reverse)]
+    if any(way.estimate.surely_above(LIKE) for way in ways):
+        return "unlike a retrain"
+    return CANNOT
+
+
+def _alike(unlearned: Mapping[str, BothWays]) -> bool:
+    return all(
+        way.estimate.at_the_limit(LIKE).surely_below(LIKE)
+        for both in unlearned.values()
+        for way in (both.forward, both.reverse)
+    )
 
 
 def _keeps_the_rest(

@@ -10,17 +10,30 @@ import pytest
 
 from klom_bench.imports import kept
 from klom_bench.plugin import collection, distribution, hookspec
-from klom_bench.plugin.collection import is_klom
+from klom_bench.plugin.collection import is_klom, is_margins
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
 from klom_bench.plugin.fixtures import klom_conformance as klom_conformance
-from klom_bench.plugin.keys import DESELECTED, ENDED, OUTCOME, PROBLEM, RUN, TERMINAL, UNASKED
-from klom_bench.plugin.options import OPTIONS, add_options, read_options
+from klom_bench.plugin.keys import (
+    DESELECTED,
+    ENDED,
+    GATING,
+    OUTCOME,
+    PROBLEM,
+    RUN,
+    TERMINAL,
+    UNASKED,
+)
+from klom_bench.plugin.margins import Margins, refuse, refuse_without_margins, unscored
+from klom_bench.plugin.options import add_options, read_options
 from klom_bench.plugin.timing import (
     give_clocks,
     refuse_what_cannot_be_timed,
     refuse_without_benchmark,
 )
+
+ONLY_WITH_METHODS = ("plan", "epochs", "tuned")
+"""Options that mean nothing without --klom-method."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,12 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "klom(forget_p95=2.0, ...): limits of KLOM tests; --klom-max wins over them"
     )
+    config.addinivalue_line(
+        "markers", "klom_margins: scores margins with `klom.score`; set for you"
+    )
     options = read_options(config)
     if not options.methods:
-        for name in ("plan", "baseline", "save_baseline", "max_regression", "epochs", "tuned"):
-            if config.getoption(f"klom_{name}"):
-                flag = OPTIONS[name].flag(name)
-                raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")
+        refuse(config, ONLY_WITH_METHODS)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(Margins(config), "klom-margins")
         return
     refuse_what_cannot_be_timed(config)
     with kept():
@@ -61,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
         run = resolve(options, config)
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[RUN] = run
+    config.stash[RUN], config.stash[GATING] = run, run.gating
     register = config.pluginmanager.register
     register(methods_as_fixtures(run.known_methods), "klom-methods")
     if hasattr(config, "workerinput"):
@@ -71,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(until_the_end.close)
         config.stash[ENDED] = until_the_end.enter_context(as_interrupt())
         config.stash[TERMINAL] = open_terminal()
-        terminal_report = TerminalReport(run, config)
+        terminal_report = TerminalReport(run.gating, run, config)
         register(terminal_report, "klom-report")
         if os.environ.get("GITHUB_ACTIONS") == "true":
             register(GitHub(terminal_report), "klom-github")
@@ -116,23 +131,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     collection.parametrize(metafunc)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what scores margins, before -m chooses."""
+    if is_margins(item):
+        item.add_marker("klom_margins")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """With --klom-method only KLOM tests run; without it, all others."""
+    """With --klom-method only KLOM tests run; without it, all others; those of margins in both."""
     run = config.stash.get(RUN, None)
     chosen: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
     for item in items:
-        (chosen if is_klom(item) == bool(run) else dropped).append(item)
+        (chosen if is_klom(item) == bool(run) or is_margins(item) else dropped).append(item)
     if dropped:
         items[:] = chosen
         config.hook.pytest_deselected(items=dropped)
     if run is None and dropped and not chosen:
         config.stash[UNASKED] = len(dropped)
     if run is None:
+        refuse_without_margins(config, any(map(is_margins, chosen)))
         return
+    chosen = [item for item in chosen if is_klom(item)]
     give_clocks(chosen)
     if (problem := collection.problem_of(session, run, chosen)) is None:
         return
@@ -176,6 +199,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Put what a test leaves behind on its report, which travels from xdist's workers, too."""
     report = yield
+    if report.when == "call" and report.passed and unscored(item.stash):
+        report.outcome, report.longrepr = "failed", "klom.score was not called: nothing was scored"
     # The teardown report comes once a test, whereas every subtest makes a call report.
     if report.when == "teardown" and OUTCOME in item.stash:
         report.klom = item.stash[OUTCOME]
@@ -192,8 +217,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     many = len(run.variants) > 6
     names = f"{len(run.variants)} methods" if many else ", ".join(run.variants)
     return (
-        f"klom: {names} on {run.task.name} "
-        f"({len(run.forget_sets)} forget sets), {options.models} models against "
-        f"{options.oracles} oracles, seed {options.seed}, estimator {run.estimator.name}, "
-        f"{run.device}{share}, store {run.store.root}"
+        f"klom: {names} on {run.bench.task.name} "
+        f"({len(run.bench.forget_sets)} forget sets), {options.models} models against "
+        f"{options.oracles} oracles, seed {options.seed}, estimator {run.bench.estimator.name}, "
+        f"{run.bench.device}{share}, store {run.bench.store.root}"
     )

@@ -103,7 +103,7 @@ class Saving:
     """What pytest-benchmark saves and says of a run, serial or not."""
 
     def __init__(self, run: Run) -> None:
-        self._device = run.device
+        self._device = run.bench.device
         self._session: pytest.Session | None = None
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:

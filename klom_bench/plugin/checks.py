@@ -21,15 +21,15 @@ def check(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> No
 
 def _check_baseline(run: Run, items: Sequence[pytest.Item]) -> None:
     """KlomError where no test that will run is in the baseline."""
-    if run.baseline:
+    if run.gating.baseline:
         params = [item.callspec.params for item in items if isinstance(item, pytest.Function)]
         tests = {
-            (run.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
+            (run.bench.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
             for p in params
             if "klom_forget_set" in p
         }
         if tests:  # conformance tests are held against nothing
-            run.baseline.refuse_strangers(tests)
+            run.gating.baseline.refuse_strangers(tests)
 
 
 def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
@@ -46,9 +46,9 @@ def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
             return
         method = run.known_methods[variant.method]()
         if "klom_forget_set" in params:
-            reason = run.cell(method, variant, str(params["klom_forget_set"])).unfit
+            reason = run.bench.cell(method, variant, str(params["klom_forget_set"])).unfit
         else:
-            reason = unfit_for(method, run.task)
+            reason = unfit_for(method, run.bench.task)
         if reason is None:
             return
         reasons.append(reason)
@@ -73,10 +73,10 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
                 "your method (`klom help method`)"
             )
         if fixtures(name) == 1 and name in known:  # with two, the user's takes its place
-            run.hyperparameters(known[name](), variant)
-    others = [name for name in run.gates if fixtures(name)]
+            run.bench.hyperparameters(known[name](), variant)
+    others = [name for name in run.gating.gates if fixtures(name)]
     methods = dict.fromkeys((*run.methods, *others, *known))
-    check_names(run.gates, methods, _known_forget_sets(run))
+    check_names(run.gating.gates, methods, _known_forget_sets(run))
     for item in items:
         for marker in item.iter_markers("klom"):
             if marker.args:
@@ -89,9 +89,9 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
 
 def _known_forget_sets(run: Run) -> list[str]:
     """Those of the task, and of others as far as [tool.klom.gates] names them."""
-    tables = [table for table in run.gates.values() if isinstance(table, dict)]
+    tables = [table for table in run.gating.gates.values() if isinstance(table, dict)]
     named = {name for table in tables for name, part in table.items() if isinstance(part, dict)}
-    known = dict.fromkeys(run.task.forget_sets)
+    known = dict.fromkeys(run.bench.task.forget_sets)
     for load in run.known_tasks.values():
         if named <= {*known}:  # nothing more is imported
             break

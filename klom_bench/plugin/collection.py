@@ -21,6 +21,14 @@ def is_klom(item: pytest.Item) -> bool:
     return bool(FIXTURES & set(getattr(item, "fixturenames", ())))
 
 
+def is_margins(item: pytest.Item) -> bool:
+    """Whether it scores margins that it has: it asks for our `klom`, and for no cell."""
+    if "klom" not in getattr(item, "fixturenames", ()) or is_klom(item):
+        return False
+    found = item.session._fixturemanager.getfixturedefs("klom", item) or ()
+    return any(d.func.__module__ == "klom_bench.plugin.fixtures" for d in found[-1:])
+
+
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """One test a forget set and method, one conformance test a method."""
     if not FIXTURES & set(metafunc.fixturenames):
@@ -31,8 +39,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         {"klom_task": ["no"], "klom_forget_set": ["klom"], "klom_method": ["method"]}
         if run is None
         else {
-            "klom_task": [run.task.name],
-            "klom_forget_set": list(run.forget_sets),
+            "klom_task": [run.bench.task.name],
+            "klom_forget_set": list(run.bench.forget_sets),
             "klom_method": list(run.variants),
         }
     )

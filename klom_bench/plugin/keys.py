@@ -8,23 +8,27 @@ if TYPE_CHECKING:
     from klom_bench.cell.clock import Clock
     from klom_bench.cell.record_json import RecordJson, UnfitJson
     from klom_bench.interrupt import Ended
+    from klom_bench.plugin.gating import Gating
     from klom_bench.plugin.run import Run
 
 
 class Outcome(TypedDict, total=False):
     """What a test leaves behind, as far as it came: `klom` of its report, plain values for xdist.
 
-    record: of a KLOM test; conforms: of a conformance test; unfit: why the method does not apply;
+    record: of a KLOM test; margins: whether it is one that scores margins; conforms: of a
+    conformance test; unfit: why the method does not apply;
     benchmark: what pytest-benchmark measured in a worker, as JSON text.
     """
 
     record: "RecordJson"
+    margins: bool
     conforms: bool
     unfit: "UnfitJson"
     benchmark: str
 
 
 CLOCK: "pytest.StashKey[Clock]" = pytest.StashKey()
+GATING: "pytest.StashKey[Gating]" = pytest.StashKey()
 RUN: "pytest.StashKey[Run]" = pytest.StashKey()
 ENDED: "pytest.StashKey[Ended]" = pytest.StashKey()
 DESELECTED: pytest.StashKey[int] = pytest.StashKey()

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import pytest
 
+from klom_bench.cell.counts import refuse_one_model
+from klom_bench.cell.variants import Param
 from klom_bench.errors import KlomError, visible
 from klom_bench.folders import expanded
 from klom_bench.plugin.values import confidence_in, epochs_in, limit_in, param_in, regression_in
-from klom_bench.plugin.variants import Param
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ OPTIONS = {
         metavar="FILE",
         has_ini=False,
     ),
+    "save_points": Option(
+        "keep KLOM and its reverse of every point, a .npz file a test, in this folder",
+        metavar="FOLDER",
+        has_ini=False,
+    ),
     "list": Option(
         "list tasks, forget sets and methods with their hyperparameters, and exit",
         kind="flag",
@@ -182,6 +188,7 @@ class Options:
     confidence: float | None
     baseline: Path | None
     save_baseline: Path | None
+    save_points: Path | None
     regressions: tuple[tuple[str, str], ...]
 
 
@@ -224,12 +231,11 @@ def read_options(config: pytest.Config) -> Options:
 
     models = value("models", 100)
     oracles = value("oracles", models)
-    for name, number in (("models", models), ("oracles", oracles)):
-        if number < 2:
-            raise pytest.UsageError(
-                f"--klom-{name} is {number}: KLOM compares distributions over models, it needs at "
-                "least 2 (at 10 a perfect unlearner still scores 6.0 in the mean; 100 is usual)"
-            )
+    try:
+        refuse_one_model("--klom-models", models)
+        refuse_one_model("--klom-oracles", oracles)
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
     seed = value("seed", 0)
     if seed < 0:
         raise pytest.UsageError(f"--klom-seed must not be negative, got {seed}")
@@ -261,6 +267,7 @@ def read_options(config: pytest.Config) -> Options:
         confidence=confidence_in(value("confidence", None)),
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),
+        save_points=_file(config, "save_points"),
         regressions=tuple(regression_in(text) for text in pairs("max_regression")),
     )
 
@@ -292,11 +299,11 @@ def _tuned(config: pytest.Config) -> list[Path]:
 
 
 def _file(config: pytest.Config, name: str) -> Path | None:
-    """A file: of the command line, seen from where pytest was started, or an ini value."""
+    """A path of the command line, seen from where pytest was started, or an ini value."""
     given, flag = config.getoption(f"klom_{name}"), OPTIONS[name].flag(name)
     if given is not None:
         if not given:
-            raise pytest.UsageError(f"{flag} is empty: name a file")
+            raise pytest.UsageError(f"{flag} is empty: name a {OPTIONS[name].metavar.lower()}")
         return _path(config.invocation_params.dir, given, flag)
     ini = config.getini(f"klom_{name}") if OPTIONS[name].has_ini else None
     return _path(config.rootpath, ini, f"ini value klom_{name}") if ini else None

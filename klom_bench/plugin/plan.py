@@ -21,10 +21,10 @@ STEPS = 5
 
 def plan(run: Run, tests: Sequence[str]) -> str:
     """What is in the store, what would be trained, and for about how long."""
-    options, task = run.options, run.task
+    options, task = run.options, run.bench.task
     ensembles = [(EnsembleId(task, "original", options.seed), options.models)] + [
         (EnsembleId(task, "oracle", options.seed, forget_set), options.oracles)
-        for forget_set in run.forget_sets.values()
+        for forget_set in run.bench.forget_sets.values()
         if not tests or any(is_of(test, [forget_set.name]) for test in tests)
     ]
     if count := _subsets(run):
@@ -33,31 +33,31 @@ def plan(run: Run, tests: Sequence[str]) -> str:
     rows, lacking, known = [("ensemble", "wanted", "in the store", lack)], 0, []
     stale, found = [], []
     for ensemble, wanted in ensembles:
-        if why := run.store.stale_if(ensemble, run.device):
+        if why := run.bench.store.stale_if(ensemble, run.bench.device):
             stale.append(f"stale, so it would be moved aside: {why}")
             lacking += wanted
             rows.append((ensemble.label, str(wanted), "0", str(wanted)))
             continue
-        held = run.store.held(ensemble)
+        held = run.bench.store.held(ensemble)
         missing = held.lacks(wanted)
         found.append((held, wanted))
         lacking += missing
         if not isnan(held.seconds):
             known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
-    lines = ["", *aligned(rows, left=1), *stale, f"store: {run.store.root}"]
+    lines = ["", *aligned(rows, left=1), *stale, f"store: {run.bench.store.root}"]
     if not lacking:
         lines.append("nothing to train" if task.trains else "nothing is missing")
     elif untrained := to_bring(found):
-        lines += ["the tests would fail:", *how_to_bring(run.store.root, untrained)]
-    elif run.store.missing == "error":
+        lines += ["the tests would fail:", *how_to_bring(run.bench.store.root, untrained)]
+    elif run.bench.store.missing == "error":
         lines.append(f"{lacking} members are missing: the tests would fail (--klom-missing=error)")
-    elif run.store.missing == "download":
+    elif run.bench.store.missing == "download":
         lines.append(f"{lacking} members to download (--klom-missing=download)")
     else:
         seconds = sum(known) / len(known) if known else seconds_a_member(run)
         source = "from those in the store" if known else f"from {STEPS} steps on this machine"
-        total = lacking * seconds / thread_count(run.device)
+        total = lacking * seconds / thread_count(run.bench.device)
         lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
         way, reason = task.way
         if not way.stacked:
@@ -72,14 +72,14 @@ def _subsets(run: Run) -> int:
     for variant in run.variants.values():
         if variant.method in run.known_methods:
             method = run.known_methods[variant.method]()
-            if "datamodels" in method.needs and not unfit_for(method, run.task):
-                counts.append(run.hyperparameters(method, variant)["subsets"])
+            if "datamodels" in method.needs and not unfit_for(method, run.bench.task):
+                counts.append(run.bench.hyperparameters(method, variant)["subsets"])
     return max(counts)
 
 
 def seconds_a_member(run: Run) -> float:
     """Seconds of training a member, from a few steps of one pack that are thrown away."""
-    task, device = run.task, run.device
+    task, device = run.bench.task, run.bench.device
     members = list(range(min(task.pack, run.options.models)))
     size = min(STEPS * task.training.batch_size, task.train_points)
     data = task.data_on(device)

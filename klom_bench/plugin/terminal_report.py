@@ -10,18 +10,19 @@ from klom_bench.cell import baseline
 from klom_bench.cell.record_json import RecordJson, Row, UnfitJson, test_of
 from klom_bench.errors import KlomError, visible_lines
 from klom_bench.plugin.collection import is_of
+from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.keys import PROBLEM, outcome_of
 from klom_bench.plugin.run import Run
 from klom_bench.report.changes import changes
 from klom_bench.report.remarks import VERDICTS, in_all
-from klom_bench.report.table import headline, tables
+from klom_bench.report.table import by_headline
 
 
 class TerminalReport:
     """Collects the records that reports carry, prints one table, and fails an empty run."""
 
-    def __init__(self, run: Run, config: pytest.Config) -> None:
-        self._run, self._config = run, config
+    def __init__(self, gating: Gating, run: Run | None, config: pytest.Config) -> None:
+        self._gating, self._run, self._config = gating, run, config
         self._found: dict[str, RecordJson] = {}
         self._tests: set[str] = set()
         self._conformance: set[str] = set()
@@ -40,14 +41,18 @@ class TerminalReport:
         self._expect(ids)
 
     def _expect(self, ids: Iterable[str]) -> None:
+        names = list(self._run.bench.forget_sets) if self._run else []
         for test in ids:
-            (self._tests if is_of(test, self._run.forget_sets) else self._conformance).add(test)
+            (self._tests if is_of(test, names) else self._conformance).add(test)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a test."""
         if report.when == "call" and report.passed:
             self._passed.add(report.nodeid)
         outcome = outcome_of(report)
+        if outcome.get("margins"):
+            self._tests.add(report.nodeid)
+            self._conformance.discard(report.nodeid)
         if "record" in outcome:
             self._found[report.nodeid] = outcome["record"]
         if "unfit" in outcome:
@@ -62,12 +67,19 @@ class TerminalReport:
         unmeasured = (self._passed - self._hold) - set(self._found)
         nothing = not self._found if self._tests else not self._hold
         saved = self._save(bool(exitstatus))
+        if self._run is None:  # others' tests run, too, and those that score nothing have failed
+            unmeasured, nothing = set(), self._shares_nothing()
         if exitstatus == pytest.ExitCode.OK and (unmeasured or nothing or not saved):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _shares_nothing(self) -> bool:
+        """Whether there is a baseline, and it has none of the tests."""
+        baseline, found = self._gating.baseline, self._found.values()
+        return bool(baseline and not any(test_of(r) in baseline.tests for r in found))
+
     def _save(self, red: bool) -> bool:
         """--klom-save-baseline; whether all is well."""
-        options = self._run.options
+        options = self._gating.options
         path, why = options.save_baseline, ""
         if path is None:
             return True
@@ -127,9 +139,9 @@ class TerminalReport:
         terminalreporter.section("KLOM", sep="=")
         records = self.records()
         if records:
-            terminalreporter.write_line(headline(records[0]))
-            for text in tables(self.rows()):
-                terminalreporter.write_line(text)
+            for rows in by_headline(self.rows()):
+                for text in rows:
+                    terminalreporter.write_line(text)
         complete = len(records) == len(self._fit())
         for text in self.lines():
             red = not complete and " tests measured" in text
@@ -144,8 +156,8 @@ class TerminalReport:
 
         Where a method does not apply, a row says why instead of scores.
         """
-        names = list(self._run.forget_sets)
-        methods = list(self._run.variants)
+        names = list(self._run.bench.forget_sets) if self._run else []
+        methods = list(self._run.variants) if self._run else []
 
         def place(record: Row) -> tuple[int, int, str]:
             forget_set, method = record["forget_set"], test_of(record)[2]  # a test may rename them
@@ -160,11 +172,13 @@ class TerminalReport:
 
     def lines(self) -> list[str]:
         """What the run says of itself below the table."""
-        run, records, lines = self._run, self.records(), []
+        gating, records, lines = self._gating, self.records(), list[str]()
         verdicts = Counter(record["verdict"] for record in records)
         counts = ", ".join(f"{n} {VERDICTS.get(name, name)}" for name, n in verdicts.items())
         if problem := self._config.stash.get(PROBLEM, None):
             lines.append(f"error: {problem}")
+        if self._run is None:
+            self._conformance.clear()  # these are tests of others
         if self._tests or not self._conformance:
             measured = f"{len(records)} of {len(self._fit())} tests measured"
             lines.append(measured + (f": {counts}" if counts else ""))
@@ -189,13 +203,16 @@ class TerminalReport:
                 "within limits: no score is above those set for the test; whether it forgets, the "
                 "scores say"
             )
-        where = run.gates_file or self._config.rootpath / "pyproject.toml"
+        where = gating.gates_file or self._config.rootpath / "pyproject.toml"
         if verdicts["none"]:
             some = f" of {verdicts['none']} tests" if len(verdicts) > 1 else ""
             lines.append(
                 f"no gate: nothing was asserted{some}; set limits in [tool.klom.gates] of {where} "
                 "or with --klom-max forget_p95=LIMIT"
             )
-        if run.baseline and records:
-            lines += changes(run.baseline, records, run.regressions)
-        return [*lines, *self._saved, f"store: {run.store.root}"]
+        if gating.baseline and records:
+            lines += changes(gating.baseline, records, gating.regressions)
+            if self._run is None and self._shares_nothing():
+                lines.append("error: the baseline shares no test with this run")
+        store = [f"store: {self._run.bench.store.root}"] if self._run else []
+        return [*lines, *self._saved, *store]

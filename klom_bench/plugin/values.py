@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from klom_bench.cell.variants import Param
 from klom_bench.errors import KlomError
 from klom_bench.literals import literal
-from klom_bench.plugin.variants import Param
 
 
 def epochs_in(text: str) -> tuple[int, ...]:

@@ -1,22 +1,20 @@
 """What a failing KLOM test says."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from klom_bench.cell.gates import EXCESS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, MARGINS, Earlier, Gate
 from klom_bench.cell.record import Record
 from klom_bench.conformance.checks import MODEL
-from klom_bench.metrics.floor import floor
+from klom_bench.metrics.floor import members_needed
 
 
 def failure(record: Record) -> str | None:
     """The message, None where there is nothing to complain of."""
-    if np.isnan(record.points).any():
+    if record.without_score[0]:
         return _no_score(record)
     if record.verdict in ("pass", "none"):
         return None
-    cell = record.cell
     first = next(gate for gate in record.gates if gate.verdict == record.verdict)
     what = f"{first.metric} {first.value:.2f}, limit {first.limit:g}"
     if first.earlier:
@@ -26,8 +24,8 @@ def failure(record: Record) -> str | None:
         )
     lines = [
         f"{what}: {record.verdict}; "
-        f"{cell.method.name} on {cell.forget_set.name} of {cell.task.name} "
-        f"({cell.members} unlearned against {cell.oracles} oracles)"
+        f"{record.method} on {record.forget_set} of {record.task} "
+        f"({record.members} unlearned against {record.oracles} oracles)"
     ]
     for gate in record.gates:
         lines += _judged(record, gate)
@@ -46,10 +44,10 @@ def nonconformance(method: str, wrong: Mapping[str, Sequence[str]]) -> str:
 
 
 def _no_score(record: Record) -> str:
-    bad = np.flatnonzero(np.isnan(record.points))
-    name = record.cell.estimator.name
+    count, first = record.without_score
+    name = record.estimator.name
     return (
-        f"the estimator {name!r} gives nan at {len(bad)} points (the first is point {bad[0]}), as "
+        f"the estimator {name!r} gives nan at {count} points (the first is point {first}), as "
         "the published code does: there is no score to hold against a gate. "
         "Use --klom-estimator=default"
     )
@@ -69,11 +67,14 @@ def _judged(record: Record, gate: Gate) -> list[str]:
         noise = _noise(record, gate)
         return [*lines, f"    {noise}; the reverse divergence shows members far from the oracles"]
     if statistic == EXCESS:
-        nothing = record.evidence.nothing[split].forward.value
+        of = record.excess_do_nothing.get(split)
+        nothing = of.value if of else math.nan
         noise = "a perfect unlearner has 0 on average at every N"
     else:
         nothing, noise = getattr(record.do_nothing[split], statistic), _noise(record, gate)
-    return [*lines, f"    {noise}; doing nothing has {nothing:.2f}", _worst(record, split)]
+    if not math.isnan(nothing):
+        noise += f"; doing nothing has {nothing:.2f}"
+    return [*lines, f"    {noise}", _worst(record, split)]
 
 
 def _open(record: Record, gate: Gate, shown: str) -> list[str]:
@@ -81,7 +82,7 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     if gate.perfect is None or not gate.in_the_noise:
         needed = gate.settled_at
         settled = (
-            f"about N = {needed} would settle it (--klom-models={needed} --klom-oracles={needed})"
+            f"about N = {needed} would settle it{_asked(record, needed, ' ({})')}"
             if needed
             else "no N would settle it"
         )
@@ -89,9 +90,9 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
             f"{shown} may lie on either side of the limit {gate.limit:g}: inconclusive",
             f"    {settled}; or move the limit away from the number",
         ]
-    needed = record.needed(gate)
+    needed = _needed(record, gate)
     enough = (
-        f"--klom-models={needed} --klom-oracles={needed} would decide it"
+        f"{_asked(record, needed) or f'{needed} models and oracles'} would decide it"
         if needed
         else "no N that can be simulated would decide it"
     )
@@ -103,6 +104,12 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     if gate.value > gate.perfect:
         lines.append("    the score lies above the noise, so it would fail such a limit, too")
     return lines
+
+
+def _asked(record: Record, models: int, form: str = "{}") -> str:
+    """The options that ask for so many; nothing where margins are all there is."""
+    options = f"--klom-models={models} --klom-oracles={models}"
+    return "" if record.task == MARGINS else form.format(options)
 
 
 def _with_interval(gate: Gate) -> str:
@@ -142,14 +149,19 @@ def _compared(record: Record, gate: Gate, before: Earlier) -> list[str]:
 
 def _noise(record: Record, gate: Gate) -> str:
     reverse, split, statistic = gate.parts
-    cell, points = record.cell, len(record.cell.splits[split])
-    expected = getattr(floor(cell.estimator, cell.oracles, cell.members, reverse), statistic)
+    expected = getattr((record.floor_reverse if reverse else record.floor)[split], statistic)
     return (
         f"floor {expected:.2f}; a perfect unlearner stays below {gate.perfect:.2f} in 95 % of "
-        f"runs at this N, with these models and {points} points"
+        f"runs at this N, with these models and {record.counts[split]} points"
     )
 
 
+def _needed(record: Record, gate: Gate) -> int | None:
+    """The N at which a gate whose limit lies in the noise could be decided."""
+    reverse, split, statistic = gate.parts
+    return members_needed(record.estimator, record.counts[split], statistic, gate.limit, reverse)
+
+
 def _worst(record: Record, split: str) -> str:
-    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst(split))
+    worst = ", ".join(f"{point} ({score:.2f})" for point, score in record.worst[split])
     return f"    worst {split} points (their KLOM): {worst}"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from klom_bench.cell.gates import MARGINS
 from klom_bench.cell.record_json import EpochJson, RecordJson
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.floor import SIZES, floor
@@ -55,5 +56,12 @@ def _too_few(record: RecordJson) -> str:
         f"KLOM tells nothing at this N: with {members['unlearned']} models against "
         f"{members['oracle']} oracles a perfect unlearner scores {usual:.2f} (P95), and models "
         f"that are nowhere near the oracles {most:.2f}"
-        + (f"; --klom-models={enough} --klom-oracles={enough} would do" if enough else "")
+        + (f"; {_asked(record, enough)} would do" if enough else "")
     )
+
+
+def _asked(record: RecordJson, models: int) -> str:
+    """The options that ask for so many, or words where margins are all there is."""
+    if record["task"] == MARGINS:
+        return f"{models} models and oracles"
+    return f"--klom-models={models} --klom-oracles={models}"

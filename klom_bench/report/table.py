@@ -1,9 +1,11 @@
 """The two tables of a run, from records in their JSON form: what methods did, and KLOM."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from klom_bench.cell.gates import MARGINS
+from klom_bench.cell.record import NotApplicable, Record
 from klom_bench.cell.record_json import (
     Counts,
     EpochJson,
@@ -13,11 +15,11 @@ from klom_bench.cell.record_json import (
     Row,
     Splits,
 )
-from klom_bench.errors import visible
+from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.summary import SPLITS
 from klom_bench.report.columns import aligned, with_error
-from klom_bench.report.remarks import outcome
+from klom_bench.report.remarks import in_all, outcome
 
 Cells = tuple[str, ...]
 FEW_POINTS = 100
@@ -36,6 +38,45 @@ class Layout:
     oracles: Callable[[RecordJson], Cells]
     nothing: Callable[[RecordJson], Cells]
     test: Callable[[RecordJson | EpochJson], Cells]
+
+
+def table(records: Iterable[Record | NotApplicable]) -> str:
+    """The tables that a run of pytest ends with, of the records of `klom_bench.run`.
+
+    Args:
+        records: of one task, estimator and numbers of models; those of a forget set one after the
+            other.
+
+    Returns:
+        Lines of text, to be printed.
+
+    Raises:
+        KlomError: there is no record.
+
+    Example:
+        >>> from klom_bench import run, table
+        >>> text = table(run("digits", "do_nothing", forget_sets=3, models=2))
+        >>> text.partition(",")[0]
+        '2 unlearned against 2 oracles of digits'
+    """
+    rows: list[Row] = [
+        r.to_json() if isinstance(r, NotApplicable) else r.without_points().to_json()
+        for r in records
+    ]
+    measured = [row for row in rows if "unfit" not in row]
+    if not rows:
+        raise KlomError("there is no record: nothing was measured")
+    lines = [headline(measured[0])] if measured else []
+    return "\n".join([*lines, *tables(rows), *in_all(measured)])
+
+
+def by_headline(rows: Sequence[Row]) -> list[list[str]]:
+    """The lines of all tables: one pair for all rows that rest on the same, under its headline."""
+    groups: dict[str, list[Row]] = {}
+    first = next(headline(row) for row in rows if "unfit" not in row)
+    for row in rows:
+        groups.setdefault(first if "unfit" in row else headline(row), []).append(row)
+    return [[head, *tables(of)] for head, of in groups.items()]
 
 
 def headline(first: RecordJson) -> str:
@@ -72,7 +113,9 @@ def cells(tests: Sequence[Row], layout: Layout) -> list[Cells]:
         heading = [forget_set]
         if measured:
             rows.append((forget_set, "oracles", *_filled(layout.oracles(measured[0]), columns)))
-            rows.append(("", "do nothing", *_filled(layout.nothing(measured[0]), columns)))
+            idle = measured[0]["do_nothing"]["forget"]["mean"]
+            if idle is not None or measured[0]["task"] != MARGINS:  # originals are known
+                rows.append(("", "do nothing", *_filled(layout.nothing(measured[0]), columns)))
             heading = []
         for r in together:
             if "unfit" in r:

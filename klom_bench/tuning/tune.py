@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import klom_bench
+from klom_bench.cell.bench import Bench
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.measure import measure
 from klom_bench.cell.record_json import plain_value
@@ -39,6 +40,7 @@ PARTS_OF_A_TRIAL = (
     "methods",
     "metrics",
     "cell/measure.py",
+    "cell/scoring.py",
     "cell/loading.py",
     "cell/rounds.py",
     "cell/unlearning.py",
@@ -67,11 +69,17 @@ def tune(
     from the task's own; originals and oracles are of another seed.
     """
     other = tuning_task(task, method)
-    sets, apart = [other.forget_set(name) for name in other.forget_sets], seed + SEED_APART
-    cells = [
-        Cell(other, method, {}, f, members, members, apart, ESTIMATORS["default"], device)
-        for f in sets
-    ]
+    bench = Bench(
+        task=other,
+        forget_sets={name: other.forget_set(name) for name in other.forget_sets},
+        models=members,
+        oracles=members,
+        seed=seed + SEED_APART,
+        estimator=ESTIMATORS["default"],
+        device=device,
+        store=store,
+    )
+    cells = [bench.cell_with(method, {}, name) for name in bench.forget_sets]
     asked = _asked(task, method, ranges, cells)
     earlier = _earlier(path, asked)
     if len(earlier) >= trials:

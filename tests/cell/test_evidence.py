@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from klom_bench.cell.gates import Gate
-from klom_bench.cell.record import as_json
 from klom_bench.errors import KlomError, KlomWarning
 from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.excess import excess
@@ -34,7 +33,7 @@ def margins(cell, small_store):
 def test_a_record_holds_what_its_margins_say(measured, margins):
     record = measured("do_nothing", members=N)
     asked, oracle, original = margins()
-    found = as_json(record)
+    found = record.to_json()
     points, back = excess(oracle, original), excess(oracle, original, reverse=True)
     for split, rows in asked.splits.items():
         of = found["excess"][split]
@@ -54,30 +53,31 @@ def test_a_record_holds_what_its_margins_say(measured, margins):
 
 
 def test_the_word_is_of_the_unlearned_models(measured):
-    assert measured("ga", members=20, lr=30.0).evidence.word == "breaks the rest"
-    assert measured("do_nothing", members=20).evidence.word == "no better than doing nothing"
+    assert measured("ga", members=20, lr=30.0).word == "breaks the rest"
+    assert measured("do_nothing", members=20).word == "no better than doing nothing"
 
 
 def test_with_four_models_there_is_no_excess_and_no_word(measured):
     record = measured("do_nothing", members=4)
-    found = as_json(record)
+    found = record.to_json()
     assert found["excess"] == found["excess_do_nothing"] == {}
     assert found["retrained"] is None
     assert found["word"] == "cannot be told at this N"
     with pytest.raises(KlomError, match="forget_excess needs 5 models and oracles at least"):
-        record.judged({"forget_excess": 1.0})
+        measured("do_nothing", members=4, limits={"forget_excess": 1.0})
 
 
 def test_the_limit_of_a_perfect_method_comes_from_permuting_models(measured, margins):
-    record = measured("do_nothing", members=N)
+    limits = {"val_mean": 5.0, "reverse_val_p95": 5.0, "val_excess": 1.0}
+    record = measured("do_nothing", members=N, limits=limits)
     asked, oracle, original = margins()
     rows = asked.splits["val"]
-    forward, backward = record.judged({"val_mean": 5.0, "reverse_val_p95": 5.0})[::-1]
+    backward, _, forward = record.gates
     chance = permuted_klom(oracle[:, rows], original[:, rows], asked.estimator)
     assert forward.perfect == np.quantile(chance[False]["mean"], 0.95)
     assert backward.perfect == np.quantile(chance[True]["p95"], 0.95)
-    found = as_json(replace(record, gates=(forward, *record.judged({"val_excess": 1.0}))))
-    assert [g["perfect_by"] for g in found["gates"]] == ["permuted models", None]
+    found = record.to_json()["gates"]
+    assert [g["perfect_by"] for g in found] == ["permuted models", None, "permuted models"]
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,17 @@ def test_a_gate_with_an_error_is_sure_or_inconclusive(value, se, verdict):
 
 
 def test_an_inconclusive_gate_says_what_would_settle_it(measured):
-    record = measured("do_nothing", members=N)
-    value = record.excess("forget").value
+    value = measured("do_nothing", members=N).excess["forget"].value
     limit = round(value * 1.1, 6)
-    (gate,) = gates = record.judged({"forget_excess": limit})
-    text = failure(replace(record, gates=gates))
+    record = measured("do_nothing", members=N, limits={"forget_excess": limit})
+    (gate,) = record.gates
+    text = failure(record)
     assert gate.verdict == "inconclusive"
     assert gate.settled_at > N
     assert f"about N = {gate.settled_at} would settle it" in text
     assert f"{value:.2f} (surely " in text
-    plain = failure(replace(record, gates=record.judged({"forget_p95": 11.0, "forget_mean": 0.1})))
+    limits = {"forget_p95": 11.0, "forget_mean": 0.1}
+    plain = failure(measured("do_nothing", members=N, limits=limits))
     assert "forget_p95" in plain
     assert "a plain gate" in plain
 
@@ -147,10 +148,10 @@ def test_a_score_too_low_for_chance_is_a_warning(measured, cell, small_store):
 
     with pytest.warns(KlomWarning, match="lies below the floor .* Likely causes: models made from"):
         record = measured(nearly, members=20)
-    assert as_json(record)["below_floor"] == ["forget", "retain", "val"]
+    assert record.to_json()["below_floor"] == ["forget", "retain", "val"]
 
 
 def test_doing_nothing_and_a_retrain_are_not_too_low(measured, recwarn):
     for method in ("do_nothing", "retrain"):
-        assert measured(method, members=N).evidence.below_floor == ()
+        assert measured(method, members=N).below_floor == ()
     assert not [w for w in recwarn if w.category is KlomWarning]

@@ -10,7 +10,6 @@ import torch
 
 from klom_bench import klom
 from klom_bench.cell.measure import measure
-from klom_bench.cell.record import as_json
 from klom_bench.cell.unlearning import Unlearning
 from klom_bench.errors import KlomError
 from klom_bench.methods import BUILT_IN
@@ -59,7 +58,7 @@ def test_progress_of_unlearning_adds_up(cell, small_store, given):
 
 def test_unequal_numbers_are_allowed(measured):
     record = measured("do_nothing", members=3, oracles=8)
-    assert as_json(record)["members"] == {"oracle": 8, "unlearned": 3}
+    assert record.to_json()["members"] == {"oracle": 8, "unlearned": 3}
 
 
 def test_retraining_costs_what_retraining_costs(measured):
@@ -91,7 +90,7 @@ def test_members_do_not_depend_on_how_many_there_are(cell, small_store):
 
 def test_json_is_plain_and_whole(measured):
     record = measured("ga", lr=0.3)
-    content = json.loads(json.dumps(as_json(record), allow_nan=False))
+    content = json.loads(json.dumps(record.to_json(), allow_nan=False))
     assert content["schema"] == 1
     assert content["hyperparameters"] == {
         "lr": 0.3,
@@ -227,7 +226,7 @@ def test_a_method_cannot_move_the_forget_set(measured):
     assert measured(sly).scores["forget"].mean == pytest.approx(
         measured("do_nothing").scores["forget"].mean, abs=0.2
     )
-    assert DIGITS.forget_set("forget_set_3").indices[0] == measured("ga").cell.splits["forget"][0]
+    assert DIGITS.forget_set("forget_set_3").indices[0] == measured("ga").splits["forget"][0]
 
 
 def test_all_members_must_be_changed(measured):
@@ -269,11 +268,12 @@ def test_a_minority_of_wrecked_members_shows_in_the_reverse(measured):
                 p[::10].normal_(0, 3, generator=model.generator(0))
         yield
 
-    whole, wrecked = measured(keeps, members=50), measured(wrecks_a_tenth, members=50)
-    gate = wrecked.judged({"reverse_val_mean": 1.3})[0]
-    assert gate.verdict == "fail"
-    assert whole.judged({"reverse_val_mean": 1.3})[0].verdict == "pass"
-    assert "reverse divergence" in failure(replace(wrecked, gates=(gate,)))
+    limits = {"reverse_val_mean": 1.3}
+    whole = measured(keeps, members=50, limits=limits)
+    wrecked = measured(wrecks_a_tenth, members=50, limits=limits)
+    assert whole.verdict == "pass"
+    assert wrecked.verdict == "fail"
+    assert "reverse divergence" in failure(wrecked)
 
 
 def test_the_reverse_is_that_of_the_margins(measured, cell, small_store):

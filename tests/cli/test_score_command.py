@@ -107,7 +107,7 @@ def test_score_says_which_models_are_missing_in_between(run, tmp_path):
     assert "margins of member 7 are missing in between" in err
     (tmp_path / "b/3__train_margins_23.npy").unlink()
     code, _, err = run("score", a, b)
-    assert code == 1
+    assert code == 2
     assert "are of different models: model 3 is not in all of them" in err
 
 
@@ -145,7 +145,7 @@ def test_score_of_bad_files(run, tmp_path, spoil, message):
     )
     spoil(a)
     code, out, err = run("score", a, b)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert message in err
 
 
@@ -164,7 +164,7 @@ def test_score_with_bad_indices(run, tmp_path, indices, message):
     a, b = write(tmp_path / "a", ORACLE, ".npz"), write(tmp_path / "b", UNLEARNED, ".npz")
     np.save(tmp_path / "f.npy", indices)
     code, _, err = run("score", a, b, "--forget-indices", tmp_path / "f.npy")
-    assert code == 1
+    assert code == 2
     assert message in err
 
 

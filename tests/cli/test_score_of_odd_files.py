@@ -31,7 +31,7 @@ def test_score_of_folders_that_hold_something_else(run, tmp_path):
         folder.mkdir()
         (folder / name).write_bytes(b"")
         code, _, err = run("score", folder, tmp_path / "b.npy")
-        assert code == 1
+        assert code == 2
         assert message in err
 
 
@@ -39,7 +39,7 @@ def test_score_of_different_models_in_a_file_is_refused(run, tmp_path):
     np.savez(tmp_path / "a.npz", train=ORACLE[:, :TRAIN], val=ORACLE[:9, TRAIN:])
     write(tmp_path / "b", UNLEARNED, ".npz")
     code, _, err = run("score", tmp_path / "a.npz", tmp_path / "b.npz")
-    assert code == 1
+    assert code == 2
     assert "different numbers of models: 20 of train, 9 of val" in err
 
 
@@ -61,7 +61,7 @@ def test_retain_only_margins_on_both_sides_are_not_taken_for_all(run, tmp_path):
     np.save(tmp_path / "f.npy", F)
     args = ["score", tmp_path / "a", tmp_path / "b", "--forget-indices", tmp_path / "f.npy"]
     code, out, err = run(*args)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "retain margins only" in err
     assert "give --train-points" in err
     found = json.loads(run(*args, "--train-points", TRAIN, "--json")[1])["scores"]
@@ -78,7 +78,7 @@ def test_living17_s_retain_only_margins_are_recognised(run, tmp_path):
     code, _, err = run(
         "score", tmp_path / "a", tmp_path / "b", "--forget-indices", tmp_path / "f.npy"
     )
-    assert code == 1
+    assert code == 2
     assert "make the 44200 train points of Living-17" in err
 
 
@@ -106,7 +106,7 @@ def test_one_diverged_oracle_is_refused_or_named(run, tmp_path, estimator):
     wild[4] *= 1000
     a, b = write(tmp_path / "a", wild, ".npz"), write(tmp_path / "b", UNLEARNED, ".npz")
     code, _, err = run("score", a, b, "--estimator", estimator)
-    assert code == (1 if estimator == "default" else 0)
+    assert code == (2 if estimator == "default" else 0)
     assert "rows 4 are far from the other oracles" in err
 
 
@@ -138,7 +138,7 @@ def test_folders_that_say_two_things_are_refused(run, tmp_path, what, message):
     mixed(tmp_path / "a", what)
     b = write(tmp_path / "b", UNLEARNED, "files of all")
     code, _, err = run("score", tmp_path / "a", b)
-    assert code == 1
+    assert code == 2
     assert message in err
 
 
@@ -167,7 +167,7 @@ def test_files_of_another_kind_are_refused(run, tmp_path, name, array, message):
         np.savez(stream, **array) if isinstance(array, dict) else np.save(stream, array)
     b = write_whole(tmp_path / "b", UNLEARNED, ".npy")
     code, _, err = run("score", tmp_path / name, b)
-    assert code == 1
+    assert code == 2
     assert message in err
 
 
@@ -184,7 +184,7 @@ def test_git_lfs_pointers_are_told(run, tmp_path):
     for name in ("a.npy", "b.pt"):
         (tmp_path / name).write_text(pointer)
         code, _, err = run("score", tmp_path / name, tmp_path / name)
-        assert code == 1
+        assert code == 2
         assert "is a pointer of Git LFS, not the file itself: run `git lfs pull`" in err
 
 
@@ -217,7 +217,7 @@ def test_copies_of_the_oracles_are_refused(run, tmp_path):
     a = write_whole(tmp_path / "a", ORACLE, ".npy")
     half = write_whole(tmp_path / "half", np.concatenate([UNLEARNED[:10], ORACLE[:10]]), ".npy")
     code, out, err = run("score", a, half)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "10 of 20 models (the first is row 10) have the margins of a model in" in err
 
 
@@ -225,7 +225,7 @@ def test_copies_of_the_oracles_are_refused(run, tmp_path):
 def test_train_points_that_do_not_fit(run, tmp_path, points):
     a, b = write(tmp_path / "a", ORACLE, ".npz"), write(tmp_path / "b", UNLEARNED, ".npz")
     code, _, err = run("score", a, b, "--train-points", points)
-    assert code == 1
+    assert code == 2
     assert "at least 1" in err or "has margins of 40 train points, not of 30" in err
 
 

@@ -88,7 +88,7 @@ def test_the_hooks_say_the_same_as_the_page():
 
 @pytest.mark.parametrize("page", [README, DOCS / "gates.md"], ids=lambda page: page.stem)
 def test_gates(project, page):
-    toml = block(page, "toml")
+    toml = blocks(page, "toml")[0]
     asked = ("--klom-method=my_method", "--klom-forget-set=3", "--klom-models=6")
     result = project(*asked, conftest=MINE, pyproject=toml)
     result.assert_outcomes(failed=1)
@@ -100,7 +100,7 @@ def test_gates(project, page):
 
 
 def test_limits_of_a_marker(project, pytester):
-    pytester.makepyfile(test_mine=block(DOCS / "gates.md", "python", "pytest.mark.klom"))
+    pytester.makepyfile(test_mine=block(DOCS / "gates.md", "python", "pytestmark"))
     result = project(*ONE, conftest=MINE)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*val_mean: the limit 0.6*"])
@@ -132,6 +132,42 @@ def test_the_workflow(project, pytester):
         assert (pytester.path / "klom.xml").exists()
     assert (pytester.path / "klom.json").exists()
     assert "path: .klom-store" in text
+
+
+def test_margins_of_scikit_learn(project, pytester):
+    page = DOCS / "gates.md"
+    pytester.makepyfile(test_mine=block(page, "python", "# test_margins.py"))
+    (asked,) = re.findall(r"^pytest test_margins.py (.*)$", text_of(page), re.M)
+    result = project(*asked.split(), pyproject=block(page, "toml", "gates.margins"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*forget_excess *, limit 2: fail; *",
+            "*val_excess: * the limit 0.5: fail",
+            "*forgets in part*",
+        ]
+    )
+    said = re.search(r"`forget_excess` ([\d.]+), where doing nothing has ([\d.]+)", text_of(page))
+    shown = re.search(
+        r"forget_excess: ([\d.]+) .*\n.*doing nothing has ([\d.]+)", result.stdout.str()
+    )
+    assert [float(n) for n in said.groups()] == pytest.approx(
+        [*map(float, shown.groups())], rel=0.1
+    )
+
+
+def test_from_python(tmp_path, monkeypatch, capsys):
+    """The page is one script; 6 models instead of 100, as other tests have."""
+    monkeypatch.chdir(tmp_path)
+    page = "\n".join(blocks(DOCS / "python.md", "python")).replace("[3, 5]", "[3]")
+    code = re.sub(r"(klom_bench\.run\(.*?)(, models=100)?\)(:|\n)", r"\1, models=6)\3", page)
+    assert code.count("models=6") == code.count("klom_bench.run(") == 4
+    exec(code, {})
+    out = capsys.readouterr().out
+    for expected in ("forget_set_3", "worst forget points: [", "val_excess", "lr=0.3", "'p100'"):
+        assert expected in out
+    assert "unsir unsir unlearns whole classes only" in out
+    assert 8_000 < (tmp_path / "record.json").stat().st_size < 14_000
 
 
 def test_the_metric():

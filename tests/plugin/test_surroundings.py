@@ -173,7 +173,7 @@ def test_a_test_may_have_a_cell_of_its_own(project):
         @pytest.fixture
         def klom_cell(request, klom_task, klom_forget_set, klom_method, ga):
             run = request.config.stash[RUN]
-            return run.cell(ga, run.variants[klom_method], klom_forget_set)
+            return run.bench.cell(ga, run.variants[klom_method], klom_forget_set)
     """
     result = project("--klom-method=ga", "--klom-forget-set=1", conftest=conftest)
     result.assert_outcomes(passed=1)

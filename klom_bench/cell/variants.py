@@ -1,10 +1,12 @@
-"""Methods with their settings: `--klom-param lr=1e-4,1e-3` makes a test of each."""
+"""Methods with their settings: several values of a hyperparameter make a cell of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 from urllib.parse import quote
+
+from klom_bench.errors import KlomError
 
 Param = tuple[str | None, str, tuple[Any, ...]]
 """Method (None: all), name of the hyperparameter, values."""
@@ -30,17 +32,27 @@ def _text(value: Any) -> str:
     return "".join(c if c.isprintable() and c not in "%:|<>`" else quote(c) for c in text)
 
 
-def variants(methods: Iterable[str], params: Sequence[Param]) -> dict[str, Variant]:
-    """By label: every method with every combination of the values given for it."""
+def variants(methods: Iterable[str], params: Sequence[Param], said: str) -> dict[str, Variant]:
+    """By label: every method with every combination of the values given for it.
+
+    KlomError for a value of a method that is not there. said: where values were given, in words.
+    """
+    methods = tuple(methods)
+    for owner, name, values in params:
+        if owner not in (None, *methods):
+            raise KlomError(
+                f"{said} {owner}.{name}={','.join(map(str, values))}: {owner!r} is not among the "
+                f"methods selected: {', '.join(methods)}"
+            )
     found: dict[str, Variant] = {}
     for method in methods:
-        values: dict[str, tuple[Any, ...]] = {}
+        of: dict[str, tuple[Any, ...]] = {}
         for wanted in (None, method):  # what is said of one method wins
-            values |= {name: of for owner, name, of in params if owner == wanted}
-        values = dict(sorted(values.items()))  # labels do not depend on the order of options
-        for combination in product(*values.values()):
-            given = dict(zip(values, combination, strict=True))
-            swept = [f"{n}={_text(v)}" for n, v in given.items() if len(values[n]) > 1]
+            of |= {name: values for owner, name, values in params if owner == wanted}
+        of = dict(sorted(of.items()))  # labels do not depend on the order in which they are given
+        for combination in product(*of.values()):
+            given = dict(zip(of, combination, strict=True))
+            swept = [f"{n}={_text(v)}" for n, v in given.items() if len(of[n]) > 1]
             variant = Variant(method, given, ",".join(swept))
             found[variant.label] = variant
     return found

@@ -1,0 +1,168 @@
+"""From JSON values back to a record."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from klom_bench.cell.gates import Earlier, Gate
+from klom_bench.cell.record import Excess, Histogram, Record, Scores
+from klom_bench.cell.record_json import SCHEMA
+from klom_bench.errors import KlomError
+from klom_bench.metrics.estimate import CONFIDENCE, Estimate
+from klom_bench.metrics.estimators import ESTIMATORS, Estimator
+from klom_bench.metrics.permutation import Retrained
+from klom_bench.metrics.summary import Summary
+
+Json = Mapping[str, Any]
+AS_THEY_ARE = (
+    "version", "task", "forget_set", "forget_set_sha256", "method", "setting", "seed",
+    "hyperparameters", "tuning", "sees_oracles", "rests_on", "epoch", "device",
+)  # fmt: skip
+
+
+def from_json(content: Json) -> Record:
+    """The record that `to_json` wrote; KlomError for what is none."""
+    try:
+        if content["schema"] != SCHEMA:
+            raise KlomError(
+                f"the record has schema {content['schema']!r}, and this version reads {SCHEMA}"
+            )
+        return _record(content)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise KlomError(f"this is no record ({type(error).__name__}: {error})") from error
+
+
+def _record(r: Json) -> Record:
+    models = min(r["members"]["oracle"], r["members"]["unlearned"])
+    whole = Record(
+        **{name: r[name] for name in AS_THEY_ARE},
+        members=r["members"]["unlearned"],
+        oracles=r["members"]["oracle"],
+        estimator=_estimator(r["estimator"]),
+        do_nothing=_scores(r["do_nothing"]),
+        do_nothing_reverse=_scores(r["do_nothing_reverse"]),
+        nowhere=_scores(r["nowhere"]),
+        floor=_scores(r["floor"]),
+        floor_reverse=_scores(r["floor_reverse"]),
+        perfect=_each(r["perfect"]),
+        accuracy_do_nothing=_numbers(r["accuracy_do_nothing"]),
+        accuracy_oracle=_numbers(r["accuracy_oracle"]),
+        worst={
+            split: tuple((of["point"], _number(of["klom"])) for of in points)
+            for split, points in r["worst"].items()
+        },
+        histograms=tuple(_histogram(of) for of in r["histograms"]),
+        without_score=(r["without_score"]["points"], r["without_score"]["first"]),
+        gates=tuple(_gate(of, models) for of in r["gates"]),
+        **_of_an_epoch(r, models),
+        **_per_point(r["per_point"]),
+    )
+    bare = whole.of_an_earlier_epoch()
+    earlier = (replace(bare, epoch=of["epoch"], **_of_an_epoch(of, models)) for of in r["earlier"])
+    return replace(whole, earlier=tuple(earlier))
+
+
+def _of_an_epoch(r: Json, models: int) -> dict[str, Any]:
+    """What a record has anew for every epoch."""
+    return {
+        "scores": _scores(r["scores"]),
+        "reverse": _scores(r["reverse"]),
+        "counts": {**r["points"]},
+        "quantiles": _each(r["quantiles"]),
+        "errors": {
+            split: {name: _estimate(of, models) for name, of in errors.items()}
+            for split, errors in r["errors"].items()
+        },
+        "highest": _numbers(r["highest"]),
+        "excess": {split: _excess(of, models) for split, of in r["excess"].items()},
+        "excess_do_nothing": {
+            split: _excess(of, models) for split, of in r["excess_do_nothing"].items()
+        },
+        "retrained": Retrained(**r["retrained"]) if r["retrained"] else None,
+        "word": r["word"],
+        "below_floor": tuple(r["below_floor"]),
+        "accuracy": _numbers(r["accuracy"]),
+        "seconds": _numbers(r["seconds"]),
+        "relative_cost": _numbers(r["relative_cost"]),
+    }
+
+
+def _estimator(given: Json) -> Estimator:
+    known = ESTIMATORS.get(given["name"])
+    if known is None or known.as_json() != given:
+        raise KlomError(f"the record's estimator {given['name']!r} is none of this version")
+    return known
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(values: Json) -> dict[str, float]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _each(values: Json) -> dict[str, dict[str, float]]:
+    return {split: _numbers(of) for split, of in values.items()}
+
+
+def _scores(values: Json) -> Scores:
+    return {split: Summary(**_numbers(of)) for split, of in values.items()}
+
+
+def _estimate(of: Json, models: int) -> Estimate:
+    return Estimate(_number(of["value"]), _number(of["se"]), models)
+
+
+def _excess(of: Json, models: int) -> Excess:
+    return Excess(
+        _number(of["value"]),
+        _number(of["se"]),
+        models,
+        reverse=_estimate(of["reverse"], models),
+        cut=_number(of["cut"]),
+    )
+
+
+def _histogram(of: Json) -> Histogram:
+    originals = of["originals"]
+    return Histogram(
+        of["point"],
+        tuple(of["edges"]),
+        tuple(of["oracles"]),
+        None if originals is None else tuple(originals),
+        tuple(of["unlearned"]),
+    )
+
+
+def _per_point(of: Json | None) -> dict[str, Any]:
+    if of is None:
+        return {}
+    return {
+        "points": np.array(of["klom"], dtype=np.float64),
+        "reverse_points": np.array(of["reverse"], dtype=np.float64),
+        "splits": {split: np.array(rows, dtype=np.int64) for split, rows in of["splits"].items()},
+    }
+
+
+def _gate(of: Json, models: int) -> Gate:
+    error, before = of["confidence"] is not None, of["before"]
+    return Gate(
+        of["metric"],
+        of["limit"],
+        _number(of["value"]),
+        of["perfect"],
+        None
+        if before is None
+        else Earlier(
+            before,
+            of["allowed"],
+            of["baseline"],
+            tuple(of["changed"]),
+        ),
+        Estimate(_number(of["value"]), _number(of["se"]), models) if error else None,
+        of["confidence"] if error else CONFIDENCE,
+    )

@@ -1,0 +1,102 @@
+"""What tests are held against: limits of pyproject.toml and of options, an earlier run."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from klom_bench.cell.baseline import Baseline, Regression, checked_regression, load
+from klom_bench.cell.gates import CONFIDENT, checked_limits, checked_table, limits_for
+from klom_bench.cell.limits import Limits
+from klom_bench.errors import KlomError
+from klom_bench.metrics.estimate import CONFIDENCE
+from klom_bench.metrics.estimators import Estimator, estimator_named
+from klom_bench.plugin.options import Options
+from klom_bench.pyproject import klom_table
+
+
+@dataclass(frozen=True)
+class Gating:
+    """Options, [tool.klom.gates] and its file, the baseline, and how far scores may rise above."""
+
+    options: Options
+    estimator: Estimator
+    gates: Mapping[str, Any]
+    gates_file: Path | None
+    baseline: Baseline | None
+    regressions: Mapping[str, Regression]
+
+    def limits(self, method: str, forget_set: str, marker: Mapping[str, Any]) -> Limits:
+        """What one test is held against: command line over marker over pyproject.toml."""
+        limits = {
+            **limits_for(self.gates, method, forget_set),
+            **checked_limits(marker, "@pytest.mark.klom"),
+            **checked_limits(dict(self.options.limits), "--klom-max"),
+        }
+        return Limits(limits, self.confidence, self.baseline, self.regressions)
+
+    @property
+    def confidence(self) -> float:
+        """How sure gates must be: command line over pyproject.toml."""
+        if self.options.confidence is not None:
+            return self.options.confidence
+        return float(self.gates.get(CONFIDENT, CONFIDENCE))
+
+
+def starts(config: pytest.Config) -> tuple[Path, ...]:
+    """Where a pyproject.toml is looked for: pytest's root folder, then where it was started."""
+    return config.rootpath, config.invocation_params.dir
+
+
+def gating_for(options: Options, config: pytest.Config) -> Gating:
+    """What options and pyproject.toml say; KlomError for what cannot be, before any work."""
+    table, gates_file = klom_table(starts(config))
+    gates = table.get("gates", {})
+    checked_table(gates)
+    checked_limits(dict(options.limits), "--klom-max")
+    if options.save_points is not None:
+        _made(options.save_points)
+    try:
+        estimator = estimator_named(options.estimator)
+    except ValueError as error:
+        raise KlomError(str(error)) from error
+    return Gating(
+        options=options,
+        estimator=estimator,
+        gates=gates,
+        gates_file=gates_file,
+        baseline=_baseline(options),
+        regressions={
+            metric: checked_regression(metric, rise) for metric, rise in options.regressions
+        },
+    )
+
+
+def _baseline(options: Options) -> Baseline | None:
+    """The baseline; KlomError where it is none, or the one to be saved cannot be."""
+    target = options.save_baseline
+    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
+        raise KlomError(
+            f"--klom-save-baseline: {target} cannot be written: name a file in a "
+            "folder that is there"
+        )
+    if options.baseline is None:
+        if options.regressions:
+            raise KlomError(
+                "--klom-max-regression says how far scores may rise, but above what? Give the "
+                "earlier run with --klom-baseline=FILE"
+            )
+        return None
+    return load(options.baseline)
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KlomError(
+            f"--klom-save-points: {folder} cannot be made ({error.strerror})"
+        ) from error

@@ -1,0 +1,158 @@
+"""What the fixture `klom` hands out: it measures or scores, records, and checks."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from klom_bench.plugin.failures import plain_failures
+from klom_bench.plugin.keys import CLOCK, GATING, OUTCOME, RUN, Outcome
+
+if TYPE_CHECKING:
+    from klom_bench.cell.cell import Cell
+    from klom_bench.cell.clock import Clock
+    from klom_bench.cell.margins import Given
+    from klom_bench.cell.record import Record
+    from klom_bench.cell.record_json import RecordJson
+    from klom_bench.metrics.estimate import EstimateJson
+
+
+def properties(record: "RecordJson") -> list[tuple[str, Any]]:
+    """Names and values for JUnit XML: verdict, word, every number and its interval.
+
+    Plain values, for xdist.
+    """
+    from klom_bench.cell.gates import EXCESS, METRICS
+    from klom_bench.cell.record_json import score_of
+
+    test = record["retrained"]
+    found: dict[str, Any] = {
+        "verdict": record["verdict"],
+        "word": record["word"],
+        "retrained_p": test["p"] if test else None,
+    }
+    for metric in METRICS:
+        found[metric] = score_of(record, metric)
+        reverse, split, statistic = METRICS[metric]
+        error: EstimateJson | None = record["errors"][split].get("reverse_" * reverse + statistic)
+        if statistic == EXCESS:
+            error = record["excess"].get(split)
+        if error is not None:
+            found |= {f"{metric}_low": error["low"], f"{metric}_high": error["high"]}
+    return [(f"klom_{name}", "n/a" if v is None else v) for name, v in found.items()]
+
+
+class KlomTest:
+    """Measures a cell or scores margins, records that, and holds it against the gates."""
+
+    def __init__(self, request: pytest.FixtureRequest, benchmark: Any) -> None:
+        self._request, self._benchmark = request, benchmark
+        self._gating = request.config.stash[GATING]
+
+    def measure(self, cell: "Cell") -> "Record":
+        """Unlearn and score; pytest-benchmark times the unlearning alone."""
+        __tracebackhide__ = True
+        if "klom_cell" not in self._request.fixturenames:
+            pytest.fail(
+                "a test with `klom.measure` asks for `klom_cell`, too: it is what is measured"
+            )
+        return self._left(lambda: self._measured(cell), "measure")
+
+    def score(
+        self,
+        *,
+        oracle: "Given",
+        unlearned: "Given",
+        forget: Any,
+        train_points: int,
+        originals: "Given | None" = None,
+        name: str | None = None,
+    ) -> "Record":
+        """Score margins of unlearned models against those of oracles; pytest-benchmark times it.
+
+        oracle, unlearned, originals: files, folders, arrays [models, points], or arrays by part
+        (train, val). forget: indices into the train points, or a file of them. name: as it stands
+        in tables and in [tool.klom.gates.margins.NAME]; the test's own, usually.
+        """
+        __tracebackhide__ = True
+        if not self._request.node.stash.get(OUTCOME, Outcome()).get("margins"):
+            pytest.fail("a test with `klom.score` asks for no `klom_cell`: it scores margins")
+        name = name or re.sub(r"[^\w.=,+-]+", "-", self._request.node.name).strip("-")
+
+        def work() -> "Record":
+            from klom_bench.cell.gates import MARGINS
+            from klom_bench.cell.margins import margins_given, record_of
+
+            limits = self._gating.limits(MARGINS, name, self._marker())
+            scoring = partial(
+                record_of,
+                oracle=margins_given(oracle, "oracle"),
+                unlearned=margins_given(unlearned, "unlearned"),
+                originals=None if originals is None else margins_given(originals, "originals"),
+                forget=forget,
+                train_points=train_points,
+                name=name,
+                estimator=self._gating.estimator,
+                limits=limits,
+            )
+            record: Record = self._benchmark.pedantic(scoring, rounds=1, iterations=1)
+            return record
+
+        return self._left(work, "score")
+
+    def _left(self, work: "Callable[[], Record]", verb: str) -> "Record":
+        """What a test leaves behind: a record, here and there."""
+        __tracebackhide__ = True
+        node = self._request.node
+        if "record" in node.stash.get(OUTCOME, Outcome()):
+            pytest.fail(f"klom.{verb} was called before in this test: {verb} once a test")
+        record = plain_failures(lambda: self._kept(work()))
+        in_json = record.without_points().to_json()
+        self._benchmark.extra_info["klom"] = in_json
+        node.stash.setdefault(OUTCOME, Outcome())["record"] = in_json
+        node.user_properties += properties(in_json)  # JUnit XML has them
+        return record
+
+    def _kept(self, record: "Record") -> "Record":
+        """--klom-save-points."""
+        if folder := self._gating.options.save_points:
+            from klom_bench.cell.point_scores import save_points
+
+            save_points(folder, record)
+        return record
+
+    def _marker(self) -> dict[str, Any]:
+        """Limits of @pytest.mark.klom."""
+        from klom_bench.errors import KlomError
+
+        found: dict[str, Any] = {}
+        for mark in reversed(list(self._request.node.iter_markers("klom"))):  # the closest one wins
+            if mark.args:
+                raise KlomError(
+                    f"@pytest.mark.klom has {mark.args!r}: limits are given by name, as "
+                    "@pytest.mark.klom(forget_p95=2.0)"
+                )
+            found |= mark.kwargs
+        return found
+
+    def _measured(self, cell: "Cell") -> "Record":
+        from klom_bench.cell.measure import measure
+        from klom_bench.plugin.progress import announce_on
+
+        config = self._request.config
+        limits = self._gating.limits(cell.method.name, cell.forget_set.name, self._marker())
+        store = config.stash[RUN].bench.store
+        return measure(cell, store, self._timed, announce_on(config), limits)
+
+    def _timed(self, unlearning: "Callable[[Clock], None]") -> None:
+        clock = self._request.node.stash[CLOCK]
+        self._benchmark.pedantic(lambda: unlearning(clock), rounds=1, iterations=1)
+
+    def check(self, record: "Record") -> None:
+        """Fail the test where a gate does not pass, or where there is no score."""
+        from klom_bench.report.failure import failure
+
+        if text := failure(record):
+            pytest.fail(text, pytrace=False)

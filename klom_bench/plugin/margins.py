@@ -1,0 +1,86 @@
+"""Tests that score margins, in a run without --klom-method; imports nothing heavy."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from klom_bench.plugin.keys import GATING, OUTCOME, PROBLEM, Outcome, outcome_of
+from klom_bench.plugin.options import OPTIONS, read_options
+
+OF_MARGINS_TOO = ("baseline", "save_baseline", "save_points", "max_regression")
+"""Options that mean something where margins are scored."""
+
+
+def refuse(config: pytest.Config, names: Iterable[str]) -> None:
+    """UsageError for the first of these options that is given."""
+    for name in names:
+        if config.getoption(f"klom_{name}"):
+            flag = OPTIONS[name].flag(name)
+            raise pytest.UsageError(f"{flag} needs --klom-method: see --klom-list")
+
+
+def unscored(stash: pytest.Stash) -> bool:
+    """Whether a test was to score margins, and did not."""
+    outcome = stash.get(OUTCOME, Outcome())
+    return outcome.get("margins", False) and "record" not in outcome
+
+
+def refuse_without_margins(config: pytest.Config, margins: bool) -> None:
+    """Resolve what margins are held against; UsageError for what cannot be, or options of nothing.
+
+    In a worker the tests fail with the same words: a UsageError would be an INTERNALERROR there.
+    """
+    worker = hasattr(config, "workerinput")
+    if not margins:
+        if not worker:
+            refuse(config, OF_MARGINS_TOO)
+        return
+    from klom_bench.errors import KlomError
+    from klom_bench.plugin.gating import gating_for
+
+    try:
+        config.stash[GATING] = gating_for(read_options(config), config)
+    except KlomError as error:
+        if not worker:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[PROBLEM] = str(error)
+
+
+class Margins:
+    """Has the table of such tests printed and their baseline saved, once one of them has run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._begun = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """The first report of such a test."""
+        if self._begun or not outcome_of(report).get("margins"):
+            return
+        self._begun = True
+        import os
+
+        from klom_bench.errors import KlomError
+        from klom_bench.plugin.gating import gating_for
+        from klom_bench.plugin.github import GitHub
+        from klom_bench.plugin.terminal_report import TerminalReport
+
+        try:
+            gating = self._config.stash.get(GATING, None) or gating_for(
+                read_options(self._config), self._config
+            )
+        except KlomError:
+            return  # under xdist: each test has failed with these words
+        terminal_report = TerminalReport(gating, None, self._config)
+        register = self._config.pluginmanager.register
+        register(terminal_report, "klom-report")
+        terminal_report.pytest_runtest_logreport(report)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            register(GitHub(terminal_report), "klom-github")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Under xdist it is known only now that options were of nothing."""
+        if not self._begun and not self._config.option.collectonly:
+            given = [n for n in OF_MARGINS_TOO if self._config.getoption(f"klom_{n}")]
+            if given and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
