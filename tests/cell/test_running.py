@@ -110,7 +110,7 @@ def another_one():
         ({"limits": {"val_excess": 1}}, "val_excess needs 5 models and oracles at least, not 4"),
         ({"device": "tpu"}, "tpu"),
     ],
-    ids=str,
+    ids=lambda of: of if isinstance(of, str) else "-".join(of),
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(asked, message, tmp_path):
     usual = {"task": "digits", "methods": "ga", "store": tmp_path / "store", **SMALL}
