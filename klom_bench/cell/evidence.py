@@ -11,7 +11,7 @@ from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.excess import BothWays, cut, excess, mean_excess
 from klom_bench.metrics.floor import floor
 from klom_bench.metrics.permutation import Retrained, permuted_klom, retrained
-from klom_bench.metrics.resampling import Errors, klom_errors
+from klom_bench.metrics.resampling import Errors, klom_errors, with_error
 from klom_bench.metrics.summary import STATISTICS, Summary
 from klom_bench.metrics.word import CANNOT, Word, word
 
@@ -87,7 +87,7 @@ def _below_floor(cell: Cell, score: float, error: float, split: str, permuted: P
     The simulated floor is asked first: it costs nothing, but holds for Gaussian margins only.
     """
     below = floor(cell.estimator, cell.oracles, cell.members).mean - score
-    if not below > Estimate(score, error, min(cell.oracles, cell.members)).times_error(RARE):
+    if not below > with_error(score, error, min(cell.oracles, cell.members)).times_error(RARE):
         return False
     means = permuted(split)[False][STATISTICS[0]]
     chance = Estimate(float(means.mean()), float(means.std(ddof=1)), len(means))

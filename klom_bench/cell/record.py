@@ -22,6 +22,7 @@ from klom_bench.cell.record_json import (
 )
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate, EstimateJson
 from klom_bench.metrics.floor import floor_limits, members_needed
+from klom_bench.metrics.resampling import with_error
 from klom_bench.metrics.summary import Summary, plain
 from klom_bench.metrics.word import SETTLED
 
@@ -108,7 +109,7 @@ class Record:
         score = (self.reverse if reverse else self.scores)[split]
         errors = self.evidence.errors[split][reverse]
         models = min(self.cell.oracles, self.cell.members)
-        return Estimate(getattr(score, statistic), getattr(errors, statistic), models)
+        return with_error(getattr(score, statistic), getattr(errors, statistic), models)
 
     def needed(self, gate: Gate) -> int | None:
         """The N at which an inconclusive gate could be decided."""
