@@ -17,7 +17,7 @@ from klom_bench.metrics.far import far_members
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.permutation import Retrained, retrained
-from klom_bench.metrics.resampling import klom_errors
+from klom_bench.metrics.resampling import klom_errors, with_error
 from klom_bench.metrics.summary import SPLITS, Summary, plain, summarise
 
 FEW = 20
@@ -186,8 +186,8 @@ def score(
         perfect={name: floor_limits(estimator, n, m, count) for name, count in counts.items()},
         means={
             name: (
-                Estimate(scores[name].mean, forward.mean, few),
-                Estimate(reverse[name].mean, backward.mean, few),
+                with_error(scores[name].mean, forward.mean, few),
+                with_error(reverse[name].mean, backward.mean, few),
             )
             for name, (forward, backward) in errors.items()
         },

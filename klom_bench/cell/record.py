@@ -35,7 +35,7 @@ class Excess(Estimate):
     @property
     def plain(self) -> Estimate:
         """The number and its error alone."""
-        return Estimate(self.value, self.se, self.models)
+        return Estimate(self.value, self.se, self.models, self.skew)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.cell.gates import Earlier, Gate
+from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
 from klom_bench.cell.record import Excess, Histogram, Record, Scores
 from klom_bench.cell.record_json import SCHEMA
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import ESTIMATORS, Estimator
 from klom_bench.metrics.permutation import Retrained
+from klom_bench.metrics.resampling import with_error
 from klom_bench.metrics.summary import Summary
 
 Json = Mapping[str, Any]
@@ -73,7 +74,10 @@ def _of_an_epoch(r: Json, models: int) -> dict[str, Any]:
         "counts": {**r["points"]},
         "quantiles": _each(r["quantiles"]),
         "errors": {
-            split: {name: _estimate(of, models) for name, of in errors.items()}
+            split: {
+                name: with_error(_number(of["value"]), _number(of["se"]), models)
+                for name, of in errors.items()
+            }
             for split, errors in r["errors"].items()
         },
         "highest": _numbers(r["highest"]),
@@ -114,7 +118,7 @@ def _scores(values: Json) -> Scores:
 
 
 def _estimate(of: Json, models: int) -> Estimate:
-    return Estimate(_number(of["value"]), _number(of["se"]), models)
+    return Estimate(_number(of["value"]), _number(of["se"]), models, _number(of["skew"]))
 
 
 def _excess(of: Json, models: int) -> Excess:
@@ -122,6 +126,7 @@ def _excess(of: Json, models: int) -> Excess:
         _number(of["value"]),
         _number(of["se"]),
         models,
+        _number(of["skew"]),
         reverse=_estimate(of["reverse"], models),
         cut=_number(of["cut"]),
     )
@@ -149,7 +154,7 @@ def _per_point(of: Json | None) -> dict[str, Any]:
 
 
 def _gate(of: Json, models: int) -> Gate:
-    error, before = of["confidence"] is not None, of["before"]
+    before = of["before"]
     return Gate(
         of["metric"],
         of["limit"],
@@ -157,12 +162,15 @@ def _gate(of: Json, models: int) -> Gate:
         of["perfect"],
         None
         if before is None
-        else Earlier(
-            before,
-            of["allowed"],
-            of["baseline"],
-            tuple(of["changed"]),
-        ),
-        Estimate(_number(of["value"]), _number(of["se"]), models) if error else None,
-        of["confidence"] if error else CONFIDENCE,
+        else Earlier(before, of["allowed"], of["baseline"], tuple(of["changed"])),
+        _judged_by(of, models),
+        CONFIDENCE if of["confidence"] is None else of["confidence"],
     )
+
+
+def _judged_by(gate: Json, models: int) -> Estimate | None:
+    if gate["confidence"] is None:
+        return None
+    if METRICS[gate["metric"]][2] == EXCESS:
+        return _estimate(gate, models)
+    return with_error(_number(gate["value"]), _number(gate["se"]), models)

@@ -102,6 +102,7 @@ class GateJson(TypedDict):
     limit: float
     value: float | None
     se: float | None
+    skew: float | None
     low: float | None
     high: float | None
     confidence: float | None

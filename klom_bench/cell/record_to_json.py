@@ -145,6 +145,7 @@ def _gate(gate: Gate) -> GateJson:
         "limit": gate.limit,
         "value": plain(gate.value),
         "se": None if gate.estimate is None else plain(gate.estimate.se),
+        "skew": None if gate.estimate is None else plain(gate.estimate.skew),
         "low": plain(low),
         "high": plain(high),
         "confidence": None if gate.estimate is None else gate.confidence,

@@ -21,7 +21,7 @@ from klom_bench.metrics.excess import BothWays, cut, excess, mean_excess
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.permutation import Retrained, permuted_klom, retrained
-from klom_bench.metrics.resampling import Errors, klom_errors
+from klom_bench.metrics.resampling import Errors, klom_errors, with_error
 from klom_bench.metrics.summary import STATISTICS, Summary, summarise
 from klom_bench.metrics.word import CANNOT, Word, WordAlone, word, word_alone
 
@@ -125,7 +125,10 @@ def scored(
         for split in splits
         if not sees_oracles
         and _below_floor(
-            references, Estimate(scores[split].mean, errors[split][0].mean, models), split, permuted
+            references,
+            with_error(scores[split].mean, errors[split][0].mean, models),
+            split,
+            permuted,
         )
     ]
     of = mean_excess(oracle, unlearned, splits)
@@ -209,7 +212,7 @@ def _excess(of: Mapping[str, BothWays], cut: Mapping[str, float]) -> dict[str, E
     for split, both in of.items():
         one, back = both.forward.estimate, both.reverse.estimate
         tame = cut.get(split, math.nan)
-        found[split] = Excess(one.value, one.se, one.models, reverse=back, cut=tame)
+        found[split] = Excess(one.value, one.se, one.models, one.skew, reverse=back, cut=tame)
     return found
 
 
@@ -218,7 +221,7 @@ def _errors(
 ) -> dict[str, Estimate]:
     """Of KLOM, then of its reverse."""
     return {
-        prefix + name: Estimate(getattr(summary, name), getattr(error, name), models)
+        prefix + name: with_error(getattr(summary, name), getattr(error, name), models)
         for prefix, summary, error in zip(("", "reverse_"), scores, errors, strict=True)
         for name in ("mean", "p95")
     }

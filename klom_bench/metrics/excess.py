@@ -56,10 +56,14 @@ class Jackknife:
 
     @property
     def estimate(self) -> Estimate:
-        """With the delete-one standard error over both sides."""
+        """With the delete-one standard error and skewness over both sides."""
         sides = (self.without_oracle, self.without_unlearned)
-        variance = sum((len(x) - 1) * float(x.var()) for x in sides)
-        return Estimate(self.value, math.sqrt(variance), min(map(len, sides)))
+        # Of the value, from what each model adds to it: a sum of independent parts.
+        parts = [(x.mean() - x) * math.sqrt((len(x) - 1) / len(x)) for x in sides]
+        variance = sum(float((x**2).sum()) for x in parts)
+        third = sum(float((x**3).sum()) for x in parts)
+        skew = third / variance / math.sqrt(variance) if variance > 0 else 0.0
+        return Estimate(self.value, math.sqrt(variance), min(map(len, sides)), skew)
 
 
 class ExcessJson(EstimateJson):

@@ -62,6 +62,8 @@ class Simulated:
         x[n:, :FORGET] += self.shift * np.abs(np.random.default_rng(0).standard_normal(FORGET))
         return x[:n], x[n:]
 
+    draw_anew = draw
+
     def apart(self, n: int) -> float:
         """What deviations from the mean are to be enlarged by: nothing, every draw is new."""
         return 1.0
@@ -105,6 +107,12 @@ class Real:
             return pool.oracles[rows[:n]], pool.oracles[rows[n : 2 * n]]
         made = pool.methods[self.method]
         return pool.oracles[rows[:n]], made[rng.permutation(len(made))[:n]]
+
+    def draw_anew(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same with replacement: of the law that gives each model of the pool equal weight."""
+        oracles = REAL["digits"].oracles
+        made = oracles if self.method == "retrain" else REAL["digits"].methods[self.method]
+        return oracles[rng.integers(0, len(oracles), n)], made[rng.integers(0, len(made), n)]
 
     def apart(self, n: int) -> float:
         """Subsets of one pool vary less than new models: by sqrt(1 - n / pool), undone here.

@@ -132,6 +132,18 @@ def test_perfect_unlearners_are_disjoint_from_what_they_are_scored_against():
     assert len(np.unique(np.concatenate([oracle, retrained]), axis=0)) == 220
 
 
+@pytest.mark.parametrize("method", coverage.METHODS)
+def test_models_drawn_anew_may_be_there_twice(method):
+    pool = REAL["digits"]
+    oracle, unlearned = Real(method).draw_anew(seeded("anew"), 110)
+    made = pool.oracles if method == "retrain" else pool.methods[method]
+    for found, models in ((oracle, pool.oracles), (unlearned, made)):
+        assert found.shape == (110, 24)
+        rows = {row.tobytes() for row in found}
+        assert rows <= {row.tobytes() for row in models}
+        assert 60 < len(rows) < 110
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_is_one(name):
     """All but a retrain differ from it, in shape they do not; models they are made of stay."""

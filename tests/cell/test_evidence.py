@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from klom_bench.cell.gates import Gate
 from klom_bench.errors import KlomError, KlomWarning
@@ -47,6 +48,9 @@ def test_a_record_holds_what_its_margins_say(measured, margins):
             of = found["errors"][split][name]
             assert of["value"] == found[scores][split][name.removeprefix("reverse_")]
             assert of["low"] < of["value"] < of["high"]
+            # Of six models and of an error from 40 draws.
+            away = stats.t.ppf(0.975, 1 / (1 / 5 + 1 / 39)) * of["se"]
+            assert of["high"] == pytest.approx(of["value"] + away)
     assert found["retrained"] == retrained(oracle, original, asked.splits).as_json()
     assert found["word"] in ("no better than doing nothing", "cannot be told at this N")
     assert found["word_is_provisional"]

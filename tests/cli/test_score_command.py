@@ -18,6 +18,7 @@ from helpers.margin_files import (
     write_whole,
 )
 from helpers.slow_klom import SLOW
+from scipy import stats
 
 from klom_bench import klom
 from klom_bench.metrics.excess import excess
@@ -174,7 +175,11 @@ def test_score_tells_errors_excess_and_chance(run, tmp_path):
     of = found["means"]["all"]
     assert of["mean"]["value"] == found["scores"]["all"]["mean"]
     assert of["reverse_mean"]["value"] == found["reverse"]["all"]["mean"]
-    assert of["mean"]["low"] < of["mean"]["value"] < of["mean"]["high"]
+    freedom = 1 / (1 / (min(len(ORACLE), len(UNLEARNED)) - 1) + 1 / 39)
+    for mean in of.values():
+        away = stats.t.ppf(0.975, freedom) * mean["se"]
+        assert mean["high"] - mean["value"] == pytest.approx(away)
+        assert mean["value"] - mean["low"] == pytest.approx(away)
     assert found["excess"]["all"]["value"] == pytest.approx(excess(ORACLE, UNLEARNED).mean())
     assert 0 < found["retrained"]["p"] <= 1
     text = run("score", a, b)[1]

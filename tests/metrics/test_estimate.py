@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from klom_bench.metrics.estimate import Estimate, judged, models_that_settle, quantile
+from klom_bench.metrics.excess import Jackknife
 
 NAN, INF = math.nan, math.inf
 values = st.floats(-10, 10)
-estimates = st.builds(Estimate, values, st.floats(0, 5), st.integers(2, 300))
+estimates = st.builds(Estimate, values, st.floats(0, 5), st.integers(2, 300), st.floats(-3, 3))
 confidences = st.floats(0.5, 0.999)
 
 
@@ -18,6 +19,14 @@ confidences = st.floats(0.5, 0.999)
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.975])
 def test_quantiles_are_those_of_student(models, confidence):
     assert quantile(confidence, models) == pytest.approx(stats.t.ppf(confidence, models - 1))
+
+
+@pytest.mark.parametrize(("models", "draws"), [(2, 40), (20, 40), (100, 40), (100, 2)])
+def test_what_was_drawn_few_times_is_known_less_well(models, draws):
+    freedom = 1 / (1 / (models - 1) + 1 / (draws - 1))
+    assert quantile(0.95, models, draws) == pytest.approx(stats.t.ppf(0.95, freedom))
+    assert quantile(0.95, models, draws) > quantile(0.95, models)
+    assert quantile(0.95, models, 10**9) == pytest.approx(quantile(0.95, models))
 
 
 def test_full_confidence_is_never_reached():
@@ -47,6 +56,21 @@ def test_one_side_errs_as_often_as_said():
     assert [above, below] == pytest.approx([0.1, 0.1], abs=tolerance)
 
 
+def test_one_side_errs_as_often_as_said_by_an_error_that_was_drawn():
+    runs, models, draws = 20_000, 20, 6
+    rng = np.random.default_rng(2)
+    x = rng.normal(3, 2, (runs, models))
+    errors = x.std(1, ddof=1) / math.sqrt(models)
+    drawn = errors * rng.normal(size=(draws, runs)).std(0, ddof=1)
+    found = [Estimate(*of, models, draws=draws) for of in zip(x.mean(1), drawn, strict=True)]
+    above, below = (
+        np.mean([e.surely_above(3) for e in found]),
+        np.mean([e.surely_below(3) for e in found]),
+    )
+    assert [above, below] == pytest.approx([0.05, 0.05], abs=0.007)
+    assert np.mean([Estimate(e.value, e.se, models).surely_above(3) for e in found]) > 0.065
+
+
 def test_a_two_sided_interval_is_that_of_both_sides():
     estimate = Estimate(1.0, 0.5, 10)
     low, high = estimate.interval(0.9)
@@ -72,6 +96,31 @@ def test_errors_grow_towards_the_limit_but_no_more_than_twice(value, factor):
     found = Estimate(value, 0.1, 20).at_the_limit(1.0)
     assert (found.value, found.models) == (value, 20)
     assert found.se == pytest.approx(0.1 * factor)
+
+
+@pytest.mark.parametrize(
+    ("value", "skew", "squared"),
+    [(0.5, 0.0, 2), (0.5, 0.4, 2 + 0.4 * 5), (0.1, 0.4, 4 + 0.4 * 9), (0.5, -0.4, 2), (2, 0.4, 1)],
+)
+def test_errors_of_skewed_values_grow_by_how_far_the_limit_is_in_errors(value, skew, squared):
+    found = Estimate(value, 0.1, 20, skew, 40).at_the_limit(1.0)
+    assert found == Estimate(value, pytest.approx(0.1 * math.sqrt(squared)), 20, skew, 40)
+    assert Estimate(value, 0.0, 20, skew).at_the_limit(1.0).se == 0
+
+
+def test_few_large_parts_do_not_let_a_low_value_pass():
+    """Means of exponential samples, judged at what they are expected to be."""
+    runs, models = 4000, 40
+    wrong = {"with": 0, "without": 0, "fail": 0}
+    for x in np.random.default_rng(3).exponential(5, (runs, models)) + 20:
+        left_out = (x.sum() - x) / (models - 1)
+        estimate = Jackknife(x.mean(), np.zeros(models), left_out).estimate
+        wrong["with"] += judged(estimate, 25.0) == "pass"
+        wrong["without"] += judged(Estimate(estimate.value, estimate.se, models), 25.0) == "pass"
+        wrong["fail"] += judged(estimate, 25.0) == "fail"
+    assert wrong["without"] / runs > 0.08
+    assert 0.03 < wrong["with"] / runs < 0.06
+    assert wrong["fail"] / runs < 0.05
 
 
 class TestJudged:
@@ -115,12 +164,15 @@ class TestJudged:
 
 class TestModelsThatSettle:
     @pytest.mark.parametrize("value", [0.3, 0.8, 0.97, 1.05, 1.4])
-    def test_errors_of_so_many_models_just_decide(self, value):
-        now, models = Estimate(value, 0.3, 40), models_that_settle(Estimate(value, 0.3, 40), 1.0)
+    @pytest.mark.parametrize("skew", [0.0, 0.5])
+    def test_errors_of_so_many_models_just_decide(self, value, skew):
+        now = Estimate(value, 0.3, 40, skew)
+        models = models_that_settle(now, 1.0)
 
         def at(n):
             # The quantile of the N that there is: an N to come has a smaller one, hence "about".
-            return judged(Estimate(value, now.se * math.sqrt(now.models / n), now.models), 1.0)
+            less = math.sqrt(now.models / n)
+            return judged(Estimate(value, now.se * less, now.models, skew * less), 1.0)
 
         assert models > now.models
         assert at(models + 1) == ("fail" if value > 1 else "pass")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import digamma
+from scipy.stats import skew
 
 from klom_bench.metrics.excess import HIGHEST, Jackknife, cut, excess, mean_excess
 
@@ -184,6 +185,22 @@ class TestJackknife:
         found = Jackknife(x.mean() - y.mean(), left_out[0], -left_out[1]).estimate
         assert found.se == pytest.approx(math.sqrt(x.var(ddof=1) / 30 + y.var(ddof=1) / 8))
         assert (found.value, found.models) == (x.mean() - y.mean(), 8)
+
+    def test_its_skewness_is_that_of_a_mean_where_the_statistic_is_a_mean(self):
+        x = np.random.default_rng(7).exponential(size=30)
+        left_out, same = np.array([np.delete(x, i).mean() for i in range(30)]), np.ones(30)
+        expected = skew(x) / math.sqrt(30)
+        for sides in ((left_out, same), (same, left_out)):
+            assert Jackknife(x.mean(), *sides).estimate.skew == pytest.approx(expected)
+        # Of a difference of two such means the skewness is none: their third moments cancel.
+        assert Jackknife(0.0, left_out, -left_out).estimate.skew == pytest.approx(0, abs=1e-9)
+        assert Jackknife(0.0, same, same).estimate.skew == 0
+
+    def test_a_member_that_went_wrong_skews_upward(self):
+        oracle, unlearned = draws(13, 40, 40)
+        assert abs(whole(oracle, unlearned).forward.estimate.skew) < 0.3
+        unlearned[5] += 8
+        assert whole(oracle, unlearned).forward.estimate.skew > 0.5
 
     def test_its_error_is_the_spread_of_repeats(self):
         repeats = [whole(*draws(seed, 40, 40, 10)).forward.estimate for seed in range(400)]

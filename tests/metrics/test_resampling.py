@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.quick import quick_klom
-from klom_bench.metrics.resampling import klom_errors
+from klom_bench.metrics.resampling import DRAWS, klom_errors, with_error
 
 DEFAULT = ESTIMATORS["default"]
 OWN = [
@@ -184,3 +185,10 @@ class TestErrors:
         oracle, unlearned = normal(7, 5, 6, points)
         for found in klom_errors(oracle, unlearned, {"none": np.arange(0)}, DEFAULT)["none"]:
             assert np.isnan([found.mean, found.p95]).all()
+
+
+def test_errors_are_known_as_well_as_forty_draws_tell_them():
+    found = with_error(1.0, 0.1, 100)
+    assert (found.value, found.se, found.models, found.draws) == (1.0, 0.1, 100, DRAWS)
+    away = stats.t.ppf(0.975, 1 / (1 / 99 + 1 / 39)) * 0.1
+    assert found.interval() == pytest.approx((1 - away, 1 + away))
