@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from klom_bench.cell import baseline
+from klom_bench.cell.gates import MARGINS, TABLE
 from klom_bench.cell.record_json import RecordJson, Row, UnfitJson, test_of
 from klom_bench.errors import KlomError, visible_lines
 from klom_bench.plugin.collection import is_of
@@ -209,6 +210,13 @@ class TerminalReport:
             lines.append(
                 f"no gate: nothing was asserted{some}; set limits in [tool.klom.gates] of {where} "
                 "or with --klom-max forget_p95=LIMIT"
+            )
+        scored = {r["forget_set"] for r in records if r["method"] == MARGINS}
+        named = {name for name, of in gating.gates.get(MARGINS, {}).items() if isinstance(of, dict)}
+        if scored and (unused := sorted(named - scored)):
+            lines.append(
+                "limits of nothing: no test of this run scored margins named "
+                f"{baseline.few(unused)}, which [{TABLE}.{MARGINS}] of {where} has"
             )
         if gating.baseline and records:
             lines += changes(gating.baseline, records, gating.regressions)

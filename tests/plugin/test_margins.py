@@ -153,6 +153,14 @@ def test_a_baseline_is_kept_and_compared_with(scored, pytester):
     result.stdout.fnmatch_lines(["error: the baseline shares no test with this run"])
 
 
+@pytest.mark.parametrize("name", ["good", "godo"])
+def test_limits_of_a_name_that_nothing_has_are_told(scored, name):
+    said = scored(gates=GATES.replace("margins.good", f"margins.{name}")).stdout.str()
+    assert ("limits of nothing: no test of this run scored margins named godo" in said) == (
+        name == "godo"
+    )
+
+
 def test_a_test_that_could_not_be_scored_saves_no_baseline(scored, pytester):
     text = TWO.replace("models(8, 5", "models(1, 5").replace("models(8, seed", "models(1, seed")
     result = scored("--klom-save-baseline=base.json", text=text)
