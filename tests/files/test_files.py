@@ -76,7 +76,7 @@ def test_what_unpacks_to_a_hundred_times_as_much_is_refused(tmp_path, capsys):
     start = time.perf_counter()
     with pytest.raises(KlomError, match=r"unpacks from \d+ bytes to 0\.3 GB"):
         read_npz(path)
-    assert cli.main(["score", str(path), str(path)]) == 1
+    assert cli.main(["score", str(path), str(path)]) == 2
     assert "np.savez, which does not pack" in capsys.readouterr().err
     assert time.perf_counter() - start < 60
 
@@ -151,7 +151,7 @@ def test_an_npz_of_objects_is_refused(tmp_path):
 
 def test_names_of_arrays_cannot_act_on_a_terminal(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", **{"a\x1b[2J": np.ones((3, 4)), "b\n::error::x": np.ones((3, 4))})
-    assert cli.main(["score", str(tmp_path / "x.npz"), str(tmp_path / "x.npz")]) == 1
+    assert cli.main(["score", str(tmp_path / "x.npz"), str(tmp_path / "x.npz")]) == 2
     err = capsys.readouterr().err
     assert "\x1b" not in err
     assert r"a\x1b[2J" in err
