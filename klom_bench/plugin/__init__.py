@@ -23,6 +23,7 @@ from klom_bench.plugin.keys import (
     RUN,
     TERMINAL,
     UNASKED,
+    UNCHECKED,
 )
 from klom_bench.plugin.margins import Margins, refuse, refuse_without_margins, unscored
 from klom_bench.plugin.options import add_options, read_options
@@ -196,11 +197,22 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
+    """A test that leaves out what it is there for must not pass."""
+    result = yield
+    if unscored(pyfuncitem.stash):
+        pytest.fail("klom.score was not called: nothing was scored", pytrace=False)
+    if text := pyfuncitem.stash.get(UNCHECKED, None):
+        pytest.fail(
+            f"klom.check was not called with the record of this test: {text}", pytrace=False
+        )
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Put what a test leaves behind on its report, which travels from xdist's workers, too."""
     report = yield
-    if report.when == "call" and report.passed and unscored(item.stash):
-        report.outcome, report.longrepr = "failed", "klom.score was not called: nothing was scored"
     # The teardown report comes once a test, whereas every subtest makes a call report.
     if report.when == "teardown" and OUTCOME in item.stash:
         report.klom = item.stash[OUTCOME]

@@ -7,7 +7,7 @@ import pytest
 
 from klom_bench.plugin.collection import is_klom
 from klom_bench.plugin.failures import plain_failures
-from klom_bench.plugin.keys import OUTCOME, PROBLEM, RUN, Outcome
+from klom_bench.plugin.keys import OUTCOME, PROBLEM, RUN, UNCHECKED, Outcome
 from klom_bench.plugin.klom_test import KlomTest
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def _selected(request: pytest.FixtureRequest, label: str) -> "tuple[Method, Vari
 
 def _start_clean(node: pytest.Item) -> None:
     """Forget what an earlier run of the same test left: plugins may run one that failed again."""
-    node.stash[OUTCOME] = Outcome()
+    node.stash[OUTCOME], node.stash[UNCHECKED] = Outcome(), ""
     kept = [p for p in node.user_properties if not str(p[0]).startswith("klom_")]
     node.user_properties = kept
 

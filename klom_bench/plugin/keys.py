@@ -35,6 +35,8 @@ DESELECTED: pytest.StashKey[int] = pytest.StashKey()
 UNASKED: pytest.StashKey[int] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
+UNCHECKED: pytest.StashKey[str] = pytest.StashKey()
+"""What `klom.check` would say of the record of a test, until it is called with it."""
 BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()
 TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from klom_bench.plugin.failures import plain_failures
-from klom_bench.plugin.keys import CLOCK, GATING, OUTCOME, RUN, Outcome
+from klom_bench.plugin.keys import CLOCK, GATING, OUTCOME, RUN, UNCHECKED, Outcome
 
 if TYPE_CHECKING:
     from klom_bench.cell.cell import Cell
@@ -49,6 +49,7 @@ class KlomTest:
 
     def __init__(self, request: pytest.FixtureRequest, benchmark: Any) -> None:
         self._request, self._benchmark = request, benchmark
+        self._record: Record | None = None
         self._gating = request.config.stash[GATING]
 
     def measure(self, cell: "Cell") -> "Record":
@@ -104,6 +105,8 @@ class KlomTest:
 
     def _left(self, work: "Callable[[], Record]", verb: str) -> "Record":
         """What a test leaves behind: a record, here and there."""
+        from klom_bench.report.failure import failure
+
         __tracebackhide__ = True
         node = self._request.node
         if "record" in node.stash.get(OUTCOME, Outcome()):
@@ -113,6 +116,9 @@ class KlomTest:
         self._benchmark.extra_info["klom"] = in_json
         node.stash.setdefault(OUTCOME, Outcome())["record"] = in_json
         node.user_properties += properties(in_json)  # JUnit XML has them
+        if text := failure(record):
+            node.stash[UNCHECKED] = text
+        self._record = record
         return record
 
     def _kept(self, record: "Record") -> "Record":
@@ -154,5 +160,7 @@ class KlomTest:
         """Fail the test where a gate does not pass, or where there is no score."""
         from klom_bench.report.failure import failure
 
+        if record is self._record:
+            self._request.node.stash[UNCHECKED] = ""
         if text := failure(record):
             pytest.fail(text, pytrace=False)

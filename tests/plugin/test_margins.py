@@ -177,13 +177,17 @@ def test_a_test_that_could_not_be_scored_saves_no_baseline(scored, pytester):
     [
         ("pass", "klom.score was not called: nothing was scored"),
         ("klom.score(**BOTH)\n    klom.score(**BOTH)", "klom.score was called before in this test"),
+        (
+            "klom.score(**BOTH)",
+            "klom.check was not called with the record of this test: forget_mean *, limit 0.001: *",
+        ),
         ("klom.measure(3)", "a test with `klom.measure` asks for `klom_cell`, too"),
         ("klom.score(**BOTH | {'forget': [999]})", "*has index 999, the train points are 0..199*"),
     ],
 )
 def test_tests_that_do_not_do_their_work(scored, args, body, message):
     both = 'BOTH = {"oracle": models(3, 1), "unlearned": models(3, 2), **USUAL}\n'
-    text = f"{CODE}{both}def test_mine(klom):\n    {body}\n"
+    text = f"{CODE}{both}@pytest.mark.klom(forget_mean=0.001)\ndef test_mine(klom):\n    {body}\n"
     klom = "from klom_bench.suite import test_klom\n" if args else ""
     result = scored(*args, text=klom + text, gates="")
     assert result.ret == 1
