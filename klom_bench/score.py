@@ -94,6 +94,11 @@ def compared(
     notes = [*oracle.notes, *unlearned.notes]
     forget_set = None
     if forget_indices is not None:
+        if train_points is None and WHOLE in oracle.parts and WHOLE in unlearned.parts:
+            notes.append(
+                f"all {oracle.parts[WHOLE].shape[1]} points count as train points: --train-points "
+                "tells where val begins"
+            )
         points = train_points or _train_points(oracle, unlearned, forget_indices)
         try:
             forget_set = checked_forget_set("forget indices", forget_indices, points)

@@ -91,6 +91,7 @@ def record_of(
         if original.shape[1] != a.shape[1]:
             raise KlomError(f"{originals.source} has no val margins, and the others have")
         _refuse_other_order(a, original, forget_set.retain, originals)
+        refuse_copies(originals, oracle, copies(a, original))
     _refuse_other_order(a, b, forget_set.retain, unlearned)
     for metric in (*limits.limits, *limits.regressions):
         if not len(splits[METRICS[metric][1]]):

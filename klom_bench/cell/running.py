@@ -5,6 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from klom_bench.cell.bench import bench_for, store_for
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.counts import refuse_one_model
@@ -145,7 +147,10 @@ def _method(given: AMethod) -> Method:
 def _param(text: str, value: Any) -> Param:
     """A list is several values; one in another is one."""
     method, _, name = text.rpartition(".")
-    values: Sequence[Any] = value if isinstance(value, list) else [value]
+    values: Sequence[Any] = [
+        one.item() if isinstance(one, np.generic) else one
+        for one in (value if isinstance(value, list | np.ndarray) else [value])
+    ]
     if not values:
         raise KlomError(f"params: there is no value for {text}")
     return method or None, name, tuple(values)

@@ -18,8 +18,8 @@ EXAMPLES = """examples:
   klom score oracles.npy unlearned.npy
   klom score oracle_models/CIFAR10/only_margins/forget_set_3 my_margins/ \\
       --forget-indices forget_set_indices/CIFAR10/forget_set_3.npy --json
-  klom score oracles.npy unlearned.npy --forget-indices forget.npy --max forget_p95=2 \\
-      --baseline klom-baseline.json --max-regression val_mean=25%
+  klom score oracles.npy unlearned.npy --forget-indices forget.npy --train-points 400 \\
+      --max forget_p95=2 --baseline klom-baseline.json --max-regression val_mean=25%
 
 ORACLE and UNLEARNED are .npy or .pt files [models, points], a .npz with arrays train, val, retain
 or forget, or folders with a file a model (3__train_margins_23.npy, id_3_epoch_23.npy, 3.npy), files
@@ -39,7 +39,8 @@ def add(commands: Commands) -> None:
         "--train-points",
         type=int,
         metavar="N",
-        help="the first N points are train points, the others val (where one array holds all)",
+        help="the first N points are train points, the others val (where one array holds all; "
+        "default: all are train points)",
     )
     score.add_argument("--estimator", default="default", help="as --klom-estimator")
     score.add_argument(

@@ -13,6 +13,8 @@ from klom_bench.files.names import Name, gaps, read_name
 
 PARTS = ("train", "retain", "forget", "val")
 WHOLE = "all"
+MOST = 1e100
+"""No margin comes near; squares of more are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ def checked_margins(found: LooseMargins) -> LooseMargins:
         if array.ndim != 2 or not array.size:
             raise KlomError(
                 f"{path}: the {name} margins have shape {array.shape}: [members, points] expected"
+            )
+        if array.dtype.itemsize > 4 and bool((np.abs(array[np.isfinite(array)]) > MOST).any()):
+            raise KlomError(
+                f"{path} has {name} margins beyond {MOST:g}: these models diverged, or it holds no "
+                "margins"
             )
         if array.shape[0] > array.shape[1] > 1:
             found.notes.append(

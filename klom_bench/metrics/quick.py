@@ -9,6 +9,8 @@ from klom_bench.metrics.klom import divergence
 
 CHUNK = 1 << 16
 MOST_POINTS = 5_000
+LARGEST = 1e37
+"""Margins are cut to it: their differences are numbers in float32, too."""
 SEED = 0
 NUDGE = 1e-6
 """Of a bin: what the end of the range is moved by, so that rounding does not decide about it."""
@@ -39,7 +41,10 @@ def klom_of_many(
     found = np.empty((draws, 2, points))
     for start in range(0, points, step):
         part = slice(start, start + step)
-        o, u = (np.ascontiguousarray(x[:, part], dtype=np.float32) for x in (oracle, unlearned))
+        o, u = (
+            np.ascontiguousarray(np.clip(x[:, part], -LARGEST, LARGEST), dtype=np.float32)
+            for x in (oracle, unlearned)
+        )
         for i, sides in enumerate(draw(o, u)):
             found[i, :, part] = quick_klom(*sides, est)
     return found

@@ -67,19 +67,24 @@ class KlomTest:
         oracle: "Given",
         unlearned: "Given",
         forget: Any,
-        train_points: int,
+        train_points: int | None,
         originals: "Given | None" = None,
         name: str | None = None,
     ) -> "Record":
         """Score margins of unlearned models against those of oracles; pytest-benchmark times it.
 
         oracle, unlearned, originals: files, folders, arrays [models, points], or arrays by part
-        (train, val). forget: indices into the train points, or a file of them. name: as it stands
-        in tables and in [tool.klom.gates.margins.NAME]; the test's own, usually.
+        (train, val). forget: indices into the train points, or a file of them. train_points: how
+        many of the points are train points, the first ones; None: all, or as parts say. name: as it
+        stands in tables and in [tool.klom.gates.margins.NAME]; the test's own, usually.
         """
         __tracebackhide__ = True
         if not self._request.node.stash.get(OUTCOME, Outcome()).get("margins"):
             pytest.fail("a test with `klom.score` asks for no `klom_cell`: it scores margins")
+        if not (train_points is None or (type(train_points) is int and train_points > 0)):
+            pytest.fail(f"train_points must be a whole number from 1 on, not {train_points!r}")
+        if not isinstance(name, str | None):
+            pytest.fail(f"name must be a text, not {name!r}")
         name = name or re.sub(r"[^\w.=,+-]+", "-", self._request.node.name).strip("-")
 
         def work() -> "Record":
@@ -158,7 +163,11 @@ class KlomTest:
 
     def check(self, record: "Record") -> None:
         """Fail the test where a gate does not pass, or where there is no score."""
+        from klom_bench.cell.record import Record
         from klom_bench.report.failure import failure
+
+        if not isinstance(record, Record):
+            pytest.fail(f"klom.check takes the record that klom.score returns, not {record!r:.80}")
 
         if record is self._record:
             self._request.node.stash[UNCHECKED] = ""

@@ -70,8 +70,14 @@ class TerminalReport:
         saved = self._save(bool(exitstatus))
         if self._run is None:  # others' tests run, too, and those that score nothing have failed
             unmeasured, nothing = set(), self._shares_nothing()
-        if exitstatus == pytest.ExitCode.OK and (unmeasured or nothing or not saved):
+        wrong = unmeasured or nothing or not saved or self._names_twice()
+        if exitstatus == pytest.ExitCode.OK and wrong:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _names_twice(self) -> list[str]:
+        """Names of margins that two tests have: files and baselines would hold one of the two."""
+        names = Counter(r["forget_set"] for r in self._found.values() if r["method"] == MARGINS)
+        return sorted(name for name, count in names.items() if count > 1)
 
     def _shares_nothing(self) -> bool:
         """Whether there is a baseline, and it has none of the tests."""
@@ -178,6 +184,11 @@ class TerminalReport:
         counts = ", ".join(f"{n} {VERDICTS.get(name, name)}" for name, n in verdicts.items())
         if problem := self._config.stash.get(PROBLEM, None):
             lines.append(f"error: {problem}")
+        if twice := self._names_twice():
+            lines.append(
+                f"error: several tests scored margins named {baseline.few(twice)}: give each a "
+                "name of its own, klom.score(..., name=...)"
+            )
         if self._run is None:
             self._conformance.clear()  # these are tests of others
         if self._tests or not self._conformance:

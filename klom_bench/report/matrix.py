@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal, final
 
+from klom_bench.cell.gates import MARGINS
 from klom_bench.cell.record_json import Counts, Numbers, OfMethod, OfTest, Splits
 from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.summary import SPLITS
@@ -56,9 +57,11 @@ def records_in(paths: Iterable[Path]) -> list[Shown | Failed]:
 
 
 def _of(benchmark: Any) -> Shown | Failed | None:
-    """The record of one test, what stands for it where it failed, or None."""
+    """The record of one test, what stands for it where it failed, or None: of margins, too, which
+    are of no method."""
     if "klom" in benchmark["extra_info"]:
-        return _checked(benchmark["extra_info"]["klom"])
+        record = benchmark["extra_info"]["klom"]
+        return None if record["method"] == MARGINS else _checked(record)
     params = benchmark.get("params")
     return _failed(params) if params and "klom_method" in params else None
 

@@ -125,6 +125,8 @@ SHUFFLED = np.random.default_rng(0).permutation(TRAIN + VAL)
         ({"unlearned": models(1, 2)}, "unlearned has one model"),
         ({"unlearned": models(N, 2)[0]}, r"the all margins have shape \(260,\)"),
         ({"unlearned": models(N, 1)}, "have the margins of a model in oracle, to the last bit"),
+        ({"originals": models(N, 1)}, "originals: 8 of 8 .* have the margins of a model in oracle"),
+        ({"oracle": 1e200 * models(N, 1)}, "oracle has all margins beyond 1e\\+100"),
         ({"unlearned": "nowhere.npy"}, "nowhere.npy is not there"),
         ({"unlearned": {"test": models(N, 2)}}, "unlearned: unknown part 'test'"),
         ({"unlearned": {"val": models(N, 2)[:, TRAIN:]}}, "no margins of forget points on both"),
@@ -144,5 +146,10 @@ def test_what_cannot_be_scored_is_refused(asked, message):
 def test_models_that_are_broken_are_scored_whatever_their_points_look_like():
     """A bad method is no other order of points: neither noise, nor the same margin everywhere."""
     rng = np.random.default_rng(0)
-    for ruined in (rng.normal(size=(N, TRAIN + VAL)), -models(N, 2), 0 * models(N, 2)):
+    for ruined in (
+        rng.normal(size=(N, TRAIN + VAL)),
+        -models(N, 2),
+        0 * models(N, 2),
+        1e90 * models(N, 2),
+    ):
         assert record(unlearned=ruined).scores["retain"].mean > 5

@@ -51,7 +51,7 @@ def test_it_measures_what_pytest_measures(project, pytester, small_store):
 
 def test_tasks_methods_and_functions_may_be_given_as_they_are(measured):
     for given in (halves, klom_bench.method()(halves), [halves]):
-        (record,) = run(DIGITS, given, params={"by": 0.25}, **SMALL)
+        (record,) = run(DIGITS, given, params={"by": np.float64(0.25)}, **SMALL)
         assert (record.method, record.hyperparameters) == ("halves", {"by": 0.25})
         np.testing.assert_array_equal(record.points, measured(halves, by=0.25).points)
     few = {name: DIGITS.forget_sets[name] for name in ("forget_set_1", "forget_set_3")}

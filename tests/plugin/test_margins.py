@@ -153,6 +153,15 @@ def test_a_baseline_is_kept_and_compared_with(scored, pytester):
     result.stdout.fnmatch_lines(["error: the baseline shares no test with this run"])
 
 
+def test_two_tests_of_one_name_are_told_apart(scored):
+    text = TWO.replace("USUAL)\n    assert", 'USUAL, name="good")\n    assert').replace(
+        "3.0", "0.0"
+    )
+    result = scored(text=text.replace("unlike", "like"), gates="")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["error: several tests scored margins named good: give each *"])
+
+
 @pytest.mark.parametrize("name", ["good", "godo"])
 def test_limits_of_a_name_that_nothing_has_are_told(scored, name):
     said = scored(gates=GATES.replace("margins.good", f"margins.{name}")).stdout.str()
