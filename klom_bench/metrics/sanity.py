@@ -17,6 +17,9 @@ SURE, DOUBTFUL = 3.0, 1.0
 ten random points of `digits` come to 2.3 at N = 100 (measured), other sets to 30 and more."""
 ALIKE = 0.5
 """Correlation of mean margins over points; .9 and more is usual (measured), 0 misaligned."""
+SAME = 0.3
+"""Standard deviations between sorted mean margins: the same ones in another order have fewer,
+models that a set has changed so much have more (1.3 where 12 of 130 labels were wrong)."""
 TOO_CLOSE = 0.8
 """No independent models score so small a part of the floor over thousands of points; models with
 shared seeds do (.78, measured), and copies."""
@@ -34,7 +37,8 @@ class Sanity:
     forget, retain: mean KLOM of doing nothing. shift: by how much more than oracles the originals
     are sure of the forget set, in nats, over what they are of retain points; sigmas: how many
     standard errors that is (models are the unit). alignment: the lower correlation of mean margins
-    over retain and over val points.
+    over retain and over val points; apart: between their sorted mean margins there, in standard
+    deviations.
     """
 
     forget: float
@@ -43,6 +47,7 @@ class Sanity:
     shift: float
     sigmas: float
     alignment: float
+    apart: float
 
     def as_json(self) -> dict[str, float | None]:
         """Plain numbers."""
@@ -64,14 +69,25 @@ def sanity(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) ->
     error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)) if len(a) > 1 < len(b) else 0.0
     a_mean, b_mean = originals.mean(0), oracles.mean(0)
     val = np.arange(forget_set.train_points, originals.shape[1])
+
+    def alignment(rows: np.ndarray) -> float:
+        return float(np.corrcoef(a_mean[rows], b_mean[rows])[0, 1])
+
+    least = min((retain, val), key=alignment)
     return Sanity(
         forget=float(points[forget].mean()),
         retain=float(points[retain].mean()),
         floor=floor(estimator, len(oracles), len(originals)).mean,
         shift=float(a.mean() - b.mean()),
         sigmas=float((a.mean() - b.mean()) / error) if error > 0 else float("nan"),
-        alignment=min(float(np.corrcoef(a_mean[r], b_mean[r])[0, 1]) for r in (retain, val)),
+        alignment=alignment(least),
+        apart=_apart(a_mean[least], b_mean[least]),
     )
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """How far sorted values lie apart, in standard deviations of the second."""
+    return float(np.median(np.abs(np.sort(a) - np.sort(b))) / b.std()) if b.std() > 0 else 0.0
 
 
 def strays(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) -> list[int]:
@@ -130,9 +146,14 @@ def judged(found: Sanity, oracles: int, originals: int) -> tuple[list[str], list
             f"{found.floor:.2f}: these are copies of originals, or share their seeds"
         )
     if found.alignment < ALIKE:
-        problems.append(
+        text = (
             f"their mean margins hardly go with those of the originals (correlation "
-            f"{found.alignment:.2f} on retain or val points): points in another order, or another "
-            "dataset"
+            f"{found.alignment:.2f} on retain or val points)"
         )
+        if found.apart < SAME:
+            problems.append(f"{text}: points in another order, or another dataset")
+        else:
+            notes.append(
+                f"{text}: the set has much influence, or these are points of another dataset"
+            )
     return problems, notes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from klom_bench.forget_set import ForgetSet
-from klom_bench.metrics.sanity import strays
+from klom_bench.metrics.sanity import judged, sanity, strays
 
 POINTS = 300
 FORGET = ForgetSet("some", np.arange(30), 200, np.arange(30))
@@ -27,3 +27,18 @@ def test_one_original_among_oracles(count, seed):
     oracles[3] = models(rng, 1, 0)
     assert strays(originals, oracles, FORGET) == [3]
     assert strays(originals[:9], oracles, FORGET) == []  # too few to tell
+
+
+def test_another_order_of_points_is_not_a_set_of_much_influence():
+    """Both leave hardly a correlation; only the first has the same margins, elsewhere."""
+    rng = np.random.default_rng(0)
+    originals, oracles = models(rng, 20, 0), models(rng, 20, 2.5)
+    shuffled = oracles.copy()
+    shuffled[:, 30:200] = shuffled[:, 30 + rng.permutation(170)]
+    problems, _ = judged(sanity(originals, shuffled, FORGET), 20, 20)
+    assert ["in another order" in problem for problem in problems] == [True]
+    changed = 8 * rng.normal(size=POINTS) + 4 + oracles
+    changed[:, :30] -= 30
+    problems, notes = judged(sanity(originals, changed, FORGET), 20, 20)
+    assert problems == []
+    assert ["has much influence" in note for note in notes] == [True]
