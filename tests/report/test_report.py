@@ -107,6 +107,20 @@ def test_what_cannot_stand_in_one_table(made, capsys):
     assert "the records differ in members" in capsys.readouterr().err
 
 
+def test_scores_of_margins_are_of_no_method_and_left_out(made, capsys):
+    path = made("--klom-method=ga", "--klom-forget-set=1")
+    capsys.readouterr()
+    assert main(["report", str(path)]) == 0
+    alone = capsys.readouterr().out
+    content = json.loads(path.read_bytes())
+    margins = copy.deepcopy(content["benchmarks"][0])
+    margins["extra_info"]["klom"] |= {"task": "margins", "method": "margins"}
+    content["benchmarks"].append(margins)
+    path.write_text(json.dumps(content))
+    assert main(["report", str(path)]) == 0
+    assert capsys.readouterr().out == alone
+
+
 def changed(path, change):
     content = json.loads(path.read_bytes())
     change(content["benchmarks"][0]["extra_info"]["klom"])
