@@ -55,6 +55,7 @@ def test_numbers_and_hooks_are_those_of_torch(ours, theirs, given):
     assert steps == torchs_steps == 5
 
 
+@pytest.mark.processes
 def test_only_a_method_of_ones_own_imports_the_compiler_and_before_the_clock_runs(project):
     run = project("--klom-method=ga,mine", "--klom-forget-set=3", conftest=OWN_METHOD, alone=True)
     run.assert_outcomes(passed=2)

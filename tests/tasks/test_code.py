@@ -175,6 +175,7 @@ def test_what_is_no_plain_function_counts_too():
     assert code_sha256(made_with(1.0)) == code_sha256(made_with(1.0))
 
 
+@pytest.mark.processes
 def test_values_read_alike_in_every_process():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_code as t;"
