@@ -94,7 +94,7 @@ def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> 
     """Whether a value is surely above a limit (fail), surely below it (pass), or neither.
 
     Each of the two errors is meant to be made in at most 1 - confidence of runs by values that are
-    exactly at the limit; at .95 it was counted at up to .06 on known laws and .075 on `digits`,
+    exactly at the limit; at .95 it was counted at up to .07 on known laws and on `digits`,
     and at more where one model in hundreds makes most of the error: a run without it cannot know
     (`klom help calibration`). With a confidence of .5 the value alone decides.
     """

@@ -17,10 +17,7 @@ SIZES = (50, 100)
 GATED = 100
 SHIFTS = (0.0, 0.5, 2.0)
 METHODS = ("retrain", "influence", "scrub", "ga", "do_nothing")
-CHEAP = 1000
-"""Repeats of excess, and of KLOM's value alone."""
-COSTLY = 400
-"""Repeats of KLOM's errors, the first of those."""
+REPEATS = 1000
 LEAST_COVERED = 0.90
 MOST_WRONG = {"Gaussian": 0.06, "skewed": 0.06, "bimodal": 0.08}
 MOST_WRONG_REAL = 0.08
@@ -58,7 +55,7 @@ def scores(case: Source, n: int, repeats: range, costly: int) -> np.ndarray:
     return np.array(found)
 
 
-def print_coverage(run: Run, cheap: int = CHEAP, costly: int = COSTLY) -> None:
+def print_coverage(run: Run, cheap: int = REPEATS, costly: int = REPEATS) -> None:
     """Both tables."""
     keys: list[Key] = [(case, n) for case in cases() for n in SIZES]
     of_each = drawn(run, scores, keys, cheap, costly)

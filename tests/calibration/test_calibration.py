@@ -78,7 +78,7 @@ def test_the_page_has_the_tables_that_are_printed(capsys, part, repeats, words):
 
 def test_the_page_says_how_many_repeats_there_were():
     text = " ".join(text_of(PAGE).split())
-    for repeats in (coverage.CHEAP, coverage.COSTLY, perfect.TESTS, perfect.FLOORS):
+    for repeats in (coverage.REPEATS, perfect.TESTS, perfect.FLOORS):
         assert f"{repeats} repeats, Monte Carlo error" in text
     assert f"means of {blind_spots.REPEATS} repeats" in text
 
