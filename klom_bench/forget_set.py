@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from klom_bench.errors import KlomError
+from klom_bench.metrics.summary import SPLITS
 
 
 class OddForgetSet(KlomError, ValueError):
@@ -31,6 +32,11 @@ class ForgetSet:
     def retain(self) -> np.ndarray:
         """The other train points, sorted: int64 [train_points - size]."""
         return np.setdiff1d(np.arange(self.train_points), self.indices)
+
+    def splits(self, points: int) -> dict[str, np.ndarray]:
+        """Which of so many points belong to forget, retain and val: train points come first."""
+        val = np.arange(self.train_points, points)
+        return dict(zip(SPLITS, (self.indices, self.retain, val), strict=True))
 
     @property
     def sha256(self) -> str:

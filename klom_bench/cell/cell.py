@@ -13,7 +13,6 @@ from klom_bench.forget_set import ForgetSet
 from klom_bench.methods.method import Method
 from klom_bench.methods.needs import SUBSETS
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.summary import SPLITS
 from klom_bench.tasks.ensemble_id import EnsembleId
 from klom_bench.tasks.task import Task
 from klom_bench.tasks.training import not_trained
@@ -111,8 +110,4 @@ class Cell:
     @property
     def splits(self) -> dict[str, np.ndarray]:
         """Which points belong to which split; train points come first."""
-        data, n = self.task.data, self.task.train_points
-        val = np.arange(n, n + len(data.y_val))
-        return dict(
-            zip(SPLITS, (self.forget_set.indices, self.forget_set.retain, val), strict=True)
-        )
+        return self.forget_set.splits(self.task.train_points + len(self.task.data.y_val))

@@ -19,6 +19,7 @@ from klom_bench.files.margins import PARTS, WHOLE, LooseMargins, checked_margins
 from klom_bench.forget_set import ForgetSet
 from klom_bench.metrics.copies import copies
 from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.sanity import SAME, apart
 from klom_bench.score import compared, refuse_copies
 
 NAME = r"[^\W\d][\w.=,+-]*"
@@ -26,7 +27,9 @@ Given = str | PathLike[str] | np.ndarray | Mapping[str, Any]
 """A file, a folder, an array [models, points], or arrays by part: train, retain, forget, val."""
 ENOUGH = 50
 """Points from which an order can be told."""
-AGREE, APART, ALIKE = 0.4, 0.2, 0.3
+AGREE, APART = 0.4, 0.2
+"""Correlations over points: every oracle with the others has more than the first, and no model with
+oracles of which these are other points more than the second."""
 
 
 def margins_given(given: Given, who: str) -> LooseMargins:
@@ -125,8 +128,7 @@ def _in_order(
     whole[:, forget_set.indices] = parts["forget"]
     whole[:, forget_set.retain] = parts["retain"]
     whole[:, n:] = val
-    rows = (forget_set.indices, forget_set.retain, np.arange(n, whole.shape[1]))
-    return whole, dict(zip(("forget", "retain", "val"), rows, strict=True))
+    return whole, forget_set.splits(whole.shape[1])
 
 
 def _refuse_non_finite(side: LooseMargins) -> None:
@@ -156,8 +158,7 @@ def _refuse_other_order(
     others = (len(a) * usual - a) / (len(a) - 1)  # without each oracle in turn
     if _like(a, others).min() < AGREE or _like(b, usual).max() > APART:
         return
-    apart = np.median(np.abs(np.sort(usual) - np.sort(b.mean(0)))) / usual.std()
-    if apart < ALIKE:
+    if apart(b.mean(0), usual) < SAME:
         raise KlomError(
             f"{side.source}: on retain points these models have margins like the oracles', but at "
             "other points: are the points in another order?"

@@ -32,11 +32,6 @@ class Excess(Estimate):
     reverse: Estimate
     cut: float = math.nan
 
-    @property
-    def plain(self) -> Estimate:
-        """The number and its error alone."""
-        return Estimate(self.value, self.se, self.models, self.skew)
-
 
 @dataclass(frozen=True)
 class Histogram:
@@ -205,9 +200,10 @@ class Record:
     ) -> Gate:
         """One number held against a limit; `perfect` as in `Gate`."""
         reverse, split, statistic = METRICS[metric]
-        value, estimate = self.value(metric), None
+        value = self.value(metric)
+        estimate: Estimate | None = None
         if statistic == EXCESS:
-            estimate = self.excess[split].plain
+            estimate = self.excess[split]
         elif statistic == "mean":
             estimate = self.errors[split]["reverse_" * reverse + statistic]
         else:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from klom_bench.cell.gates import Gate
-from klom_bench.cell.record import Excess, Record, Scores
+from klom_bench.cell.record import Excess, Histogram, Record, Scores
 from klom_bench.cell.record_json import (
     SCHEMA,
     GateJson,
@@ -58,7 +58,7 @@ def to_json(record: Record) -> RecordJson:
             split: [{"point": point, "klom": plain(klom)} for point, klom in points]
             for split, points in record.worst.items()
         },
-        "histograms": [_histogram(record, i) for i in range(len(record.histograms))],
+        "histograms": [_histogram(of) for of in record.histograms],
         "without_score": {"points": count, "first": first},
         "per_point": _per_point(record),
         "gates": [_gate(gate) for gate in record.gates],
@@ -109,11 +109,10 @@ def _splits(scores: Scores) -> Splits:
 
 
 def _excess(of: Excess) -> ExcessJson:
-    return {**of.plain.as_json(), "cut": plain(of.cut), "reverse": of.reverse.as_json()}
+    return {**of.as_json(), "cut": plain(of.cut), "reverse": of.reverse.as_json()}
 
 
-def _histogram(record: Record, i: int) -> HistogramJson:
-    of = record.histograms[i]
+def _histogram(of: Histogram) -> HistogramJson:
     return {
         "point": of.point,
         "edges": [*of.edges],

@@ -116,20 +116,15 @@ def scored(
         found = float(np.quantile(permuted(split)[back][statistic], 0.95))
         return None if math.isnan(found) else found
 
-    errors, models = (
-        klom_errors(oracle, unlearned, splits, estimator),
-        min(len(oracle), len(unlearned)),
-    )
+    models = min(len(oracle), len(unlearned))
+    errors = {
+        split: _errors((scores[split], reverse[split]), of, models)
+        for split, of in klom_errors(oracle, unlearned, splits, estimator).items()
+    }
     below = [
         split
         for split in splits
-        if not sees_oracles
-        and _below_floor(
-            references,
-            with_error(scores[split].mean, errors[split][0].mean, models),
-            split,
-            permuted,
-        )
+        if not sees_oracles and _below_floor(references, errors[split]["mean"], split, permuted)
     ]
     of = mean_excess(oracle, unlearned, splits)
     test = retrained(oracle, unlearned, splits) if of else None
@@ -150,10 +145,7 @@ def scored(
         scores=scores,
         reverse=reverse,
         quantiles={split: _quantiles(forward[rows]) for split, rows in splits.items()},
-        errors={
-            split: _errors((scores[split], reverse[split]), errors[split], models)
-            for split in splits
-        },
+        errors=errors,
         highest={s: float(forward[r].max(initial=-np.inf)) for s, r in splits.items()},
         excess=_excess(of, tamed),
         retrained=test,

@@ -116,13 +116,15 @@ def _asked(args: argparse.Namespace, task: "Task", root: Path) -> "EnsembleId":
 
 def _say_what_is_taken(found: "Found", folder: Path, first: int) -> None:
     """The pattern, and which file becomes which member."""
+    from klom_bench.files.patterns import few
+
     lines = [f"--pattern {found.pattern!r}: {len(found.files)} files"]
     shown = list(found.files.items())
     for number, path in shown if len(shown) < 5 else [*shown[:2], *shown[-1:]]:
         name = visible(path.relative_to(folder).as_posix())
         lines.append(f"  {name} is member {number - first}")
     if found.others:
-        lines.append(f"  not taken: {_few(found.others)}")
+        lines.append(f"  not taken: {few(found.others)}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -143,8 +145,3 @@ def _told(done: "Imported", ensemble: "EnsembleId", root: Path) -> str:
         )
     lines += [*done.notes, f"{len(done.new) + len(done.there)} members are in {root}"]
     return "\n".join(lines) + "\n"
-
-
-def _few(names: tuple[str, ...], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return visible(", ".join(names[:most])) + more

@@ -77,10 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from klom_bench.metrics.estimators import estimator_named
     from klom_bench.score import score
 
-    try:
-        estimator = estimator_named(args.estimator)
-    except ValueError as error:
-        raise KlomError(str(error)) from error
+    estimator = estimator_named(args.estimator)
     indices = read_array(args.forget_indices) if args.forget_indices else None
     oracle, unlearned = read_margins(args.oracle), read_margins(args.unlearned)
     found = score(oracle, unlearned, estimator, indices, args.train_points)

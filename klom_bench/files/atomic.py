@@ -9,12 +9,14 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from klom_bench.errors import KlomError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTIAL = ".partial"
 OLD_SECONDS = 24 * 3600
@@ -161,8 +163,10 @@ def array_from(content: bytes) -> np.ndarray:
     return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 
-def state_bytes(state: dict[str, torch.Tensor] | torch.Tensor) -> bytes:
+def state_bytes(state: "dict[str, Tensor] | Tensor") -> bytes:
     """A state dict, or a tensor, as the content of a .pt file."""
+    import torch  # what scores margins need not wait for it
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
@@ -170,5 +174,7 @@ def state_bytes(state: dict[str, torch.Tensor] | torch.Tensor) -> bytes:
 
 def state_from(content: bytes) -> dict[str, Any]:
     """The state dict in a .pt file's content."""
+    import torch
+
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state

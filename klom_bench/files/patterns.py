@@ -1,7 +1,7 @@
 """Which file is which member, by a pattern: `run_{member}/model.pt`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def find(folder: Path, pattern: str | None) -> Found:
     if not found:
         some = [p for p in _below(folder, DEEPEST) if p.endswith(SUFFIXES)]
         raise KlomError(
-            f"no file below {folder} is named like {pattern!r}; there are {_few(some) or 'none'}"
+            f"no file below {folder} is named like {pattern!r}; there are {few(some) or 'none'}"
         )
     files: dict[int, Path] = {}
     for path, number in sorted(found.items()):
@@ -118,7 +118,7 @@ def _guessed(folder: Path, paths: list[str]) -> str:
     if not best:
         raise KlomError(
             f"below {folder} are no numbered checkpoints ({', '.join(SUFFIXES)}) but "
-            f"{_few(paths) or 'none at all'}. Say how members are named, as --pattern "
+            f"{few(paths) or 'none at all'}. Say how members are named, as --pattern "
             f"'run_{MEMBER}/model.pt'"
         )
     if len(best) > 1:
@@ -138,6 +138,7 @@ def _patterns(path: str) -> set[str]:
     return found
 
 
-def _few(names: list[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """The first four, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return visible(", ".join(names[:SHOWN])) + more

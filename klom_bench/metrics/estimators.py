@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from klom_bench.errors import unknown
+from klom_bench.errors import KlomError, unknown
 
 
 class EstimatorJson(TypedDict):
@@ -75,8 +75,12 @@ ESTIMATORS = {
 }  # fmt: skip
 
 
+class UnknownEstimator(KlomError, ValueError):
+    """A name that no preset has."""
+
+
 def estimator_named(name: str) -> Estimator:
-    """The preset of this name; ValueError with the nearest name otherwise."""
+    """The preset of this name; UnknownEstimator with the nearest name otherwise."""
     if name not in ESTIMATORS:
-        raise ValueError(unknown("estimator", name, ESTIMATORS))
+        raise UnknownEstimator(unknown("estimator", name, ESTIMATORS))
     return ESTIMATORS[name]

@@ -81,12 +81,12 @@ def sanity(originals: np.ndarray, oracles: np.ndarray, forget_set: ForgetSet) ->
         shift=float(a.mean() - b.mean()),
         sigmas=float((a.mean() - b.mean()) / error) if error > 0 else float("nan"),
         alignment=alignment(least),
-        apart=_apart(a_mean[least], b_mean[least]),
+        apart=apart(a_mean[least], b_mean[least]),
     )
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """How far sorted values lie apart, in standard deviations of the second."""
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """How far sorted values lie apart in the median, in standard deviations of the second."""
     return float(np.median(np.abs(np.sort(a) - np.sort(b))) / b.std()) if b.std() > 0 else 0.0
 
 

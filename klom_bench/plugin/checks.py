@@ -7,6 +7,7 @@ import pytest
 from klom_bench.cell.cell import unfit_for
 from klom_bench.cell.gates import check_names, checked_limits
 from klom_bench.errors import KlomError, unknown
+from klom_bench.plugin.gating import given_by
 from klom_bench.plugin.run import Run
 from klom_bench.plugin.timing import check_benchmark
 
@@ -79,12 +80,8 @@ def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Ite
     check_names(run.gating.gates, methods, _known_forget_sets(run))
     for item in items:
         for marker in item.iter_markers("klom"):
-            if marker.args:
-                raise KlomError(
-                    f"@pytest.mark.klom of {item.nodeid} has {marker.args!r}: limits are given by "
-                    "name, as @pytest.mark.klom(forget_p95=2.0)"
-                )
-            checked_limits(marker.kwargs, f"@pytest.mark.klom of {item.nodeid}")
+            where = f"@pytest.mark.klom of {item.nodeid}"
+            checked_limits(given_by(marker, where), where)
 
 
 def _known_forget_sets(run: Run) -> list[str]:

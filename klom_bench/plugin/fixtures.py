@@ -55,15 +55,10 @@ def _skip(
     node: pytest.Item, task: str, forget_set: str, method: "Method", variant: "Variant", why: str
 ) -> NoReturn:
     """Leave a row that says why instead of a record."""
-    node.stash[OUTCOME]["unfit"] = {
-        "task": task,
-        "forget_set": forget_set,
-        "method": variant.method,
-        "setting": variant.setting,
-        "sees_oracles": method.sees_oracles,
-        "rests_on": None,
-        "unfit": why,
-    }
+    from klom_bench.cell.record import NotApplicable
+
+    row = NotApplicable(task, forget_set, variant.method, variant.setting, method.sees_oracles, why)
+    node.stash[OUTCOME]["unfit"] = row.to_json()
     pytest.skip(why)
 
 

@@ -46,6 +46,16 @@ class Gating:
         return float(self.gates.get(CONFIDENT, CONFIDENCE))
 
 
+def given_by(marker: pytest.Mark, where: str) -> dict[str, Any]:
+    """Limits of @pytest.mark.klom, unchecked; KlomError where they have no names."""
+    if marker.args:
+        raise KlomError(
+            f"{where} has {marker.args!r}: limits are given by name, as "
+            "@pytest.mark.klom(forget_p95=2.0)"
+        )
+    return {**marker.kwargs}
+
+
 def starts(config: pytest.Config) -> tuple[Path, ...]:
     """Where a pyproject.toml is looked for: pytest's root folder, then where it was started."""
     return config.rootpath, config.invocation_params.dir
@@ -59,13 +69,9 @@ def gating_for(options: Options, config: pytest.Config) -> Gating:
     checked_limits(dict(options.limits), "--klom-max")
     if options.save_points is not None:
         _made(options.save_points)
-    try:
-        estimator = estimator_named(options.estimator)
-    except ValueError as error:
-        raise KlomError(str(error)) from error
     return Gating(
         options=options,
-        estimator=estimator,
+        estimator=estimator_named(options.estimator),
         gates=gates,
         gates_file=gates_file,
         baseline=_baseline(options),

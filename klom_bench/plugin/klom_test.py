@@ -136,16 +136,11 @@ class KlomTest:
 
     def _marker(self) -> dict[str, Any]:
         """Limits of @pytest.mark.klom."""
-        from klom_bench.errors import KlomError
+        from klom_bench.plugin.gating import given_by
 
         found: dict[str, Any] = {}
-        for mark in reversed(list(self._request.node.iter_markers("klom"))):  # the closest one wins
-            if mark.args:
-                raise KlomError(
-                    f"@pytest.mark.klom has {mark.args!r}: limits are given by name, as "
-                    "@pytest.mark.klom(forget_p95=2.0)"
-                )
-            found |= mark.kwargs
+        for marker in reversed([*self._request.node.iter_markers("klom")]):  # the closest one wins
+            found |= given_by(marker, "@pytest.mark.klom")
         return found
 
     def _measured(self, cell: "Cell") -> "Record":

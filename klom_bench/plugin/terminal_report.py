@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,16 +14,18 @@ from klom_bench.errors import KlomError, visible_lines
 from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.keys import PROBLEM, outcome_of
-from klom_bench.plugin.run import Run
 from klom_bench.report.changes import changes
 from klom_bench.report.remarks import VERDICTS, in_all
 from klom_bench.report.table import by_headline
+
+if TYPE_CHECKING:
+    from klom_bench.plugin.run import Run
 
 
 class TerminalReport:
     """Collects the records that reports carry, prints one table, and fails an empty run."""
 
-    def __init__(self, gating: Gating, run: Run | None, config: pytest.Config) -> None:
+    def __init__(self, gating: Gating, run: "Run | None", config: pytest.Config) -> None:
         self._gating, self._run, self._config = gating, run, config
         self._found: dict[str, RecordJson] = {}
         self._tests: set[str] = set()

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from klom_bench.cell.gates import EXCESS, MARGINS, Earlier, Gate
 from klom_bench.cell.record import Record
-from klom_bench.conformance.checks import MODEL
 from klom_bench.metrics.floor import members_needed
+from klom_bench.report.remarks import so_many
 
 
 def failure(record: Record) -> str | None:
@@ -34,6 +34,8 @@ def failure(record: Record) -> str | None:
 
 def nonconformance(method: str, wrong: Mapping[str, Sequence[str]]) -> str:
     """What a failing conformance test says: check by check."""
+    from klom_bench.conformance.checks import MODEL  # imports torch, which scores need not
+
     lines = [f"{method} does not do what it says"]
     if MODEL in wrong:
         lines = [f"it is the model, not {method}"]
@@ -81,18 +83,15 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     """An inconclusive gate: the limit lies in the noise, or in the interval."""
     if gate.perfect is None or not gate.in_the_noise:
         needed = gate.settled_at
-        settled = (
-            f"about N = {needed} would settle it{_asked(record, needed, ' ({})')}"
-            if needed
-            else "no N would settle it"
-        )
+        asked = "" if record.task == MARGINS or not needed else f" ({so_many(record.task, needed)})"
+        settled = f"about N = {needed} would settle it{asked}" if needed else "no N would settle it"
         return [
             f"{shown} may lie on either side of the limit {gate.limit:g}: inconclusive",
             f"    {settled}; or move the limit away from the number",
         ]
     needed = _needed(record, gate)
     enough = (
-        f"{_asked(record, needed) or f'{needed} models and oracles'} would decide it"
+        f"{so_many(record.task, needed)} would decide it"
         if needed
         else "no N that can be simulated would decide it"
     )
@@ -104,12 +103,6 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     if gate.value > gate.perfect:
         lines.append("    the score lies above the noise, so it would fail such a limit, too")
     return lines
-
-
-def _asked(record: Record, models: int, form: str = "{}") -> str:
-    """The options that ask for so many; nothing where margins are all there is."""
-    options = f"--klom-models={models} --klom-oracles={models}"
-    return "" if record.task == MARGINS else form.format(options)
 
 
 def _with_interval(gate: Gate) -> str:

@@ -56,12 +56,12 @@ def _too_few(record: RecordJson) -> str:
         f"KLOM tells nothing at this N: with {members['unlearned']} models against "
         f"{members['oracle']} oracles a perfect unlearner scores {usual:.2f} (P95), and models "
         f"that are nowhere near the oracles {most:.2f}"
-        + (f"; {_asked(record, enough)} would do" if enough else "")
+        + (f"; {so_many(record['task'], enough)} would do" if enough else "")
     )
 
 
-def _asked(record: RecordJson, models: int) -> str:
+def so_many(task: str, models: int) -> str:
     """The options that ask for so many, or words where margins are all there is."""
-    if record["task"] == MARGINS:
+    if task == MARGINS:
         return f"{models} models and oracles"
     return f"--klom-models={models} --klom-oracles={models}"

@@ -54,7 +54,7 @@ class Manifest:
     @property
     def imported(self) -> bool:
         """Whether its members came from elsewhere."""
-        return bool(self.identity.get("recipe") == IMPORTED)
+        return says_imported(self.identity)
 
     @property
     def is_dated(self) -> bool:
@@ -129,11 +129,15 @@ def read(folder: Path) -> Manifest:
     return Manifest(found, listed | read_all(folder), listed)
 
 
+def says_imported(identity: Mapping[str, Any]) -> bool:
+    """Whether what stands in a manifest is of members that came from elsewhere."""
+    return bool(identity.get("recipe") == IMPORTED)
+
+
 def is_imported(folder: Path) -> bool:
     """Whether the ensemble in a folder came from elsewhere; False where that cannot be told."""
     try:
-        found = json.loads((folder / "manifest.json").read_bytes())
-        return bool(found["identity"]["recipe"] == IMPORTED)
+        return says_imported(json.loads((folder / "manifest.json").read_bytes())["identity"])
     except MALFORMED:
         return False
 

@@ -186,7 +186,7 @@ class Store:
         if why and holds_nothing(folder):
             (folder / "manifest.json").unlink(missing_ok=True)  # of a training that failed
             return None
-        imported = is_imported(folder)
+        imported = why is not None and is_imported(folder)
         if why and (self.stale == "error" or imported or not ensemble.task.trains):
             raise Stale(f"{why}. {what_to_do(ensemble, folder, imported)}")
         return why

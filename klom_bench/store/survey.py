@@ -13,7 +13,7 @@ import numpy as np
 from klom_bench.errors import KlomError, visible
 from klom_bench.forget_set import ForgetSet
 from klom_bench.published.find import find
-from klom_bench.store.manifest import is_imported
+from klom_bench.store.manifest import says_imported
 from klom_bench.store.members import MEMBERS, numbers_in
 from klom_bench.store.stale import ASIDE
 from klom_bench.tasks.ensemble_id import EnsembleId, Role
@@ -83,7 +83,7 @@ def _of_ours(root: Path, path: Path, made: str) -> Holding:
             seed=int(identity["seed"]),
             members=len(numbers_in(path.parent) | {int(i) for i in content.get("members", {})}),
             bytes=_size(path.parent) + _size(path.parent / MEMBERS),
-            made=IMPORTED if made == TRAINED and is_imported(path.parent) else made,
+            made=IMPORTED if made == TRAINED and says_imported(identity) else made,
             folder=folder,
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):

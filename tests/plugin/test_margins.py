@@ -204,6 +204,12 @@ def test_tests_that_do_not_do_their_work(scored, args, body, message):
     assert "INTERNALERROR" not in result.stdout.str()
 
 
+@pytest.mark.processes
+def test_nobody_waits_for_torch(scored, importable):
+    last = "\ndef test_last():\n    import sys\n    assert 'torch' not in sys.modules\n"
+    scored(text=TWO + last, alone=True).assert_outcomes(passed=3, failed=1)
+
+
 def test_limits_of_a_marker_have_names(scored):
     text = TWO.replace("def test_good", "@pytest.mark.klom(2.0)\ndef test_good")
     scored(text=text).stdout.fnmatch_lines(["*@pytest.mark.klom has (2.0,): limits are given by*"])
