@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from klom_bench.errors import KlomError
-from klom_bench.metrics.summary import SPLITS
 
 
 class OddForgetSet(KlomError, ValueError):
@@ -36,7 +35,7 @@ class ForgetSet:
     def splits(self, points: int) -> dict[str, np.ndarray]:
         """Which of so many points belong to forget, retain and val: train points come first."""
         val = np.arange(self.train_points, points)
-        return dict(zip(SPLITS, (self.indices, self.retain, val), strict=True))
+        return {"forget": self.indices, "retain": self.retain, "val": val}
 
     @property
     def sha256(self) -> str:

@@ -32,6 +32,11 @@ class Excess(Estimate):
     reverse: Estimate
     cut: float = math.nan
 
+    @property
+    def plain(self) -> Estimate:
+        """The number and its error alone, as gates in JSON have it."""
+        return Estimate(self.value, self.se, self.models, self.skew)
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -200,10 +205,9 @@ class Record:
     ) -> Gate:
         """One number held against a limit; `perfect` as in `Gate`."""
         reverse, split, statistic = METRICS[metric]
-        value = self.value(metric)
-        estimate: Estimate | None = None
+        value, estimate = self.value(metric), None
         if statistic == EXCESS:
-            estimate = self.excess[split]
+            estimate = self.excess[split].plain
         elif statistic == "mean":
             estimate = self.errors[split]["reverse_" * reverse + statistic]
         else:
