@@ -79,12 +79,12 @@ class Baseline:
         self,
         record: Record,
         allowed: Mapping[str, Regression],
-        confidence: float,
+        sure: Callable[[str], float],
         perfect: Callable[[str], float | None],
     ) -> tuple[Gate, ...]:
         """What the baseline asks of a record; nothing where it does not have the test.
 
-        perfect: by metric, what `Gate` has of chance.
+        sure, perfect: by metric, how sure a gate must be, and what `Gate` has of chance.
         """
         now = record.without_points().to_json()
         before = self.tests.get(test_of(now))
@@ -111,7 +111,7 @@ class Baseline:
                 )
             earlier = Earlier(value, str(regression), str(self.path), tuple(changed))
             limit = regression.limit(value)
-            found.append(record.gate(metric, limit, perfect(metric), earlier, confidence))
+            found.append(record.gate(metric, limit, perfect(metric), earlier, sure(metric)))
         return tuple(found)
 
 

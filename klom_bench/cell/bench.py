@@ -40,7 +40,7 @@ class Bench:
     """Everything that the cells of a run share.
 
     models, oracles: how many. epochs: after which to score; only the last if there are none. tuned:
-    defaults of methods, in place of the task's.
+    defaults of methods, in place of the task's. looks: as in `Cell`.
     """
 
     task: Task
@@ -53,6 +53,7 @@ class Bench:
     store: Store
     epochs: tuple[int, ...] = ()
     tuned: Mapping[str, Defaults] = field(default_factory=dict)
+    looks: tuple[int, ...] = ()
 
     def hyperparameters(self, method: Method, variant: Variant) -> dict[str, Any]:
         """The method's defaults, the task's or tuned ones over them, what is given over all."""
@@ -90,6 +91,7 @@ class Bench:
             seed=self.seed,
             estimator=self.estimator,
             device=self.device,
+            looks=self.looks,
         )
 
     def _defaults(self, method: Method) -> Defaults:
@@ -120,6 +122,7 @@ def bench_for(
     store: Store,
     epochs: tuple[int, ...] = (),
     tuned: Mapping[str, Defaults] | None = None,
+    looks: tuple[int, ...] = (),
 ) -> Bench:
     """The bench of what is named; KlomError for a name that is not known.
 
@@ -139,6 +142,7 @@ def bench_for(
             store=store,
             epochs=epochs,
             tuned=tuned or {},
+            looks=looks,
         )
     except ValueError as error:
         raise KlomError(str(error)) from error

@@ -1,7 +1,7 @@
 """What is asked: one task, method and forget set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,9 @@ class Cell:
     """Everything that decides a record: members are unlearned models, oracles may be more.
 
     variant: what is swept of the hyperparameters, in words. epochs: those after which to score;
-    only the last if there are none. tuning: how the hyperparameters were found.
+    only the last if there are none. tuning: how the hyperparameters were found. looks: numbers of
+    models after which its gates are looked at, the last being `members`; only then if there are
+    none.
     """
 
     task: Task
@@ -58,6 +60,20 @@ class Cell:
     variant: str = ""
     epochs: tuple[int, ...] = ()
     tuning: Mapping[str, Any] | None = None
+    looks: tuple[int, ...] = ()
+
+    @property
+    def rounds(self) -> "list[Cell]":
+        """The same with as many models as are there at each look, the last being all of it.
+
+        Oracles are in proportion. A method that is given oracles is looked at once: with fewer of
+        them it would make other models.
+        """
+        looks = () if "oracles" in self.method.needs else self.looks[:-1]
+        fewer = [
+            replace(self, members=n, oracles=-(-self.oracles * n // self.members)) for n in looks
+        ]
+        return [*fewer, self]
 
     @property
     def asked(self) -> Asked:

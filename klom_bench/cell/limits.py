@@ -4,22 +4,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from klom_bench.cell.baseline import Baseline, Regression
-from klom_bench.cell.gates import refuse_too_few
+from klom_bench.cell.gates import EXCESS, METRICS, refuse_too_few
 from klom_bench.cell.record import Record
 from klom_bench.metrics.estimate import CONFIDENCE
+from klom_bench.metrics.looks import sure_at_each
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits by metric; how far scores may rise above those of a baseline, by metric.
 
-    confidence: how sure a pass or a fail must be, where a number has an error.
+    confidence: how sure a pass or a fail must be, where a number has an error. looks: the numbers
+    of models at which they are looked at, where there are several. early: more models may come.
     """
 
     limits: Mapping[str, float] = field(default_factory=dict)
     confidence: float = CONFIDENCE
     baseline: Baseline | None = None
     regressions: Mapping[str, Regression] = field(default_factory=dict)
+    looks: tuple[int, ...] = ()
+    early: bool = False
+
+    def at(self, looks: tuple[int, ...], early: bool) -> "Limits":
+        """The same at one of several looks."""
+        return replace(self, looks=looks, early=early)
+
+    def sure(self, metric: str) -> float:
+        """How sure one look must be of it.
+
+        KLOM falls with N, so that it may pass early, and fails at the last look alone.
+        """
+        if not self.looks or METRICS[metric][2] != EXCESS:
+            return self.confidence
+        return sure_at_each(self.looks, self.confidence)
 
     def refuse_too_few(self, models: int) -> None:
         """KlomError where excess is gated with too few models a side."""
@@ -27,10 +44,16 @@ class Limits:
 
     def held(self, record: Record, perfect: Callable[[str], float | None]) -> Record:
         """The record with its gates. perfect: by metric, what `Gate` has of chance."""
+        if self.early:  # when KLOM is still too high for chance to matter
+
+            def perfect(metric: str) -> float | None:
+                return None
+
         gates = tuple(
-            record.gate(metric, limit, perfect(metric), None, self.confidence)
+            record.gate(metric, limit, perfect(metric), None, self.sure(metric), self.early)
             for metric, limit in sorted(self.limits.items())
         )
         if self.baseline:
-            gates += self.baseline.gates(record, self.regressions, self.confidence, perfect)
+            risen = self.baseline.gates(record, self.regressions, self.sure, perfect)
+            gates += tuple(replace(gate, early=self.early) for gate in risen)
         return replace(record, gates=gates)

@@ -52,9 +52,16 @@ class Models:
     needs: Needs
 
 
-def load(cell: Cell, store: Store, announce: Announce) -> Models:
-    """Complete the ensembles of a cell, and read what is measured with them."""
-    wanted = [(cell.original_id, cell.members), (cell.oracle_id, cell.oracles)]
+def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None) -> Models:
+    """Complete the ensembles of a cell, and read what is measured with them.
+
+    whole: the cell with all models that may be wanted later; packs are then trained as wholes.
+    """
+    counts = [cell.members, cell.oracles]
+    if whole and store.missing == "train" and cell.task.trains:
+        pack, most = cell.task.pack, (whole.members, whole.oracles)
+        counts = [min(-(-n // pack) * pack, m) for n, m in zip(counts, most, strict=True)]
+    wanted = list(zip((cell.original_id, cell.oracle_id), counts, strict=True))
     if "datamodels" in cell.method.needs:
         wanted.append((cell.half_id, cell.halves))
     originals, oracles, *halves = store.complete(wanted, cell.device, announce)

@@ -4,17 +4,21 @@
     oracles [M] ---------------------------------- margins --+--> scores --> record
 
 Models are found in the store or trained into it; everything after the margins works on margins.
+With several looks all this is done for a few models, then for more, until each gate is settled.
 """
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from klom_bench.cell.cell import Cell
+from klom_bench.cell.clock import Clock
 from klom_bench.cell.limits import Limits
 from klom_bench.cell.loading import Models, load
-from klom_bench.cell.record import Record
+from klom_bench.cell.record import Looks, Record, Stopped
 from klom_bench.cell.record_json import plain_value
 from klom_bench.cell.refusals import (
     look_at_brought,
@@ -23,7 +27,7 @@ from klom_bench.cell.refusals import (
     refuse_unchanged,
     warn_of_low_scores,
 )
-from klom_bench.cell.rounds import After, Timed, at_once, unlearn
+from klom_bench.cell.rounds import Timed, Unlearned, at_once, once
 from klom_bench.cell.scoring import References, scored
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
@@ -38,27 +42,56 @@ def measure(
     timed: Timed = at_once,
     announce: Announce = silent,
     limits: Limits = NO_LIMITS,
+    until: float = math.inf,
 ) -> Record:
     """Unlearn F from N originals, score them against the oracles, hold the scores against limits.
 
-    Raises KlomError for everything that would make the scores meaningless: ensembles that are
+    until: when no further look is begun, by `time.monotonic`. Raises KlomError for everything that would make the scores meaningless: ensembles that are
     missing or do not fit, a method that yields nothing, changes nothing or diverges, originals
     that were touched.
     """
     if cell.unfit:
         raise KlomError(cell.unfit)
-    limits.refuse_too_few(min(cell.members, cell.oracles))
-    models = load(cell, store, announce)
-    if not (models.originals.held.trained_here and models.oracles.trained_here):
-        look_at_brought(cell, models)
-    found, seconds = unlearn(cell, models, timed, announce)
-    return score(cell, models, found, seconds, limits)
+    limits.refuse_too_few(min(cell.rounds[0].members, cell.rounds[0].oracles))
+    unlearned, records = Unlearned(cell), list[Record]()
+    looks = tuple(asked.members for asked in cell.rounds)
+
+    def look_by_look(clock: Clock) -> None:
+        for asked in cell.rounds:
+            models = load(asked, store, announce, cell)
+            if not (models.originals.held.trained_here and models.oracles.trained_here):
+                look_at_brought(asked, models)
+            unlearned.more(asked.members, models, clock, announce)
+            early = asked.members < cell.members
+            record = score(asked, models, unlearned, limits.at(looks, early))
+            records.append(record)
+            if is_settled(record) or time.monotonic() >= until:
+                break
+
+    once(timed, cell.method.name, look_by_look)
+    return seen(looks, records)
 
 
-def score(
-    cell: Cell, models: Models, found: Mapping[int, After], seconds: float, limits: Limits
-) -> Record:
+def is_settled(record: Record) -> bool:
+    """Whether no gate is open any more."""
+    return all(gate.verdict != "inconclusive" for gate in record.gates)
+
+
+def seen(looks: tuple[int, ...], records: Sequence[Record]) -> Record:
+    """The record of the last look; where there were to be several, it says so."""
+    last = records[-1]
+    if len(looks) == 1:
+        return last
+    stopped: Stopped = "settled" if is_settled(last) else "maximum"
+    if not is_settled(last) and last.members < looks[-1]:
+        stopped = "budget"
+    return replace(last, looks=Looks(looks, len(records), stopped))
+
+
+def score(cell: Cell, models: Models, unlearned: Unlearned, limits: Limits) -> Record:
     """The record of the last epoch, with those of earlier ones that are asked for."""
+    found = {epoch: after.first(cell.members) for epoch, after in unlearned.epochs.items()}
+    seconds = unlearned.wall()
     oracle, original, splits = models.margins, models.originals, cell.splits
     last, retrain = max(found), models.oracles.seconds
     afresh = models.oracles.examples or len(cell.forget_set.retain) * cell.task.training.epochs
@@ -79,20 +112,20 @@ def score(
     }
 
     def after(epoch: int) -> Record:
-        unlearned = found[epoch]
-        refuse_non_finite(cell, unlearned.margins)
+        then = found[epoch]
+        refuse_non_finite(cell, then.margins)
         if epoch == last:
-            refuse_unchanged(cell, np.flatnonzero(unlearned.unchanged).tolist())
-        refuse_copies(cell, oracle, unlearned.margins)
-        per_member = float(unlearned.seconds.mean())
+            refuse_unchanged(cell, np.flatnonzero(then.unchanged).tolist())
+        refuse_copies(cell, oracle, then.margins)
+        per_member = float(then.seconds.mean())
         record = scored(
             cell.asked,
             references,
-            unlearned.margins,
+            then.margins,
             limits if epoch == last else None,
             cell.method.sees_oracles,
             **fixed,
-            accuracy=accuracy(unlearned.right),
+            accuracy=accuracy(then.right),
             epoch=epoch,
             seconds={
                 "unlearn": seconds * per_member / float(found[last].seconds.mean()),
@@ -101,7 +134,7 @@ def score(
             },
             relative_cost={
                 "time": per_member / retrain,
-                "examples": int(unlearned.examples[0]) / afresh,
+                "examples": int(then.examples[0]) / afresh,
             },
         )
         if epoch == last:

@@ -6,7 +6,7 @@ Needs no torch, so that what only reads records is quick.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from klom_bench.metrics.word import SETTLED, Word, WordAlone
 
 Scores = Mapping[str, Summary]
 """By split."""
+Stopped = Literal["settled", "maximum", "budget"]
 NONE = dict.fromkeys(SPLITS, math.nan)
 
 
@@ -50,6 +51,16 @@ class Histogram:
     oracles: tuple[int, ...]
     originals: tuple[int, ...] | None
     unlearned: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The numbers of models at which gates were to be looked at, how many looks were made, and why
+    no more."""
+
+    sizes: tuple[int, ...]
+    made: int
+    stopped: Stopped
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,6 +98,7 @@ class Record:
         seconds, relative_cost: by what they are of; the cost is a part of training afresh on R:
             `time` measured, `examples` counted.
         gates: limits held against numbers of this record.
+        looks: None where there was to be one only.
         earlier: after earlier epochs of the same run.
         points, reverse_points: KLOM and its reverse of every point, float64 [points], train first;
             None where they were not kept.
@@ -150,6 +162,7 @@ class Record:
         default_factory=lambda: dict.fromkeys(("time", "examples"), math.nan)
     )
     gates: tuple[Gate, ...] = ()
+    looks: Looks | None = None
     earlier: "tuple[Record, ...]" = ()
     points: np.ndarray | None = None
     reverse_points: np.ndarray | None = None
@@ -202,17 +215,18 @@ class Record:
         perfect: float | None,
         earlier: Earlier | None = None,
         confidence: float = CONFIDENCE,
+        early: bool = False,
     ) -> Gate:
-        """One number held against a limit; `perfect` as in `Gate`."""
+        """One number held against a limit; `perfect` and `early` as in `Gate`."""
         reverse, split, statistic = METRICS[metric]
         value, estimate = self.value(metric), None
         if statistic == EXCESS:
             estimate = self.excess[split].plain
-        elif statistic == "mean":
+        elif statistic == "mean" or (early and statistic == "p95"):
             estimate = self.errors[split]["reverse_" * reverse + statistic]
         else:
             confidence = CONFIDENCE  # the number alone decides
-        return Gate(metric, limit, value, perfect, earlier, estimate, confidence)
+        return Gate(metric, limit, value, perfect, earlier, estimate, confidence, early)
 
     def to_json(self) -> RecordJson:
         """The record in JSON values, as the schema that `klom help schema` prints says."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
-from klom_bench.cell.record import Excess, Histogram, Record, Scores
+from klom_bench.cell.record import Excess, Histogram, Looks, Record, Scores
 from klom_bench.cell.record_json import SCHEMA
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
@@ -58,6 +58,7 @@ def _record(r: Json) -> Record:
         histograms=tuple(_histogram(of) for of in r["histograms"]),
         without_score=(r["without_score"]["points"], r["without_score"]["first"]),
         gates=tuple(_gate(of, models) for of in r["gates"]),
+        looks=_looks(r.get("looks")),
         **_of_an_epoch(r, models),
         **_per_point(r["per_point"]),
     )
@@ -153,6 +154,10 @@ def _per_point(of: Json | None) -> dict[str, Any]:
     }
 
 
+def _looks(of: Json | None) -> Looks | None:
+    return None if of is None else Looks(tuple(of["sizes"]), of["made"], of["stopped"])
+
+
 def _gate(of: Json, models: int) -> Gate:
     before = of["before"]
     return Gate(
@@ -165,6 +170,7 @@ def _gate(of: Json, models: int) -> Gate:
         else Earlier(before, of["allowed"], of["baseline"], tuple(of["changed"])),
         _judged_by(of, models),
         CONFIDENCE if of["confidence"] is None else of["confidence"],
+        of.get("early", False),
     )
 
 

@@ -93,8 +93,8 @@ class Compared(Asked, Scored, WithExcess):
 
 class GateJson(TypedDict):
     """A limit held against a number. low, high: what it surely lies above and below, each with this
-    confidence; null where the number alone decides, as is se, the standard error. settled_at: about
-    the N that would settle it. before: the baseline's number; allowed: the rise; changed:
+    confidence; null where the number alone decides, as is se, the standard error. early: more
+    models might have come. settled_at: about the N that would settle it. before: the baseline's number; allowed: the rise; changed:
     hyperparameters that are others now.
     """
 
@@ -106,6 +106,7 @@ class GateJson(TypedDict):
     low: float | None
     high: float | None
     confidence: float | None
+    early: bool
     settled_at: int | None
     perfect: float | None
     perfect_by: Literal["permuted models"] | None
@@ -114,6 +115,14 @@ class GateJson(TypedDict):
     baseline: str | None
     changed: list[str]
     verdict: Verdict
+
+
+class LooksJson(TypedDict):
+    """Numbers of models at which gates were to be looked at, and how many looks were made."""
+
+    sizes: list[int]
+    made: int
+    stopped: Literal["settled", "maximum", "budget"]
 
 
 class PointJson(TypedDict):
@@ -185,6 +194,7 @@ class RecordJson(Compared, Judged, OfMethod):
     per_point: PerPointJson | None
     gates: list[GateJson]
     verdict: Verdict
+    looks: LooksJson | None
     earlier: list[EpochJson]
 
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from klom_bench.cell.gates import Gate
-from klom_bench.cell.record import Excess, Histogram, Record, Scores
+from klom_bench.cell.record import Excess, Histogram, Looks, Record, Scores
 from klom_bench.cell.record_json import (
     SCHEMA,
     GateJson,
     HistogramJson,
     Judged,
+    LooksJson,
     Numbers,
     PerPointJson,
     RecordJson,
@@ -63,6 +64,7 @@ def to_json(record: Record) -> RecordJson:
         "per_point": _per_point(record),
         "gates": [_gate(gate) for gate in record.gates],
         "verdict": record.verdict,
+        "looks": _looks(record.looks),
         "earlier": [
             {
                 "epoch": r.epoch,
@@ -136,6 +138,12 @@ def _scores(points: np.ndarray) -> list[float | None]:
     return [plain(score) for score in points]
 
 
+def _looks(looks: Looks | None) -> LooksJson | None:
+    if looks is None:
+        return None
+    return {"sizes": [*looks.sizes], "made": looks.made, "stopped": looks.stopped}
+
+
 def _gate(gate: Gate) -> GateJson:
     low, high = gate.interval or (None, None)
     before = gate.earlier
@@ -148,6 +156,7 @@ def _gate(gate: Gate) -> GateJson:
         "low": plain(low),
         "high": plain(high),
         "confidence": None if gate.estimate is None else gate.confidence,
+        "early": gate.early,
         "settled_at": gate.settled_at,
         "perfect": plain(gate.perfect),
         "perfect_by": None if gate.perfect is None else "permuted models",

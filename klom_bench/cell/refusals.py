@@ -30,14 +30,14 @@ def look_at_brought(cell: Cell, models: Models) -> None:
 Marks = tuple[list[tuple[int, int, int]], list[int]]
 
 
-def marks(cell: Cell, models: Models) -> Marks:
+def marks(cell: Cell, models: Models, members: int) -> Marks:
     """Marks that change with what a method could reach but must leave alone.
 
     Of each original's checkpoint (inode, size, time of change), of each tensor of the data a count.
     """
     data = cell.task.data_on(cell.device)
     try:
-        stats = [path.stat() for path in models.originals.held.checkpoints(cell.members)]
+        stats = [path.stat() for path in models.originals.held.checkpoints(members)]
     except OSError as error:
         raise KlomError(
             f"{error.filename} is gone: was the store removed while the run was going on?"
@@ -48,7 +48,7 @@ def marks(cell: Cell, models: Models) -> Marks:
 
 def touched(cell: Cell, models: Models, before: Marks) -> str | None:
     """What a method did to things that are not its own; data that were changed are read anew."""
-    checkpoints, data = marks(cell, models)
+    checkpoints, data = marks(cell, models, len(before[0]))
     if data != before[1]:
         cell.task.forget_data()
         return (

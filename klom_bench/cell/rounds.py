@@ -7,7 +7,7 @@ Then the models go, and the next packs are read: what stays of a member is a row
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from klom_bench.cell.unlearning import Unlearning, epochs_to_score
 from klom_bench.ensemble.threads import Check, each, thread_count
 from klom_bench.errors import KlomError
 from klom_bench.files.scratch import scratch
-from klom_bench.progress import Announce
+from klom_bench.progress import Announce, Tick
 from klom_bench.tasks.ensemble_id import packs
 from klom_bench.tasks.warm_up import import_compiler, warm_up
 
@@ -31,6 +31,29 @@ Timed = Callable[[Callable[[Clock], None]], object]
 def at_once(unlearning: Callable[[Clock], None]) -> None:
     """Where nobody else times it."""
     unlearning(Clock())
+
+
+def once(timed: Timed, method: str, unlearning: Callable[[Clock], None]) -> None:
+    """Have it done, and just once: a second time would unlearn unlearned models."""
+    begun = False
+
+    def guarded(clock: Clock) -> None:
+        nonlocal begun
+        if begun:
+            raise KlomError(
+                f"{method} was to unlearn the same members a second time, which would make other "
+                "scores: the fixture `benchmark` (of another plugin, or your own) must call what "
+                "it is given once. Use that of pytest-benchmark, as it is"
+            )
+        begun = True
+        unlearning(clock)
+
+    timed(guarded)
+    if not begun:
+        raise KlomError(
+            "nothing was unlearned: the fixture `benchmark` never called what it was given. Use "
+            "that of pytest-benchmark, as it is"
+        )
 
 
 @dataclass(frozen=True)
@@ -49,67 +72,69 @@ class After:
     examples: np.ndarray
     unchanged: np.ndarray
 
+    def first(self, members: int) -> "After":
+        """Of so many members."""
+        right = None if self.right is None else self.right[:members]
+        others = (self.margins, self.seconds, self.examples, self.unchanged)
+        margins, seconds, examples, unchanged = (x[:members] for x in others)
+        return After(margins, right, seconds, examples, unchanged)
 
-def unlearn(
-    cell: Cell, models: Models, timed: Timed, announce: Announce
-) -> tuple[dict[int, After], float]:
-    """What members were after each epoch that is to be scored, and the seconds of all of them."""
-    before, wall, begun = marks(cell, models), Clock(), False
-    every, at_a_time = packs(range(cell.members), cell.task.pack), thread_count(cell.device)
-    originals = models.originals
-    found: dict[int, After] = {}
-    ended: set[int] = set()
-    warm_up(cell.task, len(every[0]), cell.device)  # which is not the method's doing
-    if not cell.method.built_in:
-        import_compiler()
-    with announce(f"{cell.method.name} on {cell.forget_set.name}", cell.members) as tick:
 
-        def run_through(run: Unlearning, check: Check) -> None:
-            # Only the method knows how many epochs there will be; most call the number so.
-            given = cell.hyperparameters.get("epochs")
-            epochs = given if isinstance(given, int) and given > 0 else 1
-            for _ in run.epochs():
-                check()
-                if run.epoch < epochs:
-                    tick(len(run.pack) / epochs)
-            tick(len(run.pack) * (1 - min(run.epoch - 1, epochs - 1) / epochs))
+@dataclass
+class Unlearned:
+    """What members of a cell were after each epoch that is to be scored, as far as they are done.
 
-        def once(clock: Clock) -> None:
-            nonlocal begun
-            if begun:
-                raise KlomError(
-                    f"{cell.method.name} was to unlearn the same members a second time, which "
-                    "would make other scores: the fixture `benchmark` (of another plugin, or your "
-                    "own) must call what it is given once. Use that of pytest-benchmark, as it is"
-                )
-            begun = True
+    done: members. wall: seconds of all of them.
+    """
+
+    cell: Cell
+    epochs: dict[int, After] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    done: int = 0
+    wall: Clock = field(default_factory=Clock)
+
+    def more(self, members: int, models: Models, clock: Clock, announce: Announce) -> None:
+        """Unlearn all up to so many that are not done yet; `models` are those of so many."""
+        cell, originals = self.cell, models.originals
+        before, at_a_time = marks(cell, models, members), thread_count(cell.device)
+        every = packs(range(self.done, members), cell.task.pack)
+        warm_up(cell.task, len(every[0]), cell.device)  # which is not the method's doing
+        if not cell.method.built_in:
+            import_compiler()
+        label = f"{cell.method.name} on {cell.forget_set.name}"
+        with announce(label, members - self.done) as tick:
+            run_through = partial(_run_through, tick)
             for start in range(0, len(every), at_a_time):
                 runs = [
                     Unlearning(cell, originals.states(pack), pack, models.needs(pack))
                     for pack in every[start : start + at_a_time]
                 ]
                 try:
-                    with wall.running(), clock.running():
+                    with self.wall.running(), clock.running():
                         each(runs, run_through, cell.device)
                 finally:
                     problem = touched(cell, models, before)
                 if problem:
                     raise KlomError(problem)
-                ended.update(run.epoch for run in runs)
-                for epoch in epochs_to_score(cell, ended):
-                    found.setdefault(epoch, _nothing_yet(cell))
-                each(runs, partial(_look, found, originals.margins), cell.device)
+                self.ended.update(run.epoch for run in runs)
+                for epoch in epochs_to_score(cell, self.ended):
+                    self.epochs.setdefault(epoch, _nothing_yet(cell))
+                each(runs, partial(_look, self.epochs, originals.margins), cell.device)
                 runs.clear()
                 if are_large(cell.task, cell.members):
                     gc.collect()  # a scheduler of torch makes a cycle of its optimizer
+        self.done = members
 
-        timed(once)
-    if not begun:
-        raise KlomError(
-            "nothing was unlearned: the fixture `benchmark` never called what it was given. Use "
-            "that of pytest-benchmark, as it is"
-        )
-    return found, wall()
+
+def _run_through(tick: Tick, run: Unlearning, check: Check) -> None:
+    # Only the method knows how many epochs there will be; most call the number so.
+    given = run.cell.hyperparameters.get("epochs")
+    epochs = given if isinstance(given, int) and given > 0 else 1
+    for _ in run.epochs():
+        check()
+        if run.epoch < epochs:
+            tick(len(run.pack) / epochs)
+    tick(len(run.pack) * (1 - min(run.epoch - 1, epochs - 1) / epochs))
 
 
 def _nothing_yet(cell: Cell) -> After:

@@ -9,7 +9,7 @@ import numpy as np
 
 from klom_bench.cell.bench import bench_for, store_for
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.counts import refuse_one_model
+from klom_bench.cell.counts import MOST, looks_in, refuse_one_model
 from klom_bench.cell.gates import checked_limits
 from klom_bench.cell.limits import Limits
 from klom_bench.cell.measure import measure
@@ -31,7 +31,7 @@ def run(
     *,
     forget_sets: Names | None = None,
     params: Mapping[str, Any] | None = None,
-    models: int = 100,
+    models: int | str = MOST,
     oracles: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -51,7 +51,8 @@ def run(
         forget_sets: names or numbers, one or several; all of the task if there are none.
         params: hyperparameters, as {"lr": 0.1}, or {"ga.lr": 0.1} for one method; a list of values
             makes a record of each.
-        models, oracles: how many; as many oracles as models unless told otherwise.
+        models, oracles: how many; as many oracles as models unless told otherwise. models="auto"
+            adds them until each of the `limits` is settled, as --klom-models.
         seed: of all models; another seed is another set of ensembles.
         device: auto, cpu, cuda or cuda:1.
         estimator: as --klom-estimator.
@@ -74,12 +75,14 @@ def run(
         >>> unsir.unfit
         'unsir unlearns whole classes only, and the forget set is none ...'
     """
-    refuse_one_model("models", models)
+    *looks, models = looks_in(str(models), "models")
     oracles = models if oracles is None else oracles
     refuse_one_model("oracles", oracles)
     if seed < 0:
         raise KlomError(f"seed must not be negative, got {seed}")
     held = Limits(checked_limits(limits or {}, "limits"))
+    if looks and not held.limits:
+        raise KlomError("models are added until each gate is settled, and `limits` has none")
     held.refuse_too_few(min(models, oracles))
     chosen = _methods(methods)
     every = variants(chosen, [_param(*item) for item in (params or {}).items()], "params")
@@ -93,6 +96,7 @@ def run(
         estimator=estimator,
         device=device,
         store=store_for(found, None if store is None else Path(store), "store"),
+        looks=(*looks, models) if looks else (),
     )
     cells = [
         bench.cell(chosen[variant.method], variant, name)

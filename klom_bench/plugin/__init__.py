@@ -227,10 +227,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     options, count = run.options, distribution.workers(config)
     share = distribution.sharing(count, options.device) if count else ""
     many = len(run.variants) > 6
+    least = f"{options.looks[0]} to " if options.looks else ""
     names = f"{len(run.variants)} methods" if many else ", ".join(run.variants)
     return (
         f"klom: {names} on {run.bench.task.name} "
-        f"({len(run.bench.forget_sets)} forget sets), {options.models} models against "
-        f"{options.oracles} oracles, seed {options.seed}, estimator {run.bench.estimator.name}, "
+        f"({len(run.bench.forget_sets)} forget sets), {least}{options.models} models against "
+        f"{least and 'up to '}{options.oracles} oracles, seed {options.seed}, estimator {run.bench.estimator.name}, "
         f"{run.bench.device}{share}, store {run.bench.store.root}"
     )

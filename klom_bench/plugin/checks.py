@@ -7,7 +7,7 @@ import pytest
 from klom_bench.cell.cell import unfit_for
 from klom_bench.cell.gates import check_names, checked_limits
 from klom_bench.errors import KlomError, unknown
-from klom_bench.plugin.gating import given_by
+from klom_bench.plugin.gating import given_by, given_to
 from klom_bench.plugin.run import Run
 from klom_bench.plugin.timing import check_benchmark
 
@@ -17,6 +17,7 @@ def check(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> No
     _check_methods(session, run, items)
     _check_baseline(run, items)
     _check_fit(run, items)
+    _check_looks(run, items)
     check_benchmark(items)
 
 
@@ -55,6 +56,26 @@ def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
         reasons.append(reason)
     if reasons:
         raise KlomError(f"nothing can be measured: {reasons[0]}")
+
+
+def _check_looks(run: Run, items: Sequence[pytest.Item]) -> None:
+    """KlomError where models are to be added until gates are settled, and a test has none."""
+    if not run.bench.looks:
+        return
+    task, baseline = run.bench.task.name, run.gating.baseline
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) else {}
+        if "klom_forget_set" not in params:
+            continue  # conformance has no N
+        forget_set, label = str(params["klom_forget_set"]), str(params["klom_method"])
+        limits = run.gating.limits(run.variants[label].method, forget_set, given_to(item))
+        known = baseline is not None and (task, forget_set, label) in baseline.tests
+        if not limits.limits and not (known and limits.regressions):
+            raise KlomError(
+                "--klom-models=auto adds models until each gate is settled, and "
+                f"{item.nodeid} has no gate: set a limit, as --klom-max forget_excess=0.2 "
+                "(`klom help gates`), or a number of models"
+            )
 
 
 def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> None:

@@ -56,6 +56,14 @@ def given_by(marker: pytest.Mark, where: str) -> dict[str, Any]:
     return {**marker.kwargs}
 
 
+def given_to(item: pytest.Item) -> dict[str, Any]:
+    """Limits of the markers of a test; the closest one wins."""
+    found: dict[str, Any] = {}
+    for marker in reversed([*item.iter_markers("klom")]):
+        found |= given_by(marker, "@pytest.mark.klom")
+    return found
+
+
 def starts(config: pytest.Config) -> tuple[Path, ...]:
     """Where a pyproject.toml is looked for: pytest's root folder, then where it was started."""
     return config.rootpath, config.invocation_params.dir

@@ -90,8 +90,9 @@ class KlomTest:
         def work() -> "Record":
             from klom_bench.cell.gates import MARGINS
             from klom_bench.cell.margins import margins_given, record_of
+            from klom_bench.plugin.gating import given_to
 
-            limits = self._gating.limits(MARGINS, name, self._marker())
+            limits = self._gating.limits(MARGINS, name, given_to(self._request.node))
             scoring = partial(
                 record_of,
                 oracle=margins_given(oracle, "oracle"),
@@ -134,23 +135,18 @@ class KlomTest:
             save_points(folder, record)
         return record
 
-    def _marker(self) -> dict[str, Any]:
-        """Limits of @pytest.mark.klom."""
-        from klom_bench.plugin.gating import given_by
-
-        found: dict[str, Any] = {}
-        for marker in reversed([*self._request.node.iter_markers("klom")]):  # the closest one wins
-            found |= given_by(marker, "@pytest.mark.klom")
-        return found
-
     def _measured(self, cell: "Cell") -> "Record":
         from klom_bench.cell.measure import measure
+        from klom_bench.plugin.gating import given_to
         from klom_bench.plugin.progress import announce_on
 
         config = self._request.config
-        limits = self._gating.limits(cell.method.name, cell.forget_set.name, self._marker())
-        store = config.stash[RUN].bench.store
-        return measure(cell, store, self._timed, announce_on(config), limits)
+        limits = self._gating.limits(
+            cell.method.name, cell.forget_set.name, given_to(self._request.node)
+        )
+        run = config.stash[RUN]
+        announce = announce_on(config)
+        return measure(cell, run.bench.store, self._timed, announce, limits, run.until)
 
     def _timed(self, unlearning: "Callable[[Clock], None]") -> None:
         clock = self._request.node.stash[CLOCK]

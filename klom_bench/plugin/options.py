@@ -8,23 +8,31 @@ from typing import Any, Literal
 
 import pytest
 
-from klom_bench.cell.counts import refuse_one_model
+from klom_bench.cell.counts import MOST, looks_in, refuse_one_model
 from klom_bench.cell.variants import Param
 from klom_bench.errors import KlomError, visible
 from klom_bench.folders import expanded
-from klom_bench.plugin.values import confidence_in, epochs_in, limit_in, param_in, regression_in
+from klom_bench.plugin.values import (
+    confidence_in,
+    epochs_in,
+    limit_in,
+    minutes_in,
+    param_in,
+    regression_in,
+)
 
 
 @dataclass(frozen=True)
 class Option:
     """--klom-NAME and the ini value klom_NAME.
 
-    kind: `list` is repeatable; `pairs`, too, and those of the ini value and of the command line add
-    up; a `flag` has no value. has_ini: some options are of one run only.
+    kind: a `count` is a number in ini files, where pytest knows one type an option, and may be a
+    word on the command line; `list` is repeatable; `pairs`, too, and those of the ini value and of
+    the command line add up; a `flag` has no value. has_ini: some options are of one run only.
     """
 
     text: str
-    kind: Literal["text", "number", "list", "pairs", "flag"] = "text"
+    kind: Literal["text", "number", "count", "list", "pairs", "flag"] = "text"
     metavar: str = ""
     has_ini: bool = True
 
@@ -69,14 +77,20 @@ OPTIONS = {
         metavar="SETS",
     ),
     "models": Option(
-        "N, the originals that are unlearned (default: 100)",
-        kind="number",
-        metavar="N",
+        "N, the originals that are unlearned (default: 100); auto: as few as settle each gate, "
+        "looked at with 20, 40, 60, 80, 100; auto:200 up to 200; auto:20,50,100 at these "
+        "(in ini files: addopts)",
+        kind="count",
+        metavar="N|auto",
     ),
     "oracles": Option(
         "oracles to compare with; more of them lower the noise floor (default: as models)",
         kind="number",
         metavar="N",
+    ),
+    "budget": Option(
+        "with --klom-models=auto: begin no further look after so many minutes of the run",
+        metavar="MINUTES",
     ),
     "device": Option(
         "auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)",
@@ -154,16 +168,25 @@ OPTIONS = {
 FLAG_KINDS: dict[str, dict[str, Any]] = {
     "text": {},
     "number": {"type": int},
+    "count": {},
     "list": {"action": "append"},
     "pairs": {"action": "append"},
 }
-INI_TYPES = {"text": "string", "number": "int", "list": "args", "pairs": "args"}
+INI_TYPES = {
+    "text": "string",
+    "number": "int",
+    "count": "int",
+    "list": "args",
+    "pairs": "args",
+}
 
 
 @dataclass(frozen=True)
 class Options:
     """What was asked for, before it is known whether it exists.
 
+    looks: numbers of models after which gates are looked at; none where that is done once, with
+    `models`. budget: in minutes.
     store: None where none was named. missing: None for what is usual with the task.
     confidence: None for that of pyproject.toml.
     tuned_here: the files are of the command line, not of an ini file.
@@ -177,7 +200,9 @@ class Options:
     task: str
     forget_sets: tuple[str, ...]
     models: int
+    looks: tuple[int, ...]
     oracles: int
+    budget: float | None
     device: str
     seed: int
     store: Path | None
@@ -229,10 +254,9 @@ def read_options(config: pytest.Config) -> Options:
         """Both, the command line's last: it wins where both name the same thing."""
         return [str(v) for v in (*ini(name), *(config.getoption(f"klom_{name}") or ()))]
 
-    models = value("models", 100)
-    oracles = value("oracles", models)
     try:
-        refuse_one_model("--klom-models", models)
+        *looks, models = looks_in(str(value("models", MOST)), "--klom-models")
+        oracles = value("oracles", models)
         refuse_one_model("--klom-oracles", oracles)
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
@@ -256,7 +280,9 @@ def read_options(config: pytest.Config) -> Options:
         task=value("task", "digits"),
         forget_sets=tuple(many("forget_set")),
         models=models,
+        looks=(*looks, models) if looks else (),
         oracles=oracles,
+        budget=minutes_in(value("budget", None), bool(looks)),
         device=value("device", "auto"),
         seed=seed,
         store=_store(config),

@@ -1,5 +1,7 @@
 """A run: the options, resolved to things that exist. Imports torch; only when asked to."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +23,10 @@ from klom_bench.tuning.trials import load as load_tuning
 
 @dataclass(frozen=True)
 class Run:
-    """What the cells of a run share (`bench`), and what only pytest knows of."""
+    """What the cells of a run share (`bench`), and what only pytest knows of.
+
+    until: when no further look is begun, by `time.monotonic`.
+    """
 
     options: Options
     methods: tuple[str, ...]
@@ -30,6 +35,7 @@ class Run:
     gating: Gating
     known_tasks: Tasks
     known_methods: Methods
+    until: float = math.inf
 
 
 def methods_of(config: pytest.Config) -> Methods:
@@ -89,6 +95,7 @@ def resolve(options: Options, config: pytest.Config) -> Run:
         store=store,
         epochs=options.epochs,
         tuned=_tuned(options, selected_methods, task),
+        looks=options.looks,
     )
     if gating.baseline:
         _refuse_other_settings(gating.baseline, bench, every.values())
@@ -100,6 +107,7 @@ def resolve(options: Options, config: pytest.Config) -> Run:
         gating=gating,
         known_tasks=tasks,
         known_methods=methods_of(config),
+        until=math.inf if options.budget is None else time.monotonic() + 60 * options.budget,
     )
 
 

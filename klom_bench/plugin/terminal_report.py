@@ -15,7 +15,7 @@ from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.keys import PROBLEM, outcome_of
 from klom_bench.report.changes import changes
-from klom_bench.report.remarks import VERDICTS, in_all
+from klom_bench.report.remarks import VERDICTS, in_all, looked
 from klom_bench.report.table import by_headline
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class TerminalReport:
         if self._tests or not self._conformance:
             measured = f"{len(records)} of {len(self._fit())} tests measured"
             lines.append(measured + (f": {counts}" if counts else ""))
-        lines += in_all(records)
+        lines += [*looked(records), *in_all(records)]
         reasons = Counter(row["unfit"] for row in self._unfit.values())
         lines += [
             f"n/a: {reason}: {count} test{'s' * (count > 1)} skipped"

@@ -69,6 +69,21 @@ def confidence_in(text: str | None) -> float | None:
         raise pytest.UsageError(str(error)) from error
 
 
+def minutes_in(text: str | None, auto: bool) -> float | None:
+    """A number above 0, where there are several looks; None where none is given."""
+    if text is None:
+        return None
+    minutes = literal(text)
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not minutes > 0:
+        raise pytest.UsageError(f"--klom-budget must be a number of minutes, got {text!r}")
+    if not auto:
+        raise pytest.UsageError(
+            "--klom-budget ends looks at more and more models, and there is one look only: add "
+            "--klom-models=auto"
+        )
+    return float(minutes)
+
+
 def regression_in(text: str) -> tuple[str, str]:
     """`METRIC=RISE`."""
     metric, equals, rise = text.partition("=")

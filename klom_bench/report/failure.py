@@ -27,6 +27,11 @@ def failure(record: Record) -> str | None:
         f"{record.method} on {record.forget_set} of {record.task} "
         f"({record.members} unlearned against {record.oracles} oracles)"
     ]
+    if record.looks and record.looks.stopped == "budget":
+        lines.append(
+            f"  the budget of minutes was spent after {record.looks.made} of "
+            f"{len(record.looks.sizes)} looks, the last would be at {record.looks.sizes[-1]} models"
+        )
     for gate in record.gates:
         lines += _judged(record, gate)
     return "\n".join(lines)
@@ -81,9 +86,15 @@ def _judged(record: Record, gate: Gate) -> list[str]:
 
 def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     """An inconclusive gate: the limit lies in the noise, or in the interval."""
+    if gate.early and gate.parts[2] != EXCESS:
+        return [
+            f"{shown} is not surely below the limit {gate.limit:g}, and more models make it lower: "
+            "inconclusive, it is told at the last look"
+        ]
     if gate.perfect is None or not gate.in_the_noise:
         needed = gate.settled_at
-        asked = "" if record.task == MARGINS or not needed else f" ({so_many(record.task, needed)})"
+        more = so_many(record.task, needed or 0, record.looks is not None)
+        asked = "" if record.task == MARGINS or not needed else f" ({more})"
         settled = f"about N = {needed} would settle it{asked}" if needed else "no N would settle it"
         return [
             f"{shown} may lie on either side of the limit {gate.limit:g}: inconclusive",

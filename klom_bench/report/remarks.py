@@ -39,6 +39,36 @@ def in_all(records: Sequence[RecordJson]) -> list[str]:
     return lines
 
 
+def looked(records: Sequence[RecordJson]) -> list[str]:
+    """At how many models tests stopped that add models as needed, and what was not needed."""
+    of = [(record, record["looks"]) for record in records if record["looks"]]
+    if not of:
+        return []
+    stops, left = Counter(r["members"]["unlearned"] for r, _ in of), Counter[str]()
+    all_of, ensembles = Counter[str](), dict[tuple[str, ...], tuple[int, int]]()
+    for record, looks in of:
+        members, most = record["members"], looks["sizes"][-1]
+        n, m = members["unlearned"], members["oracle"]
+        all_of["unlearned models"] += most
+        left["unlearned models"] += most - n
+        task, forget_set = record["task"], record["forget_set"]
+        for key, used, whole in (
+            (("originals", task), n, most),
+            (("oracles", task, forget_set), m, m * most // n),
+        ):
+            before, _ = ensembles.get(key, (0, 0))
+            ensembles[key] = max(before, used), whole
+    for (kind, *_), (used, whole) in ensembles.items():
+        all_of[kind] += whole
+        left[kind] += whole - used
+    stopped = ", ".join(f"{count} with {n}" for n, count in sorted(stops.items()))
+    spared = ", ".join(f"{left[kind]} of {all_of[kind]} {kind}" for kind in all_of)
+    lines = [f"tests stopped: {stopped} models; not needed: {spared}"]
+    if spent := sum(looks["stopped"] == "budget" for _, looks in of):
+        lines.append(f"the budget of minutes was spent before {spent} of them were settled")
+    return lines
+
+
 def says_nothing(record: RecordJson) -> bool:
     """Whether a perfect unlearner scores nearly as much as models that are nowhere near."""
     usual, most = (of["forget"]["p95"] for of in (record["floor"], record["nowhere"]))
@@ -60,8 +90,10 @@ def _too_few(record: RecordJson) -> str:
     )
 
 
-def so_many(task: str, models: int) -> str:
+def so_many(task: str, models: int, auto: bool = False) -> str:
     """The options that ask for so many, or words where margins are all there is."""
     if task == MARGINS:
         return f"{models} models and oracles"
+    if auto:
+        return f"--klom-models=auto:{models}"
     return f"--klom-models={models} --klom-oracles={models}"

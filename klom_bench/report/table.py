@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from klom_bench.cell.gates import MARGINS
 from klom_bench.cell.record import NotApplicable, Record
@@ -81,10 +80,11 @@ def by_headline(rows: Sequence[Row]) -> list[list[str]]:
 
 def headline(first: RecordJson) -> str:
     """What every number of a run rests on."""
-    estimator = first["estimator"]
-    return setup(
-        first["task"], first["members"], estimator["name"], estimator["direction"], first["device"]
-    )
+    estimator, members = first["estimator"], first["members"]
+    text = setup(first["task"], members, estimator["name"], estimator["direction"], first["device"])
+    if first["looks"]:  # how many there are, rows say
+        return f"as many models as settle the gates of {text.partition(' of ')[2]}"
+    return text
 
 
 def setup(task: str, members: Counts, estimator: str, direction: str, device: str) -> str:
@@ -107,12 +107,14 @@ def cells(tests: Sequence[Row], layout: Layout) -> list[Cells]:
     """The rows of a table without its head; n/a where a method does not apply."""
     rows: list[Cells] = []
     columns = len(layout.names) - 2
-    for (_, forget_set), group in groupby(tests, lambda r: (r["task"], r["forget_set"])):
-        together = list(group)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for r in tests:
+        groups.setdefault((r["task"], _label(r)), []).append(r)
+    for (_, label), together in groups.items():
         measured = [r for r in together if "unfit" not in r]
-        heading = [forget_set]
+        heading = [label]
         if measured:
-            rows.append((forget_set, "oracles", *_filled(layout.oracles(measured[0]), columns)))
+            rows.append((label, "oracles", *_filled(layout.oracles(measured[0]), columns)))
             idle = measured[0]["do_nothing"]["forget"]["mean"]
             if idle is not None or measured[0]["task"] != MARGINS:  # originals are known
                 rows.append(("", "do nothing", *_filled(layout.nothing(measured[0]), columns)))
@@ -124,6 +126,14 @@ def cells(tests: Sequence[Row], layout: Layout) -> list[Cells]:
                 rows += [_of_test(r, early, layout) for early in r["earlier"]]
                 rows.append(_of_test(r, r, layout))
     return rows
+
+
+def _label(row: Row) -> str:
+    """The forget set, and with how many models where that may differ from row to row."""
+    if "unfit" in row or not row["looks"]:
+        return row["forget_set"]
+    n, m = row["members"]["unlearned"], row["members"]["oracle"]
+    return f"{row['forget_set']}, N = {n}" + (f" against {m}" if m != n else "")
 
 
 def named(record: OfMethod) -> str:
