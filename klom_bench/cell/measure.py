@@ -46,9 +46,9 @@ def measure(
 ) -> Record:
     """Unlearn F from N originals, score them against the oracles, hold the scores against limits.
 
-    until: when no further look is begun, by `time.monotonic`. Raises KlomError for everything that would make the scores meaningless: ensembles that are
-    missing or do not fit, a method that yields nothing, changes nothing or diverges, originals
-    that were touched.
+    until: when no further look is begun, by `time.monotonic`. Raises KlomError for everything that
+    would make the scores meaningless: ensembles that are missing or do not fit, a method that
+    yields nothing, changes nothing or diverges, originals that were touched.
     """
     if cell.unfit:
         raise KlomError(cell.unfit)

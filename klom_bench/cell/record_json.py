@@ -94,8 +94,8 @@ class Compared(Asked, Scored, WithExcess):
 class GateJson(TypedDict):
     """A limit held against a number. low, high: what it surely lies above and below, each with this
     confidence; null where the number alone decides, as is se, the standard error. early: more
-    models might have come. settled_at: about the N that would settle it. before: the baseline's number; allowed: the rise; changed:
-    hyperparameters that are others now.
+    models might have come. settled_at: about the N that would settle it. before: the baseline's
+    number; allowed: the rise; changed: hyperparameters that are others now.
     """
 
     metric: str

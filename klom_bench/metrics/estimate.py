@@ -108,11 +108,17 @@ def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> 
 def models_that_settle(
     estimate: Estimate, limit: float, confidence: float = CONFIDENCE
 ) -> int | None:
-    """About the N at which `judged` would be sure, since errors fall as 1 / sqrt(N).
+    """About the N from this one on at which `judged` would be sure; None where no N is enough."""
+    needed = about_as_many(estimate, limit, confidence)
+    return None if needed is None else max(estimate.models, needed)
+
+
+def about_as_many(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> int | None:
+    """About the N that would do, be it fewer: errors fall as 1 / sqrt(N).
 
     None where the value is the limit, so that no N is enough.
     """
     gap = abs(estimate.value - limit)
     wide = estimate.at_the_limit(limit) if estimate.value < limit else estimate
     needed = wide.models * (wide.times_error(confidence) / gap) ** 2 if gap else math.inf
-    return max(estimate.models, math.ceil(needed)) if math.isfinite(needed) else None
+    return math.ceil(needed) if math.isfinite(needed) else None

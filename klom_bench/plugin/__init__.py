@@ -10,6 +10,7 @@ import pytest
 
 from klom_bench.imports import kept
 from klom_bench.plugin import collection, distribution, hookspec
+from klom_bench.plugin.asked import read_options
 from klom_bench.plugin.collection import is_klom, is_margins
 from klom_bench.plugin.fixtures import klom as klom
 from klom_bench.plugin.fixtures import klom_cell as klom_cell
@@ -26,7 +27,7 @@ from klom_bench.plugin.keys import (
     UNCHECKED,
 )
 from klom_bench.plugin.margins import Margins, refuse, refuse_without_margins, unscored
-from klom_bench.plugin.options import add_options, read_options
+from klom_bench.plugin.options import add_options
 from klom_bench.plugin.timing import (
     give_clocks,
     refuse_what_cannot_be_timed,
@@ -189,7 +190,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     try:
         run = session.config.stash[RUN]
-        text = plan(run, [item.nodeid for item in session.items])
+        text = plan(run, session.items)
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
     session.config.get_terminal_writer().write(text)
@@ -232,6 +233,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return (
         f"klom: {names} on {run.bench.task.name} "
         f"({len(run.bench.forget_sets)} forget sets), {least}{options.models} models against "
-        f"{least and 'up to '}{options.oracles} oracles, seed {options.seed}, estimator {run.bench.estimator.name}, "
+        f"{least and 'up to '}{options.oracles} oracles, seed {options.seed}, "
+        f"estimator {run.bench.estimator.name}, "
         f"{run.bench.device}{share}, store {run.bench.store.root}"
     )

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from klom_bench.ensemble.processes import auto_count, environments, gpus
+from klom_bench.plugin.asked import read_options
 from klom_bench.plugin.keys import RUN
-from klom_bench.plugin.options import read_options
 
 LAST_BROKEN_XDIST = (3, 8, 0)
 

@@ -14,7 +14,7 @@ from klom_bench.cell.limits import Limits
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE
 from klom_bench.metrics.estimators import Estimator, estimator_named
-from klom_bench.plugin.options import Options
+from klom_bench.plugin.asked import Options
 from klom_bench.pyproject import klom_table
 
 

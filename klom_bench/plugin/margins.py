@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from klom_bench.plugin.asked import read_options
 from klom_bench.plugin.keys import GATING, OUTCOME, PROBLEM, Outcome, outcome_of
-from klom_bench.plugin.options import OPTIONS, read_options
+from klom_bench.plugin.options import OPTIONS
 
 OF_MARGINS_TOO = ("baseline", "save_baseline", "save_points", "max_regression")
 """Options that mean something where margins are scored."""

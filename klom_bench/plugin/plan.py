@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from math import isnan
 
 import numpy as np
+import pytest
 
 from klom_bench.cell.cell import unfit_for
 from klom_bench.ensemble.device import finish
 from klom_bench.ensemble.threads import side_by_side, thread_count
 from klom_bench.plugin.collection import is_of
+from klom_bench.plugin.planned_gates import planned_gates
 from klom_bench.plugin.run import Run
 from klom_bench.report.columns import aligned
 from klom_bench.store.advice import how_to_bring, to_bring
@@ -19,13 +21,14 @@ from klom_bench.tasks.ensemble_id import EnsembleId
 STEPS = 5
 
 
-def plan(run: Run, tests: Sequence[str]) -> str:
-    """What is in the store, what would be trained, and for about how long."""
+def plan(run: Run, items: Sequence[pytest.Item]) -> str:
+    """What is in the store, what would be trained and for about how long; what decides gates."""
+    few = planned_gates(run, items)  # before it is looked at what is there: it may train some
     options, task = run.options, run.bench.task
     ensembles = [(EnsembleId(task, "original", options.seed), options.models)] + [
         (EnsembleId(task, "oracle", options.seed, forget_set), options.oracles)
         for forget_set in run.bench.forget_sets.values()
-        if not tests or any(is_of(test, [forget_set.name]) for test in tests)
+        if not items or any(is_of(item.nodeid, [forget_set.name]) for item in items)
     ]
     if count := _subsets(run):
         ensembles.append((EnsembleId(task, "subset", options.seed), count))
@@ -46,6 +49,7 @@ def plan(run: Run, tests: Sequence[str]) -> str:
             known.append(held.seconds)
         rows.append((ensemble.label, str(wanted), str(wanted - missing), str(missing)))
     lines = ["", *aligned(rows, left=1), *stale, f"store: {run.bench.store.root}"]
+    seconds = sum(known) / len(known) if known else None
     if not lacking:
         lines.append("nothing to train" if task.trains else "nothing is missing")
     elif untrained := to_bring(found):
@@ -55,15 +59,15 @@ def plan(run: Run, tests: Sequence[str]) -> str:
     elif run.bench.store.missing == "download":
         lines.append(f"{lacking} members to download (--klom-missing=download)")
     else:
-        seconds = sum(known) / len(known) if known else seconds_a_member(run)
-        source = "from those in the store" if known else f"from {STEPS} steps on this machine"
+        source = "from those in the store" if seconds else f"from {STEPS} steps on this machine"
+        seconds = seconds or seconds_a_member(run)
         total = lacking * seconds / thread_count(run.bench.device)
-        lines.append(f"{lacking} members to train: about {total:.0f} s ({source})")
+        most = "at most " if run.bench.looks else ""
+        lines.append(f"{most}{lacking} members to train: about {total:.0f} s ({source})")
         way, reason = task.way
         if not way.stacked:
             lines.append(f"members are computed one after the other: {reason}")
-    lines.append("nothing was run")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *few.lines(found, seconds)]) + "\n"
 
 
 def _subsets(run: Run) -> int:

@@ -15,8 +15,8 @@ from klom_bench.cell.record_json import asked
 from klom_bench.cell.variants import Variant, variants
 from klom_bench.errors import KlomError, unknown
 from klom_bench.found import Methods, Tasks, methods_from, tasks_from, with_all
+from klom_bench.plugin.asked import Options
 from klom_bench.plugin.gating import Gating, gating_for, starts
-from klom_bench.plugin.options import Options
 from klom_bench.tasks.task import Task
 from klom_bench.tuning.trials import load as load_tuning
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from klom_bench import run
 from klom_bench.cell.clock import Clock
 from klom_bench.cell.counts import looks_in

@@ -93,7 +93,7 @@ def test_a_wrong_page_is_found(tmp_path, pytester):
     page = tmp_path / "page.md"
     page.write_text(
         "# Page\n\nA text\n\n[to](nowhere.md) --klom-metod `klom help nothing`\n\n"
-        "```\nklom scor a b\npytest --klom-models=x\n```\n\n"
+        "```\nklom scor a b\npytest --klom-oracles=x\n```\n\n"
         "```toml\n[tool.klom.gates]\nval_p96 = 1\n```\n\n```python\ndef\n```\n"
     )
     for test in (

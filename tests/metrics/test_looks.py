@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from klom_bench.metrics.looks import sure_at_each, wrong_once
 from scipy.stats import multivariate_normal, norm
+
+from klom_bench.metrics.looks import sure_at_each, wrong_once
 
 # Jennison and Turnbull (2000), table 2.1: two-sided 5 %, that is .025 on either side.
 POCOCK = {2: 2.178, 3: 2.289, 4: 2.361, 5: 2.413, 8: 2.512, 10: 2.555}
