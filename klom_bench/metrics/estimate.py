@@ -86,8 +86,12 @@ def quantile(confidence: float, models: int, draws: float = math.inf) -> float:
     """
     from scipy.special import stdtrit  # what only reads records need not wait for it
 
-    freedom = 1 / (1 / (models - 1) + 1 / (draws - 1)) if models > 1 else 0.0
-    return float(stdtrit(freedom, confidence))
+    return float(stdtrit(freedom_of(models, draws), confidence))
+
+
+def freedom_of(models: int, draws: float = math.inf) -> float:
+    """Degrees of freedom of an error."""
+    return 1 / (1 / (models - 1) + 1 / (draws - 1)) if models > 1 else 0.0
 
 
 def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> Judgement:
