@@ -25,8 +25,9 @@ METRICS = {
 }
 MARGINS = "margins"
 """What stands for task and method where margins are scored that were computed elsewhere."""
-CONFIDENT = "confidence"
-"""The key beside limits in the table."""
+CONFIDENT, FAMILY = "confidence", "family"
+"""The keys beside limits in the table."""
+FAMILIES = ("none", "holm")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Gate:
     estimate: the number with its error; None where none is reckoned (percentiles), so that the
     number alone decides.
     early: more models may come. KLOM falls as they do, so that it may pass now, but not fail.
+    family: how many gates of the run are judged together with it; 1 where it is judged alone.
     """
 
     metric: str
@@ -58,6 +60,7 @@ class Gate:
     estimate: Estimate | None = None
     confidence: float = CONFIDENCE
     early: bool = False
+    family: int = 1
 
     @property
     def parts(self) -> tuple[bool, str, str]:
@@ -76,6 +79,11 @@ class Gate:
         if self.estimate is None or math.isnan(self.value):
             return "pass" if self.value <= self.limit else "fail"
         return judged(self.estimate, self.limit, self.confidence)
+
+    @property
+    def open(self) -> bool:
+        """Whether the other gates of its family may settle it yet."""
+        return self.family > 1 and self.verdict == "inconclusive" and not self.in_the_noise
 
     @property
     def _early(self) -> Verdict:
@@ -165,6 +173,13 @@ def checked_confidence(value: Any, where: str) -> float:
     return float(value)
 
 
+def checked_family(value: Any, where: str) -> str:
+    """How gates of a run are judged together; KlomError for an unknown way."""
+    if value not in FAMILIES:
+        raise KlomError(f"{where} must be {' or '.join(FAMILIES)}, got {value!r}")
+    return str(value)
+
+
 def checked_table(table: Any) -> None:
     """Check [tool.klom.gates] as far as it goes without knowing methods and forget sets."""
     for path, part in _levels(table):
@@ -176,6 +191,10 @@ def checked_table(table: Any) -> None:
             if path:
                 raise KlomError(f"[{where}]: confidence holds for all gates: set it in [{TABLE}]")
             checked_confidence(limits.pop(CONFIDENT), f"[{where}]: {CONFIDENT}")
+        if FAMILY in limits:
+            if path:
+                raise KlomError(f"[{where}]: family holds for all gates: set it in [{TABLE}]")
+            checked_family(limits.pop(FAMILY), f"[{where}]: {FAMILY}")
         checked_limits(limits, f"[{where}]")
 
 
@@ -212,5 +231,5 @@ def limits_for(table: Mapping[str, Any], method: str, forget_set: str) -> dict[s
         metric: float(limit)
         for layer in layers
         for metric, limit in layer.items()
-        if metric != CONFIDENT and not isinstance(limit, dict)
+        if metric not in (CONFIDENT, FAMILY) and not isinstance(limit, dict)
     }

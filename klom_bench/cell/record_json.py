@@ -92,10 +92,12 @@ class Compared(Asked, Scored, WithExcess):
 
 
 class GateJson(TypedDict):
-    """A limit held against a number. low, high: what it surely lies above and below, each with this
-    confidence; null where the number alone decides, as is se, the standard error. early: more
-    models might have come. settled_at: about the N that would settle it. before: the baseline's
-    number; allowed: the rise; changed: hyperparameters that are others now.
+    """A limit held against a number.
+
+    low, high: what it surely lies above and below, each with this confidence; null where the number
+    alone decides, as is se, the standard error. early: more models might have come. family: how
+    many gates are judged together. settled_at: about the N that would settle it. before: the
+    baseline's number; allowed: the rise; changed: hyperparameters that are others now.
     """
 
     metric: str
@@ -107,6 +109,7 @@ class GateJson(TypedDict):
     high: float | None
     confidence: float | None
     early: bool
+    family: int
     settled_at: int | None
     perfect: float | None
     perfect_by: Literal["permuted models"] | None

@@ -86,8 +86,11 @@ def quantile(confidence: float, models: int, draws: float = math.inf) -> float:
     """
     from scipy.special import stdtrit  # what only reads records need not wait for it
 
-    freedom = 1 / (1 / (models - 1) + 1 / (draws - 1)) if models > 1 else 0.0
-    return float(stdtrit(freedom, confidence))
+    return float(stdtrit(_freedom(models, draws), confidence))
+
+
+def _freedom(models: int, draws: float) -> float:
+    return 1 / (1 / (models - 1) + 1 / (draws - 1)) if models > 1 else 0.0
 
 
 def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> Judgement:
@@ -103,6 +106,21 @@ def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> 
     if estimate.at_the_limit(limit).surely_below(limit, confidence):
         return "pass"
     return "inconclusive"
+
+
+def doubt(estimate: Estimate, limit: float) -> float:
+    """The p-value of the surer of the two claims, that the truth is above a limit or below: what
+    `judged` claims at every confidence below 1 less this."""
+    from scipy.special import stdtr  # what only reads records need not wait for it
+
+    found = []
+    for error, away in (
+        (estimate, estimate.value - limit),
+        (estimate.at_the_limit(limit), limit - estimate.value),
+    ):
+        t = away / error.se if error.se > 0 else math.copysign(math.inf, away)
+        found.append(float(stdtr(_freedom(estimate.models, estimate.draws), -t)))
+    return min(found)
 
 
 def models_that_settle(
