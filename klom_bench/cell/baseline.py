@@ -2,26 +2,30 @@
 
 import errno
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
+from klom_bench.cell.comparing import compared, pairing_in, settings_that_differ
+from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Rise
 from klom_bench.cell.record import Record
-from klom_bench.cell.record_json import Asked, Compared, OfTest, name_of, score_of, test_of
+from klom_bench.cell.record_json import (
+    Asked,
+    Compared,
+    OfTest,
+    RecordJson,
+    name_of,
+    score_of,
+    test_of,
+)
 from klom_bench.errors import KlomError, unknown
 from klom_bench.files.atomic import write_whole
 
 SCHEMA = 1
 HIGHEST = 100.0  # nats; no estimator comes near
 KEPT = tuple(sorted(Compared.__annotations__))
-MUST_AGREE: tuple[Literal["estimator", "members", "seed", "forget_set_sha256"], ...] = (
-    "estimator",
-    "members",
-    "seed",
-    "forget_set_sha256",
-)
 Test = tuple[str, str, str]
 """Task, forget set and method: what a score belongs to, wherever its test lies."""
 
@@ -40,6 +44,10 @@ class Regression:
         """The highest score that is no regression."""
         return before + (abs(before) * self.amount / 100 if self.relative else self.amount)
 
+    def factor(self, before: float) -> float:
+        """What of that is a multiple of the earlier score, whose error grows with it."""
+        return 1 + (math.copysign(self.amount / 100, before) if self.relative else 0)
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -48,22 +56,23 @@ class Baseline:
     path: Path
     tests: Mapping[Test, Compared]
 
-    def refuse_other_settings(self, asked: Sequence[Asked]) -> None:
-        """KlomError where tests of both runs cannot be compared; `asked` has MUST_AGREE of each."""
+    def refuse_other_settings(self, asked: Sequence[Asked], metrics: Collection[str]) -> None:
+        """KlomError where tests of both runs cannot be compared by these metrics, or, without any,
+        not by all."""
         for now in asked:
             before = self.tests.get(test_of(now))
             if before is None:
                 continue
             different = [
                 f"{key} is {_shown(before[key])} there, {_shown(now[key])} is asked for"
-                for key in MUST_AGREE
-                if before[key] != now[key]
+                for key in settings_that_differ(now, before, metrics)
             ]
             if different:
+                other = now["forget_set_sha256"] != before["forget_set_sha256"]
                 raise KlomError(
                     f"the baseline {self.path} does not fit {name_of(now)}: "
                     f"{'; '.join(different)}. Ask for the same, or make it anew with "
-                    "--klom-save-baseline"
+                    "--klom-save-baseline" + "; excess alone needs neither" * (not other)
                 )
 
     def refuse_strangers(self, asked: Collection[Test]) -> None:
@@ -109,8 +118,9 @@ class Baseline:
                     f"the baseline {self.path} has no number for {metric} of {name_of(before)}: "
                     "there is nothing to compare with"
                 )
-            earlier = Earlier(value, str(regression), str(self.path), tuple(changed))
             limit = regression.limit(value)
+            rise = _rise(now, before, metric, limit, regression.factor(value))
+            earlier = Earlier(value, str(regression), str(self.path), tuple(changed), rise)
             found.append(record.gate(metric, limit, perfect(metric), earlier, sure(metric)))
         return tuple(found)
 
@@ -188,13 +198,27 @@ def checked_regression(metric: str, text: str) -> Regression:
     return Regression(amount, text.endswith("%"))
 
 
+def _rise(
+    now: RecordJson, before: Compared, metric: str, limit: float, factor: float
+) -> Rise | None:
+    plain, beyond = (compared(now, before, metric, times) for times in (1.0, factor))
+    if math.isnan(plain.difference.se):
+        return None
+    over = replace(beyond.difference, value=plain.now - limit)
+    return Rise(plain.difference, over, plain.paired)
+
+
 def _checked(content: Any) -> Compared:
     """The record, or an exception that says what is missing or not what it should be."""
     record = cast(
-        Compared, {"epoch": None, "excess": {}, **content, "setting": content.get("setting") or ""}
+        Compared,
+        {"epoch": None, "excess": {}, "pairing": None}
+        | content
+        | {"setting": content.get("setting") or ""},
     )
     for key in KEPT:
         record[key]  # type: ignore[literal-required]
+    pairing_in(record)
     for key in OfTest.__annotations__:
         if not isinstance(record[key], str):  # type: ignore[literal-required]
             raise TypeError(f"{key} is {record[key]!r:.40}")  # type: ignore[literal-required]

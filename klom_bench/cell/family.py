@@ -10,10 +10,8 @@ Source: Holm (1979).
 from collections.abc import Sequence
 from dataclasses import replace
 
-from klom_bench.cell.gates import Gate
 from klom_bench.cell.limits import sure_of
 from klom_bench.cell.record import Record
-from klom_bench.metrics.estimate import doubt
 
 
 def judged_together(records: Sequence[Record], confidence: float) -> list[Record]:
@@ -24,7 +22,7 @@ def judged_together(records: Sequence[Record], confidence: float) -> list[Record
         for j, gate in enumerate(record.gates)
         if gate.family > 1
     ]
-    places.sort(key=lambda place: _doubt(_at(records, place)))
+    places.sort(key=lambda place: records[place[0]].gates[place[1]].doubt)
     gates, closed = [[*record.gates] for record in records], False
     left = len(places)
     for i, j in places:
@@ -34,11 +32,3 @@ def judged_together(records: Sequence[Record], confidence: float) -> list[Record
         closed = closed or gates[i][j].verdict == "inconclusive"
         left -= not closed
     return [replace(r, gates=tuple(of)) for r, of in zip(records, gates, strict=True)]
-
-
-def _at(records: Sequence[Record], place: tuple[int, int]) -> Gate:
-    return records[place[0]].gates[place[1]]
-
-
-def _doubt(gate: Gate) -> float:
-    return 1.0 if gate.estimate is None else doubt(gate.estimate, gate.limit)

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from klom_bench.errors import KlomError, unknown
-from klom_bench.metrics.estimate import CONFIDENCE, Estimate, judged, models_that_settle
+from klom_bench.metrics.comparison import Paired, smallest_seen
+from klom_bench.metrics.estimate import (
+    CONFIDENCE,
+    Estimate,
+    doubt,
+    doubt_above,
+    judged,
+    models_that_settle,
+)
 from klom_bench.metrics.excess import FEWEST
 from klom_bench.metrics.summary import SPLITS, STATISTICS
 
@@ -31,13 +39,29 @@ FAMILIES = ("none", "holm")
 
 
 @dataclass(frozen=True)
+class Rise:
+    """A number beside that of a baseline, with the error of the two together.
+
+    difference: now less before. over: now less what is allowed. paired: models that both share.
+    """
+
+    difference: Estimate
+    over: Estimate
+    paired: Paired
+
+
+@dataclass(frozen=True)
 class Earlier:
-    """What a limit was reckoned from: a baseline's score, the rise allowed, what changed since."""
+    """What a limit was reckoned from: a baseline's score, the rise allowed, what changed since.
+
+    rise: None where no error is known.
+    """
 
     value: float
     allowed: str
     source: str
     changed: tuple[str, ...] = ()
+    rise: Rise | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +97,20 @@ class Gate:
         if self.early and self.parts[2] != EXCESS:
             return self._early
         if self.earlier is not None:
-            return self._risen
+            return self._risen(self.earlier.rise)
         if self.in_the_noise:
             return "inconclusive"
         if self.estimate is None or math.isnan(self.value):
             return "pass" if self.value <= self.limit else "fail"
         return judged(self.estimate, self.limit, self.confidence)
+
+    @property
+    def doubt(self) -> float:
+        """The p-value of what the gate claims, or of the nearer claim where it makes none."""
+        if self.earlier:
+            rise = self.earlier.rise
+            return doubt_above(rise.over, 0) if rise else 1.0
+        return doubt(self.estimate, self.limit) if self.estimate else 1.0
 
     @property
     def open(self) -> bool:
@@ -99,15 +131,23 @@ class Gate:
         """Whether even a perfect unlearner may exceed the limit."""
         return self.perfect is not None and self.limit < self.perfect
 
-    @property
-    def _risen(self) -> Verdict:
-        """A score that did not rise above an earlier one is no regression, however low both are;
-        one that did is inconclusive while it stays where a perfect unlearner may be."""
+    def _risen(self, rise: Rise | None) -> Verdict:
+        """A score that did not rise above what is allowed is no regression, however low both are;
+        one that did is inconclusive while it stays where a perfect unlearner may be, or the rise
+        where chance may have it."""
         if self.value <= self.limit:
             return "pass"
-        if self.perfect is not None:
-            return "inconclusive" if self.value <= self.perfect else "fail"
-        return judged(self.estimate, self.limit, self.confidence) if self.estimate else "fail"
+        if self.perfect is not None and self.value <= self.perfect:
+            return "inconclusive"
+        if rise is None or math.isnan(self.value):
+            return "fail"
+        return "fail" if rise.over.surely_above(0, self.confidence) else "inconclusive"
+
+    @property
+    def seen(self) -> float | None:
+        """What a regression must reach to fail in 80 % of runs; None where no error is known."""
+        rise = self.earlier.rise if self.earlier else None
+        return self.limit + smallest_seen(rise.over, self.confidence) if rise else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -123,6 +163,8 @@ class Gate:
     @property
     def settled_at(self) -> int | None:
         """About the N at which the interval would no longer hold the limit."""
+        if self.earlier and self.earlier.rise:
+            return models_that_settle(self.earlier.rise.over, 0, self.confidence)
         if self.estimate is None:
             return None
         return models_that_settle(self.estimate, self.limit, self.confidence)

@@ -105,7 +105,7 @@ def record_of(
     named = ForgetSet(name, forget_set.indices, forget_set.train_points, forget_set.given)
     of = asked(MARGINS, named, MARGINS, "", len(b), len(a), estimator, 0)
     if limits.baseline:
-        limits.baseline.refuse_other_settings([of])
+        limits.baseline.refuse_other_settings([of], limits.regressions)
     return scored(of, References(a, original, splits, estimator, len(b)), b, limits)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from klom_bench import __version__
 from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overall, refuse_too_few
+from klom_bench.cell.pairing import Pairing
 from klom_bench.cell.record_json import RecordJson, UnfitJson
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import Estimator
@@ -97,6 +98,7 @@ class Record:
         accuracy, accuracy_do_nothing, accuracy_oracle: shares of right answers.
         seconds, relative_cost: by what they are of; the cost is a part of training afresh on R:
             `time` measured, `examples` counted.
+        pairing: what pairs it with a record of the same models; None in those of older versions.
         gates: limits held against numbers of this record.
         looks: None where there was to be one only.
         earlier: after earlier epochs of the same run.
@@ -161,6 +163,7 @@ class Record:
     relative_cost: Mapping[str, float] = field(
         default_factory=lambda: dict.fromkeys(("time", "examples"), math.nan)
     )
+    pairing: Pairing | None = None
     gates: tuple[Gate, ...] = ()
     looks: Looks | None = None
     earlier: "tuple[Record, ...]" = ()
@@ -194,7 +197,7 @@ class Record:
 
     def of_an_earlier_epoch(self) -> "Record":
         """The same as a later one holds it: summaries alone."""
-        bare = replace(self.without_points(), gates=(), earlier=())
+        bare = replace(self.without_points(), gates=(), earlier=(), pairing=None)
         return replace(bare, worst={}, histograms=(), without_score=(0, None))
 
     def value(self, metric: str) -> float:

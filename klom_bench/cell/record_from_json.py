@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Rise
+from klom_bench.cell.pairing import pairing_from
 from klom_bench.cell.record import Excess, Histogram, Looks, Record, Scores
 from klom_bench.cell.record_json import SCHEMA
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import ESTIMATORS, Estimator
 from klom_bench.metrics.permutation import Retrained
-from klom_bench.metrics.resampling import with_error
+from klom_bench.metrics.resampling import DRAWS, with_error
 from klom_bench.metrics.summary import Summary
 
 Json = Mapping[str, Any]
@@ -57,6 +58,7 @@ def _record(r: Json) -> Record:
         },
         histograms=tuple(_histogram(of) for of in r["histograms"]),
         without_score=(r["without_score"]["points"], r["without_score"]["first"]),
+        pairing=pairing_from(r.get("pairing"), r["members"], _values(r["excess"])),
         gates=tuple(_gate(of, models) for of in r["gates"]),
         looks=_looks(r.get("looks")),
         **_of_an_epoch(r, models),
@@ -133,6 +135,10 @@ def _excess(of: Json, models: int) -> Excess:
     )
 
 
+def _values(excess: Json) -> dict[str, float]:
+    return {split: _number(of["value"]) for split, of in excess.items()}
+
+
 def _histogram(of: Json) -> Histogram:
     originals = of["originals"]
     return Histogram(
@@ -167,7 +173,7 @@ def _gate(of: Json, models: int) -> Gate:
         of["perfect"],
         None
         if before is None
-        else Earlier(before, of["allowed"], of["baseline"], tuple(of["changed"])),
+        else Earlier(before, of["allowed"], of["baseline"], tuple(of["changed"]), _rise(of)),
         _judged_by(of, models),
         CONFIDENCE if of["confidence"] is None else of["confidence"],
         of.get("early", False),
@@ -181,3 +187,13 @@ def _judged_by(gate: Json, models: int) -> Estimate | None:
     if METRICS[gate["metric"]][2] == EXCESS:
         return _estimate(gate, models)
     return with_error(_number(gate["value"]), _number(gate["se"]), models)
+
+
+def _rise(gate: Json) -> Rise | None:
+    of = gate.get("rise")
+    if of is None:
+        return None
+    drawn = METRICS[gate["metric"]][2] != EXCESS
+    both = (_estimate(part, of["models"]) for part in (of, of["over"]))
+    difference, over = (replace(e, draws=DRAWS) if drawn else e for e in both)
+    return Rise(difference, over, of["paired"])

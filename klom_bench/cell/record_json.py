@@ -10,7 +10,9 @@ from typing import Any, Literal, TypedDict, final
 import numpy as np
 
 from klom_bench.cell.gates import EXCESS, METRICS, Verdict
+from klom_bench.cell.pairing import PairingJson
 from klom_bench.forget_set import ForgetSet
+from klom_bench.metrics.comparison import Paired
 from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
 from klom_bench.metrics.excess import ExcessJson
@@ -84,11 +86,23 @@ class Judged(WithExcess):
 
 
 class Compared(Asked, Scored, WithExcess):
-    """What a baseline keeps. epoch: None in files of earlier versions, and excess empty."""
+    """What a baseline keeps. In files of earlier versions epoch and pairing are None, and excess
+    is empty."""
 
     hyperparameters: dict[str, Any]
     epoch: int | None
     device: str
+    pairing: PairingJson | None
+
+
+class RiseJson(EstimateJson):
+    """Now less before. over: now less what is allowed. smallest: the rise above that which fails in
+    80 % of runs. paired: what both share. models: those that the errors rest on."""
+
+    over: EstimateJson
+    smallest: float | None
+    paired: Paired
+    models: int
 
 
 class GateJson(TypedDict):
@@ -97,7 +111,8 @@ class GateJson(TypedDict):
     low, high: what it surely lies above and below, each with this confidence; null where the number
     alone decides, as is se, the standard error. early: more models might have come. family: how
     many gates are judged together. settled_at: about the N that would settle it. before: the
-    baseline's number; allowed: the rise; changed: hyperparameters that are others now.
+    baseline's number; allowed: the rise; changed: hyperparameters that are others now;
+    rise: from before to now, null where no error is known.
     """
 
     metric: str
@@ -117,6 +132,7 @@ class GateJson(TypedDict):
     allowed: str | None
     baseline: str | None
     changed: list[str]
+    rise: RiseJson | None
     verdict: Verdict
 
 

@@ -15,8 +15,10 @@ from klom_bench.cell.record_json import (
     Numbers,
     PerPointJson,
     RecordJson,
+    RiseJson,
     Splits,
 )
+from klom_bench.metrics.comparison import smallest_seen
 from klom_bench.metrics.excess import ExcessJson
 from klom_bench.metrics.summary import plain
 
@@ -41,6 +43,7 @@ def to_json(record: Record) -> RecordJson:
         "rests_on": record.rests_on,
         "epoch": record.epoch,
         "device": record.device,
+        "pairing": None if record.pairing is None else record.pairing.as_json(),
         "scores": _splits(record.scores),
         "reverse": _splits(record.reverse),
         **_judged(record),
@@ -165,5 +168,19 @@ def _gate(gate: Gate) -> GateJson:
         "allowed": before.allowed if before else None,
         "baseline": before.source if before else None,
         "changed": [*before.changed] if before else [],
+        "rise": _rise(gate),
         "verdict": gate.verdict,
+    }
+
+
+def _rise(gate: Gate) -> RiseJson | None:
+    rise = gate.earlier.rise if gate.earlier else None
+    if rise is None:
+        return None
+    return {
+        **rise.difference.as_json(),
+        "over": rise.over.as_json(),
+        "smallest": plain(smallest_seen(rise.over, gate.confidence)),
+        "paired": rise.paired,
+        "models": rise.over.models,
     }

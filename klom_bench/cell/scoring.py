@@ -13,6 +13,7 @@ import numpy as np
 
 from klom_bench.cell.gates import EXCESS, METRICS
 from klom_bench.cell.limits import Limits
+from klom_bench.cell.pairing import fingerprint, pairing_of
 from klom_bench.cell.record import Excess, Histogram, Record
 from klom_bench.cell.record_json import Asked
 from klom_bench.metrics.estimate import Estimate
@@ -60,6 +61,12 @@ class References:
         if self.original is None:
             return {}
         return mean_excess(self.oracle, self.original, self.splits)
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, str | None]:
+        """Of oracles and originals."""
+        original = None if self.original is None else fingerprint(self.original)
+        return fingerprint(self.oracle), original
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -117,9 +124,9 @@ def scored(
         return None if math.isnan(found) else found
 
     models = min(len(oracle), len(unlearned))
+    drawn = klom_errors(oracle, unlearned, splits, estimator)
     errors = {
-        split: _errors((scores[split], reverse[split]), of, models)
-        for split, of in klom_errors(oracle, unlearned, splits, estimator).items()
+        split: _errors((scores[split], reverse[split]), of, models) for split, of in drawn.items()
     }
     below = [
         split
@@ -161,6 +168,7 @@ def scored(
         points=forward,
         reverse_points=backward,
         splits=splits,
+        pairing=pairing_of(*references.fingerprints, of, drawn),
         **references.fixed,
         **others,
     )

@@ -86,10 +86,11 @@ def quantile(confidence: float, models: int, draws: float = math.inf) -> float:
     """
     from scipy.special import stdtrit  # what only reads records need not wait for it
 
-    return float(stdtrit(_freedom(models, draws), confidence))
+    return float(stdtrit(freedom_of(models, draws), confidence))
 
 
-def _freedom(models: int, draws: float) -> float:
+def freedom_of(models: int, draws: float = math.inf) -> float:
+    """Degrees of freedom of an error."""
     return 1 / (1 / (models - 1) + 1 / (draws - 1)) if models > 1 else 0.0
 
 
@@ -109,18 +110,22 @@ def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> 
 
 
 def doubt(estimate: Estimate, limit: float) -> float:
-    """The p-value of the surer of the two claims, that the truth is above a limit or below: what
+    """The p-value of the surer of two claims, that the truth is above a limit or below: what
     `judged` claims at every confidence below 1 less this."""
+    below = estimate.at_the_limit(limit)
+    return min(
+        doubt_above(estimate, limit),
+        doubt_above(replace(below, value=2 * limit - below.value), limit),  # as far on this side
+    )
+
+
+def doubt_above(estimate: Estimate, limit: float) -> float:
+    """The p-value of the claim that the truth is above a limit."""
     from scipy.special import stdtr  # what only reads records need not wait for it
 
-    found = []
-    for error, away in (
-        (estimate, estimate.value - limit),
-        (estimate.at_the_limit(limit), limit - estimate.value),
-    ):
-        t = away / error.se if error.se > 0 else math.copysign(math.inf, away)
-        found.append(float(stdtr(_freedom(estimate.models, estimate.draws), -t)))
-    return min(found)
+    away = estimate.value - limit
+    t = away / estimate.se if estimate.se > 0 else math.copysign(math.inf, away)
+    return float(stdtr(freedom_of(estimate.models, estimate.draws), -t))
 
 
 def models_that_settle(

@@ -7,7 +7,7 @@ is unbiased where margins are Gaussian. It is not KLOM, whose value falls with N
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +57,17 @@ class Jackknife:
     @property
     def estimate(self) -> Estimate:
         """With the delete-one standard error and skewness over both sides."""
-        sides = (self.without_oracle, self.without_unlearned)
-        # Of the value, from what each model adds to it: a sum of independent parts.
-        parts = [(x.mean() - x) * math.sqrt((len(x) - 1) / len(x)) for x in sides]
-        variance = sum(float((x**2).sum()) for x in parts)
-        third = sum(float((x**3).sum()) for x in parts)
-        skew = third / variance / math.sqrt(variance) if variance > 0 else 0.0
-        return Estimate(self.value, math.sqrt(variance), min(map(len, sides)), skew)
+        return from_sides(self.value, (self.without_oracle, self.without_unlearned))
+
+
+def from_sides(value: float, sides: Sequence[np.ndarray]) -> Estimate:
+    """A statistic of several independent ensembles, from what it is without each model of each."""
+    # Of the value, from what each model adds to it: a sum of independent parts.
+    parts = [(x.mean() - x) * math.sqrt((len(x) - 1) / len(x)) for x in sides]
+    variance = sum(float((x**2).sum()) for x in parts)
+    third = sum(float((x**3).sum()) for x in parts)
+    skew = third / variance / math.sqrt(variance) if variance > 0 else 0.0
+    return Estimate(value, math.sqrt(variance), min(map(len, sides)), skew)
 
 
 class ExcessJson(EstimateJson):

@@ -32,10 +32,15 @@ Take = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Errors:
-    """Standard errors of a split's KLOM: of its mean, and of its P95, which is approximate."""
+    """Standard errors of a split's KLOM: of its mean, and of its P95, which is approximate.
+
+    means: what the mean is in each draw. Draws of another method are the same ones, as far as both
+    have as many models a side: where these are the same, too, differences are paired.
+    """
 
     mean: float
     p95: float
+    means: tuple[float, ...] = ()
 
 
 def with_error(score: float, error: float, models: int) -> Estimate:
@@ -73,8 +78,10 @@ def _errors(points: np.ndarray) -> tuple[Errors, Errors]:
     """Of both directions, from scores [draws, 2, points]."""
     if not points.shape[2]:
         return Errors(np.nan, np.nan), Errors(np.nan, np.nan)
-    mean, p95 = (x.std(0, ddof=1) for x in (points.mean(2), np.percentile(points, 95, axis=2)))
-    return Errors(float(mean[0]), float(p95[0])), Errors(float(mean[1]), float(p95[1]))
+    means, p95s = points.mean(2), np.percentile(points, 95, axis=2)
+    mean, p95 = (x.std(0, ddof=1) for x in (means, p95s))
+    one, back = (Errors(float(mean[i]), float(p95[i]), tuple(means[:, i].tolist())) for i in (0, 1))
+    return one, back
 
 
 def _drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, list[Take]]:

@@ -98,7 +98,7 @@ def resolve(options: Options, config: pytest.Config) -> Run:
         looks=options.looks,
     )
     if gating.baseline:
-        _refuse_other_settings(gating.baseline, bench, every.values())
+        _refuse_other_settings(gating.baseline, gating.regressions, bench, every.values())
     return Run(
         options=options,
         methods=selected_methods,
@@ -111,7 +111,9 @@ def resolve(options: Options, config: pytest.Config) -> Run:
     )
 
 
-def _refuse_other_settings(baseline: Baseline, bench: Bench, every: Iterable[Variant]) -> None:
+def _refuse_other_settings(
+    baseline: Baseline, metrics: Collection[str], bench: Bench, every: Iterable[Variant]
+) -> None:
     """KlomError where the baseline's tests of this run are of other settings."""
     n, m, seed, estimator = bench.models, bench.oracles, bench.seed, bench.estimator
     baseline.refuse_other_settings(
@@ -119,7 +121,8 @@ def _refuse_other_settings(baseline: Baseline, bench: Bench, every: Iterable[Var
             asked(bench.task.name, f, variant.method, variant.setting, n, m, estimator, seed)
             for f in bench.forget_sets.values()
             for variant in every
-        ]
+        ],
+        metrics,
     )
 
 
