@@ -7,7 +7,14 @@ from typing import Any, Literal
 
 from klom_bench.errors import KlomError, unknown
 from klom_bench.metrics.comparison import Paired, smallest_seen
-from klom_bench.metrics.estimate import CONFIDENCE, Estimate, judged, models_that_settle
+from klom_bench.metrics.estimate import (
+    CONFIDENCE,
+    Estimate,
+    doubt,
+    doubt_above,
+    judged,
+    models_that_settle,
+)
 from klom_bench.metrics.excess import FEWEST
 from klom_bench.metrics.summary import SPLITS, STATISTICS
 
@@ -26,8 +33,9 @@ METRICS = {
 }
 MARGINS = "margins"
 """What stands for task and method where margins are scored that were computed elsewhere."""
-CONFIDENT = "confidence"
-"""The key beside limits in the table."""
+CONFIDENT, FAMILY = "confidence", "family"
+"""The keys beside limits in the table."""
+FAMILIES = ("none", "holm")
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Gate:
     estimate: the number with its error; None where none is reckoned (percentiles), so that the
     number alone decides.
     early: more models may come. KLOM falls as they do, so that it may pass now, but not fail.
+    family: how many gates of the run are judged together with it; 1 where it is judged alone.
     """
 
     metric: str
@@ -75,6 +84,7 @@ class Gate:
     estimate: Estimate | None = None
     confidence: float = CONFIDENCE
     early: bool = False
+    family: int = 1
 
     @property
     def parts(self) -> tuple[bool, str, str]:
@@ -94,6 +104,19 @@ class Gate:
         if self.estimate is None or math.isnan(self.value):
             return "pass" if self.value <= self.limit else "fail"
         return judged(self.estimate, self.limit, self.confidence)
+
+    @property
+    def doubt(self) -> float:
+        """The p-value of what the gate claims, or of the nearer claim where it makes none."""
+        if self.earlier:
+            rise = self.earlier.rise
+            return doubt_above(rise.over, 0) if rise else 1.0
+        return doubt(self.estimate, self.limit) if self.estimate else 1.0
+
+    @property
+    def open(self) -> bool:
+        """Whether the other gates of its family may settle it yet."""
+        return self.family > 1 and self.verdict == "inconclusive" and not self.in_the_noise
 
     @property
     def _early(self) -> Verdict:
@@ -200,6 +223,13 @@ def checked_confidence(value: Any, where: str) -> float:
     return float(value)
 
 
+def checked_family(value: Any, where: str) -> str:
+    """How gates of a run are judged together; KlomError for an unknown way."""
+    if value not in FAMILIES:
+        raise KlomError(f"{where} must be {' or '.join(FAMILIES)}, got {value!r}")
+    return str(value)
+
+
 def checked_table(table: Any) -> None:
     """Check [tool.klom.gates] as far as it goes without knowing methods and forget sets."""
     for path, part in _levels(table):
@@ -211,6 +241,10 @@ def checked_table(table: Any) -> None:
             if path:
                 raise KlomError(f"[{where}]: confidence holds for all gates: set it in [{TABLE}]")
             checked_confidence(limits.pop(CONFIDENT), f"[{where}]: {CONFIDENT}")
+        if FAMILY in limits:
+            if path:
+                raise KlomError(f"[{where}]: family holds for all gates: set it in [{TABLE}]")
+            checked_family(limits.pop(FAMILY), f"[{where}]: {FAMILY}")
         checked_limits(limits, f"[{where}]")
 
 
@@ -247,5 +281,5 @@ def limits_for(table: Mapping[str, Any], method: str, forget_set: str) -> dict[s
         metric: float(limit)
         for layer in layers
         for metric, limit in layer.items()
-        if metric != CONFIDENT and not isinstance(limit, dict)
+        if metric not in (CONFIDENT, FAMILY) and not isinstance(limit, dict)
     }

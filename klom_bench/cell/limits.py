@@ -9,6 +9,18 @@ from klom_bench.cell.record import Record
 from klom_bench.metrics.estimate import CONFIDENCE
 from klom_bench.metrics.looks import sure_at_each
 
+WITH_ERROR = (EXCESS, "mean")
+"""Statistics that are judged with confidence."""
+
+
+def sure_of(metric: str, looks: tuple[int, ...], family: int, confidence: float) -> float:
+    """How sure one look at one of so many gates must be, so that all are right with a confidence.
+
+    KLOM falls with N, so that it may pass early, and fails at the last look alone.
+    """
+    each = 1 - (1 - confidence) / family
+    return sure_at_each(looks, each) if looks and METRICS[metric][2] == EXCESS else each
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -16,6 +28,7 @@ class Limits:
 
     confidence: how sure a pass or a fail must be, where a number has an error. looks: the numbers
     of models at which they are looked at, where there are several. early: more models may come.
+    family: how many gates of the run are judged together.
     """
 
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -24,19 +37,22 @@ class Limits:
     regressions: Mapping[str, Regression] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
     early: bool = False
+    family: int = 1
 
     def at(self, looks: tuple[int, ...], early: bool) -> "Limits":
         """The same at one of several looks."""
         return replace(self, looks=looks, early=early)
 
     def sure(self, metric: str) -> float:
-        """How sure one look must be of it.
+        """How sure one look at one gate must be."""
+        return sure_of(metric, self.looks, self._family(metric), self.confidence)
 
-        KLOM falls with N, so that it may pass early, and fails at the last look alone.
-        """
-        if not self.looks or METRICS[metric][2] != EXCESS:
-            return self.confidence
-        return sure_at_each(self.looks, self.confidence)
+    def in_family(self) -> int:
+        """How many of these gates would be judged together with others."""
+        return sum(METRICS[metric][2] in WITH_ERROR for metric in (*self.limits, *self.regressions))
+
+    def _family(self, metric: str) -> int:
+        return self.family if METRICS[metric][2] in WITH_ERROR else 1
 
     def refuse_too_few(self, models: int) -> None:
         """KlomError where excess is gated with too few models a side."""
@@ -56,4 +72,5 @@ class Limits:
         if self.baseline:
             risen = self.baseline.gates(record, self.regressions, self.sure, perfect)
             gates += tuple(replace(gate, early=self.early) for gate in risen)
-        return replace(record, gates=gates)
+        together = [replace(gate, family=self._family(gate.metric)) for gate in gates]
+        return replace(record, gates=tuple(together))

@@ -53,22 +53,28 @@ def measure(
     if cell.unfit:
         raise KlomError(cell.unfit)
     limits.refuse_too_few(min(cell.rounds[0].members, cell.rounds[0].oracles))
-    unlearned, records = Unlearned(cell), list[Record]()
-    looks = tuple(asked.members for asked in cell.rounds)
+    unlearned, records, rounds = Unlearned(cell), list[Record](), list(cell.rounds)
+    looks = tuple(asked.members for asked in rounds)
 
-    def look_by_look(clock: Clock) -> None:
-        for asked in cell.rounds:
+    def scored_with(models: Models, asked: Cell) -> Record:
+        return score(asked, models, unlearned, limits.at(looks, asked is not rounds[-1]))
+
+    def look_by_look(clock: Clock) -> Models:
+        for asked in rounds:
             models = load(asked, store, announce, cell)
             if not (models.originals.held.trained_here and models.oracles.trained_here):
                 look_at_brought(asked, models)
             unlearned.more(asked.members, models, clock, announce)
-            early = asked.members < cell.members
-            record = score(asked, models, unlearned, limits.at(looks, early))
-            records.append(record)
-            if is_settled(record) or time.monotonic() >= until:
+            if asked is rounds[-1]:
                 break
+            records.append(scored_with(models, asked))
+            if is_settled(records[-1]) or time.monotonic() >= until:
+                break
+        return models
 
-    once(timed, cell.method.name, look_by_look)
+    models = once(timed, cell.method.name, look_by_look)
+    if unlearned.done == cell.members:
+        records.append(scored_with(models, rounds[-1]))
     return seen(looks, records)
 
 

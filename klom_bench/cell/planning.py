@@ -30,7 +30,7 @@ class Need:
         """Between which true values so many models would leave it open; None where no error is
         known."""
         estimate, limit = self.gate.estimate, self.gate.limit
-        if self.at_least or estimate is None:
+        if self.at_least or estimate is None or self.gate.earlier:
             return None
         at_limit = _as_at(estimate, limit) * math.sqrt(estimate.models / models)
         away = quantile(self.gate.confidence, models) * at_limit
@@ -49,11 +49,16 @@ def decided(every: Sequence[Need], models: int) -> int:
 
 def _need(record: Record, gate: Gate) -> Need:
     reverse, split, statistic = gate.parts
-    if statistic != EXCESS or gate.estimate is None:
+    if statistic != EXCESS or gate.estimate is None or (gate.earlier and not gate.earlier.rise):
         points = record.counts[split]
         enough = members_needed(record.estimator, points, statistic, gate.limit, reverse)
         return Need(gate, enough, at_least=True)
-    needed = about_as_many(gate.estimate, gate.limit, gate.confidence)
+    needed: int | None
+    if gate.earlier and gate.earlier.rise:
+        over = gate.earlier.rise.over
+        needed = about_as_many(over, 0, gate.confidence) if over.value > 0 else FEWEST
+    else:
+        needed = about_as_many(gate.estimate, gate.limit, gate.confidence)
     return Need(gate, None if needed is None else max(FEWEST, needed))
 
 

@@ -177,6 +177,7 @@ def _gate(of: Json, models: int) -> Gate:
         _judged_by(of, models),
         CONFIDENCE if of["confidence"] is None else of["confidence"],
         of.get("early", False),
+        of.get("family", 1),
     )
 
 

@@ -106,11 +106,13 @@ class RiseJson(EstimateJson):
 
 
 class GateJson(TypedDict):
-    """A limit held against a number. low, high: what it surely lies above and below, each with this
-    confidence; null where the number alone decides, as is se, the standard error. early: more
-    models might have come. settled_at: about the N that would settle it. before: the baseline's
-    number; allowed: the rise; changed: hyperparameters that are others now; rise: from before to
-    now, null where no error is known.
+    """A limit held against a number.
+
+    low, high: what it surely lies above and below, each with this confidence; null where the number
+    alone decides, as is se, the standard error. early: more models might have come. family: how
+    many gates are judged together. settled_at: about the N that would settle it. before: the
+    baseline's number; allowed: the rise; changed: hyperparameters that are others now;
+    rise: from before to now, null where no error is known.
     """
 
     metric: str
@@ -122,6 +124,7 @@ class GateJson(TypedDict):
     high: float | None
     confidence: float | None
     early: bool
+    family: int
     settled_at: int | None
     perfect: float | None
     perfect_by: Literal["permuted models"] | None

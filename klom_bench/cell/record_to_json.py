@@ -160,6 +160,7 @@ def _gate(gate: Gate) -> GateJson:
         "high": plain(high),
         "confidence": None if gate.estimate is None else gate.confidence,
         "early": gate.early,
+        "family": gate.family,
         "settled_at": gate.settled_at,
         "perfect": plain(gate.perfect),
         "perfect_by": None if gate.perfect is None else "permuted models",

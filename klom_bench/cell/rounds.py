@@ -9,6 +9,7 @@ import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from klom_bench.progress import Announce, Tick
 from klom_bench.tasks.ensemble_id import packs
 from klom_bench.tasks.warm_up import import_compiler, warm_up
 
+T = TypeVar("T")
 Timed = Callable[[Callable[[Clock], None]], object]
 """Has the unlearning done once, with a clock that runs while members are unlearned."""
 
@@ -33,9 +35,9 @@ def at_once(unlearning: Callable[[Clock], None]) -> None:
     unlearning(Clock())
 
 
-def once(timed: Timed, method: str, unlearning: Callable[[Clock], None]) -> None:
+def once(timed: Timed, method: str, unlearning: Callable[[Clock], T]) -> T:
     """Have it done, and just once: a second time would unlearn unlearned models."""
-    begun = False
+    begun, found = False, list[T]()
 
     def guarded(clock: Clock) -> None:
         nonlocal begun
@@ -46,14 +48,15 @@ def once(timed: Timed, method: str, unlearning: Callable[[Clock], None]) -> None
                 "it is given once. Use that of pytest-benchmark, as it is"
             )
         begun = True
-        unlearning(clock)
+        found.append(unlearning(clock))
 
     timed(guarded)
-    if not begun:
+    if not found:
         raise KlomError(
             "nothing was unlearned: the fixture `benchmark` never called what it was given. Use "
             "that of pytest-benchmark, as it is"
         )
+    return found[0]
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,25 @@ def judged(estimate: Estimate, limit: float, confidence: float = CONFIDENCE) -> 
     return "inconclusive"
 
 
+def doubt(estimate: Estimate, limit: float) -> float:
+    """The p-value of the surer of two claims, that the truth is above a limit or below: what
+    `judged` claims at every confidence below 1 less this."""
+    below = estimate.at_the_limit(limit)
+    return min(
+        doubt_above(estimate, limit),
+        doubt_above(replace(below, value=2 * limit - below.value), limit),  # as far on this side
+    )
+
+
+def doubt_above(estimate: Estimate, limit: float) -> float:
+    """The p-value of the claim that the truth is above a limit."""
+    from scipy.special import stdtr  # what only reads records need not wait for it
+
+    away = estimate.value - limit
+    t = away / estimate.se if estimate.se > 0 else math.copysign(math.inf, away)
+    return float(stdtr(freedom_of(estimate.models, estimate.draws), -t))
+
+
 def models_that_settle(
     estimate: Estimate, limit: float, confidence: float = CONFIDENCE
 ) -> int | None:

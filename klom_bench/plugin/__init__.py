@@ -160,6 +160,10 @@ def pytest_collection_modifyitems(
     chosen = [item for item in chosen if is_klom(item)]
     give_clocks(chosen)
     if (problem := collection.problem_of(session, run, chosen)) is None:
+        if run.gating.together:
+            from klom_bench.plugin.family import gated_together
+
+            config.stash[GATING] = gated_together(run, chosen)
         return
     config.stash[PROBLEM] = problem
     if not hasattr(config, "workerinput"):  # in a worker a UsageError would be an INTERNALERROR

@@ -16,6 +16,7 @@ from klom_bench.plugin.options import OPTIONS
 from klom_bench.plugin.values import (
     confidence_in,
     epochs_in,
+    family_in,
     limit_in,
     minutes_in,
     param_in,
@@ -30,7 +31,7 @@ class Options:
     looks: numbers of models after which gates are looked at; none where that is done once, with
     `models`. budget: in minutes.
     store: None where none was named. missing: None for what is usual with the task.
-    confidence: None for that of pyproject.toml.
+    confidence, family: None for those of pyproject.toml.
     tuned_here: the files are of the command line, not of an ini file.
     """
 
@@ -53,6 +54,7 @@ class Options:
     stale: str
     limits: tuple[tuple[str, Any], ...]
     confidence: float | None
+    family: str | None
     baseline: Path | None
     save_baseline: Path | None
     save_points: Path | None
@@ -118,6 +120,7 @@ def read_options(config: pytest.Config) -> Options:
         stale=stale,
         limits=tuple(limit_in(text) for text in pairs("max")),
         confidence=confidence_in(value("confidence", None)),
+        family=family_in(value("family", None)),
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),
         save_points=_file(config, "save_points"),

@@ -1,11 +1,13 @@
 """What can be checked only when tests are collected: methods may be fixtures of the user's."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from klom_bench.cell.cell import unfit_for
 from klom_bench.cell.gates import check_names, checked_limits
+from klom_bench.cell.limits import Limits
 from klom_bench.errors import KlomError, unknown
 from klom_bench.plugin.gating import given_by, given_to
 from klom_bench.plugin.run import Run
@@ -58,19 +60,26 @@ def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
         raise KlomError(f"nothing can be measured: {reasons[0]}")
 
 
+def limits_of(run: Run, item: pytest.Item) -> Limits | None:
+    """What a test is held against; None for one that measures no cell, as those of conformance."""
+    params = item.callspec.params if isinstance(item, pytest.Function) else {}
+    if "klom_forget_set" not in params:
+        return None
+    forget_set, label = str(params["klom_forget_set"]), str(params["klom_method"])
+    limits = run.gating.limits(run.variants[label].method, forget_set, given_to(item))
+    baseline = limits.baseline
+    if baseline and (run.bench.task.name, forget_set, label) not in baseline.tests:
+        return replace(limits, regressions={})
+    return limits
+
+
 def _check_looks(run: Run, items: Sequence[pytest.Item]) -> None:
     """KlomError where models are to be added until gates are settled, and a test has none."""
     if not run.bench.looks:
         return
-    task, baseline = run.bench.task.name, run.gating.baseline
     for item in items:
-        params = item.callspec.params if isinstance(item, pytest.Function) else {}
-        if "klom_forget_set" not in params:
-            continue  # conformance has no N
-        forget_set, label = str(params["klom_forget_set"]), str(params["klom_method"])
-        limits = run.gating.limits(run.variants[label].method, forget_set, given_to(item))
-        known = baseline is not None and (task, forget_set, label) in baseline.tests
-        if not limits.limits and not (known and limits.regressions):
+        limits = limits_of(run, item)
+        if limits and not limits.limits and not limits.regressions:
             raise KlomError(
                 "--klom-models=auto adds models until each gate is settled, and "
                 f"{item.nodeid} has no gate: set a limit, as --klom-max forget_excess=0.2 "

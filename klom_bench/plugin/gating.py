@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from klom_bench.cell.baseline import Baseline, Regression, checked_regression, load
-from klom_bench.cell.gates import CONFIDENT, checked_limits, checked_table, limits_for
+from klom_bench.cell.gates import CONFIDENT, FAMILY, checked_limits, checked_table, limits_for
 from klom_bench.cell.limits import Limits
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE
@@ -20,7 +20,10 @@ from klom_bench.pyproject import klom_table
 
 @dataclass(frozen=True)
 class Gating:
-    """Options, [tool.klom.gates] and its file, the baseline, and how far scores may rise above."""
+    """Options, [tool.klom.gates] and its file, the baseline, and how far scores may rise above.
+
+    family: how many gates of the run are judged together.
+    """
 
     options: Options
     estimator: Estimator
@@ -28,6 +31,7 @@ class Gating:
     gates_file: Path | None
     baseline: Baseline | None
     regressions: Mapping[str, Regression]
+    family: int = 1
 
     def limits(self, method: str, forget_set: str, marker: Mapping[str, Any]) -> Limits:
         """What one test is held against: command line over marker over pyproject.toml."""
@@ -36,7 +40,7 @@ class Gating:
             **checked_limits(marker, "@pytest.mark.klom"),
             **checked_limits(dict(self.options.limits), "--klom-max"),
         }
-        return Limits(limits, self.confidence, self.baseline, self.regressions)
+        return Limits(limits, self.confidence, self.baseline, self.regressions, family=self.family)
 
     @property
     def confidence(self) -> float:
@@ -44,6 +48,11 @@ class Gating:
         if self.options.confidence is not None:
             return self.options.confidence
         return float(self.gates.get(CONFIDENT, CONFIDENCE))
+
+    @property
+    def together(self) -> bool:
+        """Whether gates of a run are judged together: command line over pyproject.toml."""
+        return (self.options.family or self.gates.get(FAMILY)) == "holm"
 
 
 def given_by(marker: pytest.Mark, where: str) -> dict[str, Any]:

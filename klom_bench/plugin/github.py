@@ -36,13 +36,14 @@ class GitHub:
     ) -> None:
         """Annotations go to the log, where GitHub reads them from the start of a line."""
         terminalreporter.ensure_newline()
-        for test, message in self._failures.items():
+        failures = {**self._report.failed_at_the_end(), **self._failures}
+        for test, message in failures.items():
             path = _seen_from_repository(config.rootpath / test.partition("::")[0])
             terminalreporter.write_line(annotation(path, test, message))
         target = os.environ.get("GITHUB_STEP_SUMMARY")
         if not target:
             return
-        page = job_summary(self._report.rows(), self._report.lines(), self._failures)
+        page = job_summary(self._report.rows(), self._report.lines(), failures)
         try:
             with Path(target).open("a", encoding="utf-8") as file:
                 file.write(page)

@@ -114,6 +114,12 @@ OPTIONS = {
         "otherwise the gate is inconclusive; 0.5: the number alone decides (default: 0.95)",
         metavar="C",
     ),
+    "family": Option(
+        "holm: all gates of a run that have an error are judged together, so that no pass and no "
+        "fail among them is wrong with this confidence; those still open are settled at the end "
+        "(default: none, each by itself; wins over [tool.klom.gates])",
+        metavar="none|holm",
+    ),
     "baseline": Option(
         "scores of an earlier run to compare with: a file of --klom-save-baseline, or "
         "of --benchmark-json",

@@ -11,7 +11,7 @@ from klom_bench.cell.planning import SIZES, Need, decided, needs
 from klom_bench.ensemble.threads import thread_count
 from klom_bench.errors import KlomError
 from klom_bench.metrics.excess import FEWEST
-from klom_bench.plugin.gating import given_to
+from klom_bench.plugin.checks import limits_of
 from klom_bench.plugin.progress import announce_on
 from klom_bench.plugin.run import Run
 from klom_bench.report.columns import aligned
@@ -107,8 +107,8 @@ def planned_gates(run: Run, items: Sequence[pytest.Item]) -> PlannedGates:
             continue
         forget_set, label = str(params["klom_forget_set"]), str(params["klom_method"])
         variant, test = run.variants[label], f"{forget_set}-{label}"
-        limits = run.gating.limits(variant.method, forget_set, given_to(item))
-        if not limits.limits and not limits.regressions:
+        limits = limits_of(run, item)
+        if limits is None or not (limits.limits or limits.regressions):
             continue
         if variant.method not in run.known_methods:
             untold[test] = "a fixture of yours is known to its test only, so nothing is planned"

@@ -1,9 +1,9 @@
 """What is said at the end of a run: lives in the process that reports, never in a worker."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.keys import PROBLEM, outcome_of
 from klom_bench.report.changes import changes
-from klom_bench.report.remarks import VERDICTS, in_all, looked
+from klom_bench.report.remarks import VERDICTS, in_all, looked, together
 from klom_bench.report.table import by_headline
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class TerminalReport:
         self._hold: set[str] = set()
         self._unfit: dict[str, UnfitJson] = {}
         self._saved: list[str] = []
+        self._settled: dict[str, str | None] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Which tests will run."""
@@ -64,18 +65,43 @@ class TerminalReport:
         if outcome.get("conforms"):
             self._hold.add(report.nodeid)
 
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-benchmark saves records
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None, None, None]:
+        """Settle what is open, save, and fail what must not look green."""
+        if self._runs():
+            self._end(session, exitstatus)
+        return (yield)
+
+    def _end(self, session: pytest.Session, exitstatus: int) -> None:
         """A run that measured nothing, or a test that passed unmeasured, must not look green."""
-        if not self._runs():
-            return
+        self._settle()
+        failed = self.failed_at_the_end()
         unmeasured = (self._passed - self._hold) - set(self._found)
         nothing = not self._found if self._tests else not self._hold
-        saved = self._save(bool(exitstatus))
+        saved = self._save(bool(exitstatus or failed))
         if self._run is None:  # others' tests run, too, and those that score nothing have failed
             unmeasured, nothing = set(), self._shares_nothing()
-        wrong = unmeasured or nothing or not saved or self._names_twice()
+        wrong = unmeasured or nothing or not saved or self._names_twice() or failed
         if exitstatus == pytest.ExitCode.OK and wrong:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _settle(self) -> None:
+        """Judge gates together, where that is asked for; what is saved of them, too."""
+        if not self._gating.together or not self._found:
+            return
+        from klom_bench.plugin.family import settled
+
+        self._settled = settled(self._found, self._gating.confidence)
+        session: Any = self._config.pluginmanager.get_plugin("pytest-benchmark")
+        for benchmark in session.benchmarks:
+            if benchmark.fullname in self._found:
+                benchmark.extra_info["klom"] = self._found[benchmark.fullname]
+
+    def failed_at_the_end(self) -> dict[str, str]:
+        """What is wrong with tests that passed until all gates were judged together."""
+        return {test: text for test, text in self._settled.items() if text}
 
     def _names_twice(self) -> list[str]:
         """Names of margins that two tests have: files and baselines would hold one of the two."""
@@ -197,7 +223,8 @@ class TerminalReport:
         if self._tests or not self._conformance:
             measured = f"{len(records)} of {len(self._fit())} tests measured"
             lines.append(measured + (f": {counts}" if counts else ""))
-        lines += [*looked(records), *in_all(records)]
+        lines += [*together(records), *looked(records), *in_all(records)]
+        lines += [f"error: {test}: {text}" for test, text in self.failed_at_the_end().items()]
         reasons = Counter(row["unfit"] for row in self._unfit.values())
         lines += [
             f"n/a: {reason}: {count} test{'s' * (count > 1)} skipped"

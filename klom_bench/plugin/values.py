@@ -69,6 +69,18 @@ def confidence_in(text: str | None) -> float | None:
         raise pytest.UsageError(str(error)) from error
 
 
+def family_in(text: str | None) -> str | None:
+    """`none` or `holm`, by the check of files; None where none is given."""
+    if text is None:
+        return None
+    from klom_bench.cell.gates import checked_family  # imports NumPy
+
+    try:
+        return checked_family(text, "--klom-family")
+    except KlomError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 def minutes_in(text: str | None, auto: bool) -> float | None:
     """A number above 0, where there are several looks; None where none is given."""
     if text is None:

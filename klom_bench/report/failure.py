@@ -10,11 +10,16 @@ from klom_bench.metrics.floor import members_needed
 from klom_bench.report.remarks import so_many
 
 
-def failure(record: Record) -> str | None:
-    """The message, None where there is nothing to complain of."""
+def failure(record: Record, at_the_end: bool = False) -> str | None:
+    """The message, None where there is nothing to complain of.
+
+    at_the_end: of a run, when gates that other tests may yet settle are settled.
+    """
     if record.without_score[0]:
         return _no_score(record)
     if record.verdict in ("pass", "none"):
+        return None
+    if not at_the_end and all(gate.verdict == "pass" or gate.open for gate in record.gates):
         return None
     first = next(gate for gate in record.gates if gate.verdict == record.verdict)
     what = f"{first.metric} {first.value:.2f}, limit {first.limit:g}"
@@ -121,7 +126,8 @@ def _with_interval(gate: Gate) -> str:
     if gate.interval is None:
         return f"{gate.value:.2f}"
     low, high = gate.interval
-    return f"{gate.value:.2f} (surely {low:.2f} to {high:.2f}, {gate.confidence:.0%} at either end)"
+    sure = math.floor(1e4 * gate.confidence + 1e-6) / 100  # never rounded up to 100
+    return f"{gate.value:.2f} (surely {low:.2f} to {high:.2f}, {sure:g}% at either end)"
 
 
 def _plain(gate: Gate) -> str:

@@ -39,6 +39,18 @@ def in_all(records: Sequence[RecordJson]) -> list[str]:
     return lines
 
 
+def together(records: Sequence[RecordJson]) -> list[str]:
+    """How many gates were judged together, and what that says."""
+    verdicts = Counter(g["verdict"] for r in records for g in r["gates"] if g["family"] > 1)
+    if not verdicts:
+        return []
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items()))
+    return [
+        f"{verdicts.total()} gates judged together (Holm), so that no pass and no fail of them is "
+        f"wrong, each with the confidence asked for: {counts}"
+    ]
+
+
 def looked(records: Sequence[RecordJson]) -> list[str]:
     """At how many models tests stopped that add models as needed, and what was not needed."""
     of = [(record, record["looks"]) for record in records if record["looks"]]
