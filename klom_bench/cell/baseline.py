@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from klom_bench.cell.comparing import compared, pairing_in, settings_that_differ
+from klom_bench.cell.comparing import (
+    changed_hyperparameters,
+    compared,
+    pairing_in,
+    settings_that_differ,
+)
 from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Rise
 from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import (
@@ -104,12 +109,7 @@ class Baseline:
                 f"the baseline {self.path} has epoch {before['epoch']} of {name_of(now)}, and this "
                 f"run epoch {now['epoch']}: ask for the same with --klom-epochs"
             )
-        old, new = before["hyperparameters"], now["hyperparameters"]
-        changed = [
-            f"{name} {old.get(name)!r} -> {new.get(name)!r}"
-            for name in sorted({*old, *new})
-            if old.get(name) != new.get(name)
-        ]
+        changed = changed_hyperparameters(now, before)
         found = []
         for metric, regression in sorted(allowed.items()):
             value = score_of(before, metric)

@@ -49,6 +49,21 @@ def compared(now: Compared, before: Compared, metric: str, factor: float = 1.0) 
     return Comparison(b.estimate.value, a.estimate.value, difference, shared)
 
 
+def estimate_of(record: Compared, metric: str) -> Estimate:
+    """A number with its error, nan where none is known."""
+    return _told(record, metric).estimate
+
+
+def changed_hyperparameters(now: Compared, before: Compared) -> list[str]:
+    """What was which value, and is which now."""
+    old, new = before["hyperparameters"], now["hyperparameters"]
+    return [
+        f"{name} {old.get(name)!r} -> {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
 def pairing_in(record: Compared) -> Pairing | None:
     """What a record keeps to be paired by, None in files of earlier versions.
 

@@ -97,7 +97,8 @@ class Gate:
         if self.early and self.parts[2] != EXCESS:
             return self._early
         if self.earlier is not None:
-            return self._risen(self.earlier.rise)
+            rise = self.earlier.rise
+            return self._risen_early(rise) if self.early else self._risen(rise)
         if self.in_the_noise:
             return "inconclusive"
         if self.estimate is None or math.isnan(self.value):
@@ -142,6 +143,13 @@ class Gate:
         if rise is None or math.isnan(self.value):
             return "fail"
         return "fail" if rise.over.surely_above(0, self.confidence) else "inconclusive"
+
+    def _risen_early(self, rise: Rise | None) -> Verdict:
+        """Only what is sure either way: whether it did not rise is asked at the last look."""
+        if rise and rise.over.surely_above(0, self.confidence):
+            return "fail"
+        below = rise and rise.over.surely_below(0, self.confidence)
+        return "pass" if below else "inconclusive"
 
     @property
     def seen(self) -> float | None:

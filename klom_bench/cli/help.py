@@ -23,6 +23,7 @@ FIRST = (
         "checkpoints",
         "examples",
         "gates",
+        "comparing",
         "python",
         "options",
         "published",

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from klom_bench.cell.gates import EXCESS, MARGINS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, MARGINS, Earlier, Gate, Rise
 from klom_bench.cell.record import Record
+from klom_bench.metrics.comparison import NOTHING
 from klom_bench.metrics.floor import members_needed
 from klom_bench.report.remarks import so_many
 
@@ -146,15 +147,27 @@ def _compared(record: Record, gate: Gate, before: Earlier) -> list[str]:
     ]
     if before.changed:
         lines.append(f"    hyperparameters changed since: {', '.join(before.changed)}")
+    if before.rise:
+        lines.append(f"    {_risen(before.rise, gate.seen)}")
     if gate.verdict == "inconclusive":
-        noise = _with_interval(gate) if gate.perfect is None else _noise(record, gate)
+        by_chance = gate.perfect is not None and gate.value <= gate.perfect
+        noise = f" ({_noise(record, gate)})" if by_chance else ""
         lines.append(
-            f"    the rise is still in the noise ({noise}): more models "
+            f"    the rise is still in the noise{noise}: more models "
             "(--klom-models, --klom-oracles) tell whether it is worse"
         )
     elif not reverse:
         lines.append(_worst(record, split))
     return lines
+
+
+def _risen(rise: Rise, seen: float | None) -> str:
+    low, high = rise.difference.interval()
+    shared = "unpaired" if rise.paired == NOTHING else f"paired, the same {rise.paired}"
+    return (
+        f"difference {rise.difference.value:+.4g} ({low:.4g} to {high:.4g}; {shared}); "
+        f"a rise to {seen:.4g} would fail in 8 of 10 runs"
+    )
 
 
 def _noise(record: Record, gate: Gate) -> str:

@@ -167,7 +167,7 @@ def test_from_python(tmp_path, monkeypatch, capsys):
     for expected in ("forget_set_3", "worst forget points: [", "val_excess", "lr=0.3", "'p100'"):
         assert expected in out
     assert "unsir unsir unlearns whole classes only" in out
-    assert 8_000 < (tmp_path / "record.json").stat().st_size < 14_000
+    assert 10_000 < (tmp_path / "record.json").stat().st_size < 17_000
 
 
 def test_the_metric():

@@ -133,7 +133,7 @@ def test_new_and_missing_tests_are_named(project, saved):
     [
         (change("seed", 7), "seed is 7 there, 0 is asked for"),
         (
-            change("members", {"oracle": 100, "unlearned": 100}),
+            lambda _, r: r.update(members={"oracle": 100, "unlearned": 100}, pairing=None),
             "members is oracle=100 unlearned=100 there, oracle=6 unlearned=6 is asked for",
         ),
         (change("forget_set_sha256", "abc"), "forget_set_sha256 is abc there"),
