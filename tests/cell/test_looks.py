@@ -94,6 +94,8 @@ def test_klom_may_pass_early_and_fails_at_the_end_only(looked, measured):
     high = measured("do_nothing", forget_set="forget_set_5", members=5).scores["forget"].mean
     passing = looked("do_nothing", {"forget_mean": high + 3})
     assert (passing.verdict, passing.members) == ("pass", 5)
+    unsure = looked("do_nothing", {"forget_mean": high + 0.01})  # within its error
+    assert unsure.members > 5
     failing = looked("do_nothing", {"forget_mean": 0.1})
     assert failing.members == 9
     assert failing.verdict == "inconclusive"  # in the noise of nine models
@@ -138,6 +140,19 @@ def test_it_is_timed_once_and_only_while_members_are_unlearned(looked):
     record = looked("finetune", {"forget_p99": 11.0}, timed=timed)
     assert len(calls) == 1
     assert record.seconds["unlearn"] == pytest.approx(clock(), rel=0.2)
+
+
+def test_no_original_is_unlearned_twice(looked):
+    counts = []
+
+    def counting(model, forget, retain):
+        counts.append(len(next(forget.batches(8))[0]))
+        for p in model.parameters():
+            p.data.mul_(0.5)
+        yield
+
+    looked(counting, {"forget_p50": 11.0})
+    assert counts == [5, 2, 2]
 
 
 def test_whole_packs_are_trained_and_no_more(looked, tmp_path):
