@@ -13,6 +13,7 @@ from pathlib import Path
 
 from calibration import words
 from calibration.blind_spots import print_blind_spots
+from calibration.comparison import print_comparison
 from calibration.coverage import print_coverage
 from calibration.jobs import workers
 from calibration.perfect import print_floors, print_levels
@@ -33,6 +34,7 @@ PARTS = {
     "coverage": print_coverage,
     "levels": print_levels,
     "floors": print_floors,
+    "comparison": print_comparison,
     "blind_spots": print_blind_spots,
     "words": words.print_words,
 }

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from calibration import blind_spots, coverage, perfect
+from calibration import blind_spots, comparison, coverage, perfect
 from calibration.failures import FAILURES
 from calibration.jobs import drawn, here
 from calibration.pool import Pool
@@ -63,6 +63,7 @@ def on_the_page():
         (coverage.print_coverage, (2, 2), 1),
         (perfect.print_levels, (2,), 2),
         (perfect.print_floors, (2,), 2),
+        (comparison.print_comparison, (2, 2), 1),
         (blind_spots.print_blind_spots, (1,), 1),
     ],
 )
@@ -78,7 +79,7 @@ def test_the_page_has_the_tables_that_are_printed(capsys, part, repeats, words):
 
 def test_the_page_says_how_many_repeats_there_were():
     text = " ".join(text_of(PAGE).split())
-    for repeats in (coverage.REPEATS, perfect.TESTS, perfect.FLOORS):
+    for repeats in (coverage.REPEATS, perfect.TESTS, perfect.FLOORS, comparison.COSTLY):
         assert f"{repeats} repeats, Monte Carlo error" in text
     assert f"means of {blind_spots.REPEATS} repeats" in text
 
@@ -93,6 +94,32 @@ def test_bold_is_what_misses_its_promise():
                     assert ("**" in cell) != (promised[0] <= value <= promised[1]), (row, column)
                     judged += 1
     assert judged > 100
+
+
+def test_bold_is_what_misses_its_promise_of_comparisons():
+    judged = 0
+    for columns, rows in tables(text_of(PAGE)):
+        for row in rows:
+            for column, cell in zip(columns[1:], row[1:], strict=True):
+                if column.startswith(("paired, N", "unpaired, N")):
+                    wrong, seen = (re.search(r"\*{0,2}(\d?\.\d+)", of) for of in cell.split(";"))
+                    assert ("**" in wrong[0]) == (float(wrong[1]) > comparison.MOST_WRONG), cell
+                    assert ("**" in seen[0]) == (float(seen[1]) < comparison.LEAST_SEEN), cell
+                elif columns[0] == "methods":
+                    hold = float(re.search(r"\d?\.\d+", cell).group())
+                    assert ("**" in cell) == (hold < comparison.LEAST_COVERED), cell
+                else:
+                    continue
+                judged += 1
+    assert judged == 14 * 4 + 9 * 2 + 3 * 2
+
+
+def test_two_runs_without_a_difference_share_all_but_a_tenth_each():
+    (oracle, now), (same, before), (other, apart) = comparison.runs(Simulated("skewed"), 100, 3)
+    assert oracle is same
+    assert (now == before).all(1).sum() == 80
+    assert not (oracle == other).all(1).any()
+    assert not (now == apart).all(1).any()
 
 
 def promise(margins, column):

@@ -120,6 +120,14 @@ def test_errors_of_means_of_klom_are_those_of_repeats(paired):
     assert all(d.draws == DRAWS for d in found)
 
 
+def test_draws_of_the_same_models_are_paired_and_a_multiple_is_of_each():
+    draws, now, before = ((1.0, 2.0, 4.0), (0.5, 2.5, 3.0)), *(Estimate(v, 9, 20) for v in (2, 1))
+    for factor in (1.0, 1.2):
+        found = drawn_difference(now, before, draws, factor)
+        expected = np.std([a - factor * b for a, b in zip(*draws, strict=True)], ddof=1)
+        assert (found.value, found.se) == pytest.approx((2 - factor, expected))
+
+
 def test_a_result_does_not_differ_from_itself():
     (now, _) = pair(np.random.default_rng(4), 10, ALL)
     x = jackknife(*now)
