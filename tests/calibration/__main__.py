@@ -15,6 +15,7 @@ from calibration import words
 from calibration.blind_spots import print_blind_spots
 from calibration.coverage import print_coverage
 from calibration.jobs import workers
+from calibration.looks import print_looks
 from calibration.perfect import print_floors, print_levels
 from calibration.pool import fill
 from calibration.sources import REAL
@@ -24,7 +25,9 @@ from klom_bench.tasks import DIGITS
 Wanted = tuple[str, int, int, int, tuple[str, ...]]
 """Forget set of `digits`, originals, oracles, seed, methods."""
 
-POOL: dict[str, Wanted] = {"digits": ("forget_set_2", 400, 400, 0, ("ga", "scrub", "influence"))}
+POOL: dict[str, Wanted] = {
+    "digits": ("forget_set_2", 400, 400, 0, ("ga", "scrub", "finetune", "influence"))
+}
 POOLS_OF_WORDS: dict[str, Wanted] = {
     f"digits, {name}": (name, words.ORIGINALS, words.ORACLES, words.SEED, words.METHODS)
     for name in words.FORGET_SETS
@@ -33,6 +36,7 @@ PARTS = {
     "coverage": print_coverage,
     "levels": print_levels,
     "floors": print_floors,
+    "looks": print_looks,
     "blind_spots": print_blind_spots,
     "words": words.print_words,
 }
