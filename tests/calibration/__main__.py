@@ -1,6 +1,6 @@
 """The tables in docs/calibration.md: tox run -e calibration [-- PART ...]
 
-Without parts all but `words`, about twelve minutes on two cores; `words` takes half an hour. Models are found in the store that
+Without parts all but `words`, about eighteen minutes on two cores; `words` takes half an hour. Models are found in the store that
 KLOM_STORE names, or trained into a temporary one.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from calibration import words
 from calibration.blind_spots import print_blind_spots
 from calibration.coverage import print_coverage
+from calibration.few import print_few
 from calibration.jobs import workers
 from calibration.looks import print_looks
 from calibration.perfect import print_floors, print_levels
@@ -37,6 +38,7 @@ PARTS = {
     "levels": print_levels,
     "floors": print_floors,
     "looks": print_looks,
+    "few": print_few,
     "blind_spots": print_blind_spots,
     "words": words.print_words,
 }

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from calibration import blind_spots, coverage, looks, perfect
+from calibration import blind_spots, coverage, few, looks, perfect
 from calibration.failures import FAILURES
 from calibration.jobs import drawn, here
 from calibration.pool import Pool
@@ -32,7 +32,7 @@ def small(monkeypatch):
     monkeypatch.setattr("klom_bench.metrics.resampling.DRAWS", 2)
     monkeypatch.setattr("klom_bench.metrics.permutation.KLOM_PERMUTATIONS", 5)
     monkeypatch.setattr(perfect, "PERMUTATIONS", 19)
-    monkeypatch.setattr(looks, "PERMUTATIONS", 19)
+    monkeypatch.setattr(few, "PERMUTATIONS", 19)
 
 
 def tables(text):
@@ -65,7 +65,8 @@ def on_the_page():
         (coverage.print_coverage, (2, 2), 1),
         (perfect.print_levels, (2,), 2),
         (perfect.print_floors, (2,), 2),
-        (looks.print_looks, (2, 1, 1), 1),
+        (looks.print_looks, (2, 1), 1),
+        (few.print_few, (2, 1), 1),
         (blind_spots.print_blind_spots, (1,), 1),
     ],
 )
@@ -82,7 +83,7 @@ def test_the_page_has_the_tables_that_are_printed(capsys, part, repeats, words):
 def test_the_page_says_how_many_repeats_there_were():
     text = " ".join(text_of(PAGE).split())
     counts = (coverage.REPEATS, perfect.TESTS, perfect.FLOORS)
-    for repeats in (*counts, looks.REPEATS, looks.KLOM_REPEATS, looks.TESTS):
+    for repeats in (*counts, looks.REPEATS, looks.KLOM_REPEATS, few.REPEATS, few.TESTS):
         assert f"{repeats} repeats, Monte Carlo error" in text
     assert f"means of {blind_spots.REPEATS} repeats" in text
 
