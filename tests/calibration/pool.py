@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from klom_bench.cell.cell import Cell
+from klom_bench.cell.clock import Clock
 from klom_bench.cell.loading import load
-from klom_bench.cell.rounds import at_once, unlearn
+from klom_bench.cell.rounds import Unlearned
 from klom_bench.methods import BUILT_IN
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.progress import silent
@@ -57,7 +58,9 @@ def unlearned(
         device=torch.device("cpu"),
     )
     models = load(cell, Store(store), silent)
-    after, _ = unlearn(cell, models, at_once, silent)
+    unlearned = Unlearned(cell)
+    unlearned.more(originals, models, Clock(), silent)
+    after = unlearned.epochs
     # Copies: scratch memory may lie in files, which do not travel.
     margins = (after[max(after)].margins, models.originals.margins, models.margins)
     made, before, held = (np.array(m) for m in margins)
