@@ -3,9 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from klom_bench.cell.gates import (
+    Earlier,
     Gate,
+    Rise,
     check_names,
     checked_limits,
     checked_table,
@@ -14,6 +17,7 @@ from klom_bench.cell.gates import (
 )
 from klom_bench.cell.scoring import References, scored
 from klom_bench.errors import KlomError
+from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.report.failure import failure
 
@@ -41,6 +45,60 @@ def test_the_most_specific_table_wins():
 )
 def test_verdicts(value, limit, perfect, verdict):
     assert Gate("val_p95", limit, value, perfect).verdict == verdict
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "perfect", "se", "confidence", "verdict"),
+    [
+        (1.0, None, 9.0, 0.95, "pass"),
+        (1.1, None, 0.01, 0.95, "fail"),
+        (1.1, None, 0.1, 0.95, "inconclusive"),
+        (1.1, None, 0.1, 0.5, "fail"),
+        (1.1, 1.05, 0.01, 0.95, "fail"),
+        (1.1, 1.2, 0.01, 0.95, "inconclusive"),  # a perfect method may have it
+        (1.1, 1.05, 0.1, 0.95, "inconclusive"),
+        (1.1, 1.05, None, 0.95, "fail"),  # a percentile
+        (1.1, 1.2, None, 0.95, "inconclusive"),
+        (NAN, None, 0.01, 0.95, "fail"),
+    ],
+)
+def test_a_rise_is_judged_by_its_own_error(value, perfect, se, confidence, verdict):
+    gate = risen(value, se, confidence, perfect=perfect)
+    assert gate.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "verdict"),
+    [
+        (1.1, 0.01, "fail"),
+        (0.9, 0.01, "pass"),
+        (0.9, 0.1, "inconclusive"),
+        (0.9, None, "inconclusive"),
+    ],
+)
+def test_while_more_models_may_come_a_rise_is_told_where_it_is_sure(value, se, verdict):
+    assert risen(value, se, metric="val_excess", early=True).verdict == verdict
+    assert risen(value, se, metric="val_mean", early=True).verdict == "inconclusive"
+
+
+def risen(value, se, confidence=0.95, perfect=None, metric="val_mean", early=False):
+    """A gate that allows 1.0 after 0.8."""
+    rise = None
+    if se is not None:
+        rise = Rise(Estimate(value - 0.8, se, 100), Estimate(value - 1.0, se, 100), "nothing")
+    earlier = Earlier(0.8, "0.2", "old.json", (), rise)
+    now = Estimate(value, 0.3, 100)
+    return Gate(metric, 1.0, value, perfect, earlier, now, confidence, early)
+
+
+def test_a_rise_that_would_have_been_seen():
+    t, z = stats.t.ppf(0.95, 99), stats.norm.ppf(0.8)
+    assert risen(1.1, 0.1).seen == pytest.approx(1.0 + (t + z) * 0.1)
+    assert risen(1.1, None).seen is None
+    assert risen(1.1, 0.1).settled_at == pytest.approx(100 * t**2, abs=1)
 
 
 def test_the_worst_verdict_counts():
