@@ -18,6 +18,7 @@ FIRST = (
     *(
         "reading",
         "verdict",
+        "models",
         "method",
         "task",
         "checkpoints",

@@ -51,13 +51,19 @@ class Differences:
             and not settings_that_differ(*self._pair(test), [metric])
         ]
 
+    @cached_property
+    def _same(self) -> list[Test]:
+        """Tests of which no number changed."""
+        changed = {test for test, _, found in self._found if found.now != found.before}
+        return [t for t in dict.fromkeys(test for test, *_ in self._found) if t not in changed]
+
     def lines(self) -> list[str]:
         """A table, and what it does not say."""
         return [
             f"before: {self._before.path}",
             f"now:    {self._now.path}",
             "",
-            *aligned([HEAD, *self._rows()], left=2),
+            *self._table(),
             "",
             *self._counts(),
             *self._others(),
@@ -77,9 +83,19 @@ class Differences:
         if unknown:
             yield f"of {unknown} of {len(self._found)} rows no error is known"
 
+    def _table(self) -> Iterator[str]:
+        """Rows of what changed, and what did not."""
+        if rows := list(self._rows()):
+            yield from aligned([HEAD, *rows], left=2)
+        if self._same:
+            rest = f"{len(self._same)} of {len(self._both)} tests"
+            yield f"the same in every number: {rest} ({_few(self._same)})"
+
     def _rows(self) -> Iterator[Sequence[str]]:
         last = None
         for test, metric, found in self._found:
+            if test in self._same:
+                continue
             name = "" if test == last else "-".join(test)
             yield name, metric, *shown(found)
             last = test

@@ -1,6 +1,6 @@
 """The tables in docs/calibration.md: tox run -e calibration [-- PART ...]
 
-Without parts all but `words`, about twelve minutes on two cores; `words` takes half an hour. Models are found in the store that
+Without parts all but `words`, about eighteen minutes on two cores; `words` takes half an hour. Models are found in the store that
 KLOM_STORE names, or trained into a temporary one.
 """
 
@@ -15,7 +15,9 @@ from calibration import words
 from calibration.blind_spots import print_blind_spots
 from calibration.comparison import print_comparison
 from calibration.coverage import print_coverage
+from calibration.few import print_few
 from calibration.jobs import workers
+from calibration.looks import print_looks
 from calibration.perfect import print_floors, print_levels
 from calibration.pool import fill
 from calibration.sources import REAL
@@ -25,7 +27,9 @@ from klom_bench.tasks import DIGITS
 Wanted = tuple[str, int, int, int, tuple[str, ...]]
 """Forget set of `digits`, originals, oracles, seed, methods."""
 
-POOL: dict[str, Wanted] = {"digits": ("forget_set_2", 400, 400, 0, ("ga", "scrub", "influence"))}
+POOL: dict[str, Wanted] = {
+    "digits": ("forget_set_2", 400, 400, 0, ("ga", "scrub", "finetune", "influence"))
+}
 POOLS_OF_WORDS: dict[str, Wanted] = {
     f"digits, {name}": (name, words.ORIGINALS, words.ORACLES, words.SEED, words.METHODS)
     for name in words.FORGET_SETS
@@ -35,6 +39,8 @@ PARTS = {
     "levels": print_levels,
     "floors": print_floors,
     "comparison": print_comparison,
+    "looks": print_looks,
+    "few": print_few,
     "blind_spots": print_blind_spots,
     "words": words.print_words,
 }

@@ -58,9 +58,9 @@ def unlearned(
         device=torch.device("cpu"),
     )
     models = load(cell, Store(store), silent)
-    made_of = Unlearned(cell)
-    made_of.more(originals, models, Clock(), silent)
-    after = made_of.epochs
+    unlearned = Unlearned(cell)
+    unlearned.more(originals, models, Clock(), silent)
+    after = unlearned.epochs
     # Copies: scratch memory may lie in files, which do not travel.
     margins = (after[max(after)].margins, models.originals.margins, models.margins)
     made, before, held = (np.array(m) for m in margins)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from calibration import blind_spots, comparison, coverage, perfect
+from calibration import blind_spots, comparison, coverage, few, looks, perfect
 from calibration.failures import FAILURES
 from calibration.jobs import drawn, here
 from calibration.pool import Pool
@@ -22,7 +22,8 @@ def pool(monkeypatch):
     rng = np.random.default_rng(0)
     splits = {"forget": np.arange(8), "retain": np.arange(8, 16), "val": np.arange(16, 24)}
     shift = 2.0 * np.repeat([1, 0], [8, 16])
-    made = {m: rng.standard_normal((220, 24)) + shift for m in coverage.METHODS}
+    methods = sorted({*coverage.METHODS, *looks.METHODS})
+    made = {m: rng.standard_normal((220, 24)) + shift for m in methods}
     monkeypatch.setitem(REAL, "digits", Pool(rng.standard_normal((220, 24)), made, splits))
 
 
@@ -31,6 +32,7 @@ def small(monkeypatch):
     monkeypatch.setattr("klom_bench.metrics.resampling.DRAWS", 2)
     monkeypatch.setattr("klom_bench.metrics.permutation.KLOM_PERMUTATIONS", 5)
     monkeypatch.setattr(perfect, "PERMUTATIONS", 19)
+    monkeypatch.setattr(few, "PERMUTATIONS", 19)
 
 
 def tables(text):
@@ -64,6 +66,8 @@ def on_the_page():
         (perfect.print_levels, (2,), 2),
         (perfect.print_floors, (2,), 2),
         (comparison.print_comparison, (2, 2), 1),
+        (looks.print_looks, (2, 1), 1),
+        (few.print_few, (2, 1), 1),
         (blind_spots.print_blind_spots, (1,), 1),
     ],
 )
@@ -79,7 +83,8 @@ def test_the_page_has_the_tables_that_are_printed(capsys, part, repeats, words):
 
 def test_the_page_says_how_many_repeats_there_were():
     text = " ".join(text_of(PAGE).split())
-    for repeats in (coverage.REPEATS, perfect.TESTS, perfect.FLOORS, comparison.COSTLY):
+    counts = (coverage.REPEATS, perfect.TESTS, perfect.FLOORS, comparison.COSTLY)
+    for repeats in (*counts, looks.REPEATS, looks.KLOM_REPEATS, few.REPEATS, few.TESTS):
         assert f"{repeats} repeats, Monte Carlo error" in text
     assert f"means of {blind_spots.REPEATS} repeats" in text
 
@@ -128,6 +133,8 @@ def promise(margins, column):
         return coverage.LEAST_COVERED, 1
     if column.endswith((": fail", ": pass")):
         return 0, coverage.MOST_WRONG.get(margins.split(",")[0], coverage.MOST_WRONG_REAL)
+    if column.endswith(": contradicted"):
+        return 0, looks.MOST_CONTRADICTED
     if column == "all splits" or column.startswith(("energy: ", "outline: ")):
         return perfect.LEAST, perfect.MOST
     return (0, perfect.MOST) if column.startswith(("simulated: ", "permuted: ")) else None

@@ -85,6 +85,12 @@ def test_older_records_are_compared_by_their_errors():
     assert older.to_json()["pairing"] is None
 
 
+def test_records_of_earlier_epochs_keep_nothing_of_it():
+    record = Record.from_json(result(0.3)[2])
+    assert record.pairing is not None
+    assert record.of_an_earlier_epoch().pairing is None
+
+
 def test_settings_must_agree_as_far_as_the_metric_asks():
     now = result(0.3)[2]
     other = now | {"seed": 3, "members": {"oracle": 9, "unlearned": 9}, "estimator": {"name": "x"}}
