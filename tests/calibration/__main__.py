@@ -1,6 +1,6 @@
 """The tables in docs/calibration.md: tox run -e calibration [-- PART ...]
 
-Without parts all but `words`, about eighteen minutes on two cores; `words` takes half an hour. Models are found in the store that
+Without parts all but `words`, about 23 minutes on two cores; `words` takes half an hour. Models are found in the store that
 KLOM_STORE names, or trained into a temporary one.
 """
 
