@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, LEFTOVER, METRICS, Earlier, Gate
 from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import Asked, Compared, OfTest, name_of, score_of, test_of
 from klom_bench.errors import KlomError, unknown
@@ -190,9 +190,8 @@ def checked_regression(metric: str, text: str) -> Regression:
 
 def _checked(content: Any) -> Compared:
     """The record, or an exception that says what is missing or not what it should be."""
-    record = cast(
-        Compared, {"epoch": None, "excess": {}, **content, "setting": content.get("setting") or ""}
-    )
+    missing: dict[str, Any] = {"epoch": None, "excess": {}, "leftover": None}
+    record = cast(Compared, {**missing, **content, "setting": content.get("setting") or ""})
     for key in KEPT:
         record[key]  # type: ignore[literal-required]
     for key in OfTest.__annotations__:
@@ -201,8 +200,10 @@ def _checked(content: Any) -> Compared:
     for metric in METRICS:
         value: object = score_of(record, metric)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        least = -HIGHEST if METRICS[metric][2] == EXCESS else 0
-        if value is not None and not (number and least <= value <= HIGHEST):  # type: ignore[operator]
+        statistic = METRICS[metric][2]
+        least = -HIGHEST if statistic in (EXCESS, LEFTOVER) else 0
+        most = 10 * HIGHEST if statistic == LEFTOVER else HIGHEST  # per cent, with its error
+        if value is not None and not (number and least <= value <= most):  # type: ignore[operator]
             raise TypeError(f"{metric} is {value!r:.40}")
     if not isinstance(record["hyperparameters"], dict):
         raise TypeError("hyperparameters are not an object")

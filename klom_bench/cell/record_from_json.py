@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate
+from klom_bench.cell.gates import EXCESS, LEFTOVER, METRICS, Earlier, Gate
 from klom_bench.cell.record import Excess, Histogram, Record, Scores
 from klom_bench.cell.record_json import SCHEMA
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import ESTIMATORS, Estimator
+from klom_bench.metrics.leftover import Leftover, Slope
+from klom_bench.metrics.nearer import Nearer
 from klom_bench.metrics.permutation import Retrained
 from klom_bench.metrics.resampling import with_error
 from klom_bench.metrics.summary import Summary
@@ -85,6 +87,9 @@ def _of_an_epoch(r: Json, models: int) -> dict[str, Any]:
         "excess_do_nothing": {
             split: _excess(of, models) for split, of in r["excess_do_nothing"].items()
         },
+        # Records of earlier versions have neither.
+        "nearer": {split: _nearer(of, models) for split, of in r.get("nearer", {}).items()},
+        "leftover": _leftover(r.get("leftover"), models),
         "retrained": Retrained(**r["retrained"]) if r["retrained"] else None,
         "word": r["word"],
         "below_floor": tuple(r["below_floor"]),
@@ -132,6 +137,27 @@ def _excess(of: Json, models: int) -> Excess:
     )
 
 
+def _nearer(of: Json, models: int) -> Nearer:
+    share = of["share"]
+    return Nearer(
+        of["word"],
+        _estimate(of["gain"], models),
+        None if share is None else _estimate(share, models),
+    )
+
+
+def _slope(of: Json, models: int) -> Slope:
+    return Slope(_number(of["value"]), _number(of["se"]), models, _number(of["skew"]))
+
+
+def _leftover(of: Json | None, models: int) -> Leftover | None:
+    if of is None:
+        return None
+    found = of["estimate"]
+    slope = None if found is None else _slope(found, models)
+    return Leftover(slope, _number(of["beside"]), _number(of["spread"]), of["why"])
+
+
 def _histogram(of: Json) -> Histogram:
     originals = of["originals"]
     return Histogram(
@@ -165,12 +191,16 @@ def _gate(of: Json, models: int) -> Gate:
         else Earlier(before, of["allowed"], of["baseline"], tuple(of["changed"])),
         _judged_by(of, models),
         CONFIDENCE if of["confidence"] is None else of["confidence"],
+        of.get("why"),
     )
 
 
 def _judged_by(gate: Json, models: int) -> Estimate | None:
     if gate["confidence"] is None:
         return None
-    if METRICS[gate["metric"]][2] == EXCESS:
+    statistic = METRICS[gate["metric"]][2]
+    if statistic == LEFTOVER:
+        return _slope(gate, models)
+    if statistic == EXCESS:
         return _estimate(gate, models)
     return with_error(_number(gate["value"]), _number(gate["se"]), models)

@@ -9,11 +9,13 @@ from typing import Any, Literal, TypedDict, final
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS, Verdict
+from klom_bench.cell.gates import EXCESS, LEFTOVER, METRICS, Verdict
 from klom_bench.forget_set import ForgetSet
 from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
 from klom_bench.metrics.excess import ExcessJson
+from klom_bench.metrics.leftover import LeftoverJson, Why
+from klom_bench.metrics.nearer import NearerJson
 from klom_bench.metrics.permutation import RetrainedJson
 from klom_bench.metrics.word import Word, WordAlone
 
@@ -63,9 +65,10 @@ class Scored(TypedDict):
 
 
 class WithExcess(TypedDict):
-    """Empty with fewer than five models a side."""
+    """Empty with fewer than five models a side. leftover: None then, and without originals."""
 
     excess: dict[str, ExcessJson]
+    leftover: LeftoverJson | None
 
 
 class Judged(WithExcess):
@@ -77,6 +80,7 @@ class Judged(WithExcess):
     errors: dict[str, dict[str, EstimateJson]]
     highest: Numbers
     excess_do_nothing: dict[str, ExcessJson]
+    nearer: dict[str, NearerJson]
     retrained: RetrainedJson | None
     word: Word | WordAlone
     word_is_provisional: bool
@@ -84,7 +88,8 @@ class Judged(WithExcess):
 
 
 class Compared(Asked, Scored, WithExcess):
-    """What a baseline keeps. epoch: None in files of earlier versions, and excess empty."""
+    """What a baseline keeps. epoch: None in files of earlier versions, as leftover is, and
+    excess empty."""
 
     hyperparameters: dict[str, Any]
     epoch: int | None
@@ -95,7 +100,7 @@ class GateJson(TypedDict):
     """A limit held against a number. low, high: what it surely lies above and below, each with this
     confidence; null where the number alone decides, as is se, the standard error. settled_at: about
     the N that would settle it. before: the baseline's number; allowed: the rise; changed:
-    hyperparameters that are others now.
+    hyperparameters that are others now. why: of no number, as `Leftover` has it.
     """
 
     metric: str
@@ -113,6 +118,7 @@ class GateJson(TypedDict):
     allowed: str | None
     baseline: str | None
     changed: list[str]
+    why: Why | None
     verdict: Verdict
 
 
@@ -239,6 +245,9 @@ def asked(
 def score_of(record: Compared, metric: str) -> float | None:
     """One number of a record; None where there is none."""
     reverse, split, statistic = METRICS[metric]
+    if statistic == LEFTOVER:
+        of = record["leftover"]
+        return of["estimate"]["value"] if of and of["estimate"] else None
     if statistic == EXCESS:
         excess = record["excess"]
         return excess[split]["value"] if split in excess else None

@@ -89,6 +89,8 @@ def _judged(record: Record) -> Judged:
         "highest": _numbers(record.highest),
         "excess": {split: _excess(of) for split, of in record.excess.items()},
         "excess_do_nothing": {split: _excess(of) for split, of in record.excess_do_nothing.items()},
+        "nearer": {split: of.as_json() for split, of in record.nearer.items()},
+        "leftover": record.leftover.as_json() if record.leftover else None,
         "retrained": record.retrained.as_json() if record.retrained else None,
         "word": record.word,
         "word_is_provisional": record.word_is_provisional,
@@ -155,5 +157,6 @@ def _gate(gate: Gate) -> GateJson:
         "allowed": before.allowed if before else None,
         "baseline": before.source if before else None,
         "changed": [*before.changed] if before else [],
+        "why": gate.why,
         "verdict": gate.verdict,
     }

@@ -38,6 +38,14 @@ Why = Literal[
 """Why there is no number; all but the last are off the line."""
 WHYS: tuple[Why, ...] = get_args(Why)
 UNKNOWN: Why = "originals like oracles"
+REASONS: dict[Why, str] = {
+    "too wide": "margins vary {spread:.1f} times as much as the oracles', more than {SPREAD:g}",
+    "beside the line": "means moved elsewhere, too, by {beside:.2f} variances a point, more than "
+    "{BESIDE:g}",
+    "beyond the oracles": "means lie beyond the oracles for sure",
+    "beyond the originals": "means lie beyond the originals for sure",
+    UNKNOWN: "the originals cannot be told from the oracles at this N",
+}
 
 
 class Slope(Estimate):
@@ -75,6 +83,14 @@ class Leftover:
         """Whether models did not move from the originals towards the oracles, but elsewhere."""
         return self.why is not None and self.why != UNKNOWN
 
+    @property
+    def reason(self) -> str:
+        """`why` in words and numbers."""
+        if self.why is None:
+            return ""
+        numbers = {"beside": self.beside, "spread": self.spread}
+        return REASONS[self.why].format(**numbers, BESIDE=BESIDE, SPREAD=SPREAD)
+
     def as_json(self) -> LeftoverJson:
         """Plain numbers."""
         return {
@@ -97,7 +113,7 @@ def leftover(oracle: np.ndarray, original: np.ndarray, unlearned: np.ndarray) ->
         return None
     whole, by_oracle, by_pair = _sums(oracle, original, unlearned)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = [WHOLE * ab / aa for aa, ab, _ in (whole, by_oracle, by_pair)]
+        slopes = [WHOLE * (ab / aa) for aa, ab, _ in (whole, by_oracle, by_pair)]
         slope = Jackknife(float(slopes[0]), slopes[1], slopes[2]).estimate
         shift = Jackknife(float(whole[0]), by_oracle[0], by_pair[0]).estimate
         beside = float((whole[2] - whole[1] ** 2 / whole[0]) / oracle.shape[1])
