@@ -14,7 +14,7 @@ from klom_bench.cell.comparing import (
     pairing_in,
     settings_that_differ,
 )
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Rise
+from klom_bench.cell.gates import FREE_OF_N, LEFTOVER, METRICS, Earlier, Gate, Rise
 from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import (
     Asked,
@@ -212,7 +212,7 @@ def _checked(content: Any) -> Compared:
     """The record, or an exception that says what is missing or not what it should be."""
     record = cast(
         Compared,
-        {"epoch": None, "excess": {}, "pairing": None}
+        {"epoch": None, "excess": {}, "leftover": None, "pairing": None}
         | content
         | {"setting": content.get("setting") or ""},
     )
@@ -225,8 +225,10 @@ def _checked(content: Any) -> Compared:
     for metric in METRICS:
         value: object = score_of(record, metric)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        least = -HIGHEST if METRICS[metric][2] == EXCESS else 0
-        if value is not None and not (number and least <= value <= HIGHEST):  # type: ignore[operator]
+        statistic = METRICS[metric][2]
+        least = -HIGHEST if statistic in FREE_OF_N else 0
+        most = 10 * HIGHEST if statistic == LEFTOVER else HIGHEST  # per cent, with its error
+        if value is not None and not (number and least <= value <= most):  # type: ignore[operator]
             raise TypeError(f"{metric} is {value!r:.40}")
     if not isinstance(record["hyperparameters"], dict):
         raise TypeError("hyperparameters are not an object")

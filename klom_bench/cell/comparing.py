@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS
+from klom_bench.cell.gates import EXCESS, FREE_OF_N, LEFTOVER, METRICS
 from klom_bench.cell.pairing import Pairing, pairing_from
 from klom_bench.cell.record_json import Asked, Compared, score_of
 from klom_bench.metrics.comparison import (
@@ -28,9 +28,12 @@ OF_KLOM: tuple[Setting, ...] = ("estimator", "members", "seed", *OF_EXCESS)
 
 
 def settings_that_differ(now: Asked, before: Asked, metrics: Collection[str]) -> list[Setting]:
-    """Why these metrics of two records cannot be compared: excess is the same at every N."""
-    of_excess = metrics and all(METRICS[metric][2] == EXCESS for metric in metrics)
-    return [key for key in (OF_EXCESS if of_excess else OF_KLOM) if before[key] != now[key]]
+    """Why these metrics of two records cannot be compared.
+
+    Excess and what is left over are the same at every N.
+    """
+    free = metrics and all(METRICS[metric][2] in FREE_OF_N for metric in metrics)
+    return [key for key in (OF_EXCESS if free else OF_KLOM) if before[key] != now[key]]
 
 
 def compared(now: Compared, before: Compared, metric: str, factor: float = 1.0) -> Comparison:
@@ -92,6 +95,10 @@ def _told(record: Compared, metric: str) -> _Told:
         se, skew = (_number(of["se"]), _number(of["skew"])) if of else (math.nan, 0.0)
         left_out = pairing.excess.get(split) if pairing else None
         return _Told(Estimate(value, se, models, skew), pairing, left_out)
+    if statistic == LEFTOVER:
+        left = record["leftover"]["estimate"] if record["leftover"] else None
+        se, skew = (_number(left["se"]), _number(left["skew"])) if left else (math.nan, 0.0)
+        return _Told(Estimate(value, se, models, skew), None)
     name = "reverse_mean" if reverse else "mean"
     if statistic == "mean" and pairing and split in pairing.draws:
         draws = pairing.draws[split][name]

@@ -16,12 +16,17 @@ from klom_bench.metrics.estimate import (
     models_that_settle,
 )
 from klom_bench.metrics.excess import FEWEST
+from klom_bench.metrics.leftover import UNKNOWN, WHOLE, Why
 from klom_bench.metrics.summary import SPLITS, STATISTICS
 
 Verdict = Literal["pass", "fail", "inconclusive", "none"]
 TABLE = "tool.klom.gates"
 CEILING = math.log((1 + 1e-5) / 1e-5)  # of all estimators, which share eps
 EXCESS = "excess"
+LEFTOVER = "leftover"
+"""In per cent, and no divergence: the others are in nats."""
+FREE_OF_N = (EXCESS, LEFTOVER)
+"""Statistics that are the same at every N: they may pass and fail at each of several looks."""
 METRICS = {
     **{
         f"{'reverse_' * reverse}{split}_{statistic}": (reverse, split, statistic)
@@ -30,6 +35,7 @@ METRICS = {
         for statistic in STATISTICS
     },
     **{f"{split}_{EXCESS}": (False, split, EXCESS) for split in SPLITS},
+    f"forget_{LEFTOVER}": (False, "forget", LEFTOVER),
 }
 MARGINS = "margins"
 """What stands for task and method where margins are scored that were computed elsewhere."""
@@ -69,11 +75,12 @@ class Gate:
     """One limit held against one number.
 
     perfect: what a perfect unlearner's score stays below in 95 % of runs, by permuting the models
-    of this cell; None of excess, which is 0 for it at every N.
+    of this cell; None of excess and of what is left over, which are 0 for it at every N.
     estimate: the number with its error; None where none is reckoned (percentiles), so that the
     number alone decides.
     early: more models may come. KLOM falls as they do, so that it may pass now, but not fail.
     family: how many gates of the run are judged together with it; 1 where it is judged alone.
+    why: there is no number; it fails where models are off the line, else it is inconclusive.
     """
 
     metric: str
@@ -85,6 +92,7 @@ class Gate:
     confidence: float = CONFIDENCE
     early: bool = False
     family: int = 1
+    why: Why | None = None
 
     @property
     def parts(self) -> tuple[bool, str, str]:
@@ -94,7 +102,9 @@ class Gate:
     @property
     def verdict(self) -> Verdict:
         """Inconclusive where the limit lies in the noise or in the interval; nan never passes."""
-        if self.early and self.parts[2] != EXCESS:
+        if self.why is not None:
+            return "inconclusive" if self.early or self.why == UNKNOWN else "fail"
+        if self.early and self.parts[2] not in FREE_OF_N:
             return self._early
         if self.earlier is not None:
             rise = self.earlier.rise
@@ -195,7 +205,13 @@ def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
             raise KlomError(f"{where}: {unknown('limit', metric, METRICS)}")
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
             raise KlomError(f"{where}: the limit {metric} must be a number >= 0, got {limit!r}")
-        if limit > CEILING:
+        if METRICS[metric][2] == LEFTOVER:
+            if limit > WHOLE:
+                raise KlomError(
+                    f"{where}: the limit {metric} = {limit} can never fail: it is in per cent, and "
+                    f"doing nothing has {WHOLE:g}"
+                )
+        elif limit > CEILING:
             raise KlomError(
                 f"{where}: the limit {metric} = {limit} can never fail, scores end at "
                 f"ln(1 / eps) = {CEILING:.2f}"
@@ -204,8 +220,9 @@ def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
 
 
 def refuse_too_few(metrics: Iterable[str], models: int) -> None:
-    """KlomError where excess is gated with too few models a side, before anything is trained."""
-    gated = [metric for metric in metrics if METRICS[metric][2] == EXCESS]
+    """KlomError where excess or what is left over is gated with too few models a side, before
+    anything is trained."""
+    gated = [metric for metric in metrics if METRICS[metric][2] in FREE_OF_N]
     if gated and models < FEWEST:
         raise KlomError(
             f"{gated[0]} needs {FEWEST} models and oracles at least, not {models}: "

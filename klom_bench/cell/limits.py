@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from klom_bench.cell.baseline import Baseline, Regression
-from klom_bench.cell.gates import EXCESS, METRICS, refuse_too_few
+from klom_bench.cell.gates import FREE_OF_N, METRICS, refuse_too_few
 from klom_bench.cell.record import Record
 from klom_bench.metrics.estimate import CONFIDENCE
 from klom_bench.metrics.looks import sure_at_each
 
-WITH_ERROR = (EXCESS, "mean")
+WITH_ERROR = (*FREE_OF_N, "mean")
 """Statistics that are judged with confidence."""
 
 
@@ -19,7 +19,7 @@ def sure_of(metric: str, looks: tuple[int, ...], family: int, confidence: float)
     KLOM falls with N, so that it may pass early, and fails at the last look alone.
     """
     each = 1 - (1 - confidence) / family
-    return sure_at_each(looks, each) if looks and METRICS[metric][2] == EXCESS else each
+    return sure_at_each(looks, each) if looks and METRICS[metric][2] in FREE_OF_N else each
 
 
 @dataclass(frozen=True)

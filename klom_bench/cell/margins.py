@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.cell.gates import MARGINS, METRICS
+from klom_bench.cell.gates import LEFTOVER, MARGINS, METRICS
 from klom_bench.cell.limits import Limits
 from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import asked
@@ -99,6 +99,11 @@ def record_of(
     for metric in (*limits.limits, *limits.regressions):
         if not len(splits[METRICS[metric][1]]):
             raise KlomError(f"{metric} is a limit of {name}, and there are no val margins")
+        if METRICS[metric][2] == LEFTOVER and not originals:
+            raise KlomError(
+                f"{metric} is a limit of {name}, and needs the originals: give `originals=` (to "
+                "`klom score` --originals), margins of the models that were unlearned, row by row"
+            )
     refuse_copies(unlearned, oracle, copies(a, b))
     for note in both.notes:
         warn(note)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from klom_bench.cell.gates import EXCESS, Gate
+from klom_bench.cell.gates import EXCESS, FREE_OF_N, Gate
 from klom_bench.cell.record import Record
 from klom_bench.metrics.estimate import Estimate, about_as_many, quantile
 from klom_bench.metrics.excess import FEWEST
@@ -32,7 +32,9 @@ class Need:
         estimate, limit = self.gate.estimate, self.gate.limit
         if self.at_least or estimate is None or self.gate.earlier:
             return None
-        at_limit = _as_at(estimate, limit) * math.sqrt(estimate.models / models)
+        of_excess = self.gate.parts[2] == EXCESS
+        now = _as_at(estimate, limit) if of_excess else estimate.se
+        at_limit = now * math.sqrt(estimate.models / models)
         away = quantile(self.gate.confidence, models) * at_limit
         return limit - away, limit + away
 
@@ -49,7 +51,13 @@ def decided(every: Sequence[Need], models: int) -> int:
 
 def _need(record: Record, gate: Gate) -> Need:
     reverse, split, statistic = gate.parts
-    if statistic != EXCESS or gate.estimate is None or (gate.earlier and not gate.earlier.rise):
+    if gate.why:
+        return Need(gate, None)
+    if (
+        statistic not in FREE_OF_N
+        or gate.estimate is None
+        or (gate.earlier and not gate.earlier.rise)
+    ):
         points = record.counts[split]
         enough = members_needed(record.estimator, points, statistic, gate.limit, reverse)
         return Need(gate, enough, at_least=True)

@@ -11,11 +11,23 @@ from typing import Any, Literal
 import numpy as np
 
 from klom_bench import __version__
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Verdict, overall, refuse_too_few
+from klom_bench.cell.gates import (
+    EXCESS,
+    LEFTOVER,
+    METRICS,
+    Earlier,
+    Gate,
+    Verdict,
+    overall,
+    refuse_too_few,
+)
 from klom_bench.cell.pairing import Pairing
 from klom_bench.cell.record_json import RecordJson, UnfitJson
+from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import Estimator
+from klom_bench.metrics.leftover import Leftover
+from klom_bench.metrics.nearer import Nearer
 from klom_bench.metrics.permutation import Retrained
 from klom_bench.metrics.summary import SPLITS, Summary
 from klom_bench.metrics.word import SETTLED, Word, WordAlone
@@ -89,6 +101,9 @@ class Record:
         errors: of `mean`, `p95`, `reverse_mean` and `reverse_p95`.
         highest: KLOM of the worst point.
         excess, excess_do_nothing: empty with fewer than five models a side.
+        nearer: whether nearer to the oracles than the originals are; empty where `excess` is, and
+            where originals are not known.
+        leftover: how much of the forget set's mean shift is left; None likewise.
         retrained: p-values of tests whether these could be retrained models.
         word: what the method did.
         below_floor: splits that score lower than retrained models would.
@@ -143,6 +158,8 @@ class Record:
     excess_do_nothing: Mapping[str, Excess]
     retrained: Retrained | None
     word: Word | WordAlone
+    nearer: Mapping[str, Nearer] = field(default_factory=dict)
+    leftover: Leftover | None = None
     below_floor: tuple[str, ...] = ()
     worst: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     histograms: tuple[Histogram, ...] = ()
@@ -203,9 +220,13 @@ class Record:
     def value(self, metric: str) -> float:
         """One number, as limits name it: forget_p95, reverse_val_mean, retain_excess.
 
-        KlomError for excess of too few models.
+        In nats, but forget_leftover in per cent, which is nan where there is no number. KlomError
+        for excess and what is left over of too few models, or without originals.
         """
         reverse, split, statistic = METRICS[metric]
+        if statistic == LEFTOVER:
+            of = self._left_over(metric).estimate
+            return of.value if of else math.nan
         if statistic == EXCESS:
             refuse_too_few([metric], min(self.oracles, self.members))
             return self.excess[split].value
@@ -222,14 +243,28 @@ class Record:
     ) -> Gate:
         """One number held against a limit; `perfect` and `early` as in `Gate`."""
         reverse, split, statistic = METRICS[metric]
-        value, estimate = self.value(metric), None
-        if statistic == EXCESS:
+        value, why = self.value(metric), None
+        estimate: Estimate | None = None
+        if statistic == LEFTOVER:
+            of = self._left_over(metric)
+            estimate, why = of.estimate, of.why
+            confidence = CONFIDENCE if why else confidence
+        elif statistic == EXCESS:
             estimate = self.excess[split].plain
         elif statistic == "mean" or (early and statistic == "p95"):
             estimate = self.errors[split]["reverse_" * reverse + statistic]
         else:
             confidence = CONFIDENCE  # the number alone decides
-        return Gate(metric, limit, value, perfect, earlier, estimate, confidence, early)
+        return Gate(metric, limit, value, perfect, earlier, estimate, confidence, early, why=why)
+
+    def _left_over(self, metric: str) -> Leftover:
+        refuse_too_few([metric], min(self.oracles, self.members))
+        if self.leftover is None:
+            raise KlomError(
+                f"{metric} is of what was done to the originals, and they are not known of "
+                f"{self.method} on {self.forget_set}"
+            )
+        return self.leftover
 
     def to_json(self) -> RecordJson:
         """The record in JSON values, as the schema that `klom help schema` prints says."""

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS, Earlier, Gate, Rise
+from klom_bench.cell.gates import EXCESS, FREE_OF_N, LEFTOVER, METRICS, Earlier, Gate, Rise
 from klom_bench.cell.pairing import pairing_from
 from klom_bench.cell.record import Excess, Histogram, Looks, Record, Scores
 from klom_bench.cell.record_json import SCHEMA
 from klom_bench.errors import KlomError
 from klom_bench.metrics.estimate import CONFIDENCE, Estimate
 from klom_bench.metrics.estimators import ESTIMATORS, Estimator
+from klom_bench.metrics.leftover import Leftover, Slope
+from klom_bench.metrics.nearer import Nearer
 from klom_bench.metrics.permutation import Retrained
 from klom_bench.metrics.resampling import DRAWS, with_error
 from klom_bench.metrics.summary import Summary
@@ -88,6 +90,9 @@ def _of_an_epoch(r: Json, models: int) -> dict[str, Any]:
         "excess_do_nothing": {
             split: _excess(of, models) for split, of in r["excess_do_nothing"].items()
         },
+        # Records of earlier versions have neither.
+        "nearer": {split: _nearer(of, models) for split, of in r.get("nearer", {}).items()},
+        "leftover": _leftover(r.get("leftover"), models),
         "retrained": Retrained(**r["retrained"]) if r["retrained"] else None,
         "word": r["word"],
         "below_floor": tuple(r["below_floor"]),
@@ -139,6 +144,27 @@ def _values(excess: Json) -> dict[str, float]:
     return {split: _number(of["value"]) for split, of in excess.items()}
 
 
+def _nearer(of: Json, models: int) -> Nearer:
+    share = of["share"]
+    return Nearer(
+        of["word"],
+        _estimate(of["gain"], models),
+        None if share is None else _estimate(share, models),
+    )
+
+
+def _slope(of: Json, models: int) -> Slope:
+    return Slope(_number(of["value"]), _number(of["se"]), models, _number(of["skew"]))
+
+
+def _leftover(of: Json | None, models: int) -> Leftover | None:
+    if of is None:
+        return None
+    found = of["estimate"]
+    slope = None if found is None else _slope(found, models)
+    return Leftover(slope, _number(of["beside"]), _number(of["spread"]), of["why"])
+
+
 def _histogram(of: Json) -> Histogram:
     originals = of["originals"]
     return Histogram(
@@ -178,13 +204,17 @@ def _gate(of: Json, models: int) -> Gate:
         CONFIDENCE if of["confidence"] is None else of["confidence"],
         of.get("early", False),
         of.get("family", 1),
+        why=of.get("why"),
     )
 
 
 def _judged_by(gate: Json, models: int) -> Estimate | None:
     if gate["confidence"] is None:
         return None
-    if METRICS[gate["metric"]][2] == EXCESS:
+    statistic = METRICS[gate["metric"]][2]
+    if statistic == LEFTOVER:
+        return _slope(gate, models)
+    if statistic == EXCESS:
         return _estimate(gate, models)
     return with_error(_number(gate["value"]), _number(gate["se"]), models)
 
@@ -193,7 +223,7 @@ def _rise(gate: Json) -> Rise | None:
     of = gate.get("rise")
     if of is None:
         return None
-    drawn = METRICS[gate["metric"]][2] != EXCESS
+    drawn = METRICS[gate["metric"]][2] not in FREE_OF_N
     both = (_estimate(part, of["models"]) for part in (of, of["over"]))
     difference, over = (replace(e, draws=DRAWS) if drawn else e for e in both)
     return Rise(difference, over, of["paired"])

@@ -9,13 +9,15 @@ from typing import Any, Literal, TypedDict, final
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS, Verdict
+from klom_bench.cell.gates import EXCESS, LEFTOVER, METRICS, Verdict
 from klom_bench.cell.pairing import PairingJson
 from klom_bench.forget_set import ForgetSet
 from klom_bench.metrics.comparison import Paired
 from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.estimators import Estimator, EstimatorJson
 from klom_bench.metrics.excess import ExcessJson
+from klom_bench.metrics.leftover import LeftoverJson, Why
+from klom_bench.metrics.nearer import NearerJson
 from klom_bench.metrics.permutation import RetrainedJson
 from klom_bench.metrics.word import Word, WordAlone
 
@@ -65,9 +67,10 @@ class Scored(TypedDict):
 
 
 class WithExcess(TypedDict):
-    """Empty with fewer than five models a side."""
+    """Empty with fewer than five models a side. leftover: None then, and without originals."""
 
     excess: dict[str, ExcessJson]
+    leftover: LeftoverJson | None
 
 
 class Judged(WithExcess):
@@ -79,6 +82,7 @@ class Judged(WithExcess):
     errors: dict[str, dict[str, EstimateJson]]
     highest: Numbers
     excess_do_nothing: dict[str, ExcessJson]
+    nearer: dict[str, NearerJson]
     retrained: RetrainedJson | None
     word: Word | WordAlone
     word_is_provisional: bool
@@ -86,8 +90,8 @@ class Judged(WithExcess):
 
 
 class Compared(Asked, Scored, WithExcess):
-    """What a baseline keeps. In files of earlier versions epoch and pairing are None, and excess
-    is empty."""
+    """What a baseline keeps. In files of earlier versions epoch, leftover and pairing are None, and
+    excess is empty."""
 
     hyperparameters: dict[str, Any]
     epoch: int | None
@@ -112,7 +116,8 @@ class GateJson(TypedDict):
     alone decides, as is se, the standard error. early: more models might have come. family: how
     many gates are judged together. settled_at: about the N that would settle it. before: the
     baseline's number; allowed: the rise; changed: hyperparameters that are others now;
-    rise: from before to now, null where no error is known.
+    rise: from before to now, null where no error is known. why: of
+    no number, as `Leftover` has it.
     """
 
     metric: str
@@ -133,6 +138,7 @@ class GateJson(TypedDict):
     baseline: str | None
     changed: list[str]
     rise: RiseJson | None
+    why: Why | None
     verdict: Verdict
 
 
@@ -268,6 +274,9 @@ def asked(
 def score_of(record: Compared, metric: str) -> float | None:
     """One number of a record; None where there is none."""
     reverse, split, statistic = METRICS[metric]
+    if statistic == LEFTOVER:
+        of = record["leftover"]
+        return of["estimate"]["value"] if of and of["estimate"] else None
     if statistic == EXCESS:
         excess = record["excess"]
         return excess[split]["value"] if split in excess else None

@@ -94,6 +94,8 @@ def _judged(record: Record) -> Judged:
         "highest": _numbers(record.highest),
         "excess": {split: _excess(of) for split, of in record.excess.items()},
         "excess_do_nothing": {split: _excess(of) for split, of in record.excess_do_nothing.items()},
+        "nearer": {split: of.as_json() for split, of in record.nearer.items()},
+        "leftover": record.leftover.as_json() if record.leftover else None,
         "retrained": record.retrained.as_json() if record.retrained else None,
         "word": record.word,
         "word_is_provisional": record.word_is_provisional,
@@ -169,6 +171,7 @@ def _gate(gate: Gate) -> GateJson:
         "baseline": before.source if before else None,
         "changed": [*before.changed] if before else [],
         "rise": _rise(gate),
+        "why": gate.why,
         "verdict": gate.verdict,
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from klom_bench.cell.gates import EXCESS, METRICS
+from klom_bench.cell.gates import FREE_OF_N, METRICS
 from klom_bench.cell.limits import Limits
 from klom_bench.cell.pairing import fingerprint, pairing_of
 from klom_bench.cell.record import Excess, Histogram, Record
@@ -21,6 +21,8 @@ from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.excess import BothWays, cut, excess, mean_excess
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom, klom_and_reverse
+from klom_bench.metrics.leftover import Leftover, leftover
+from klom_bench.metrics.nearer import nearer
 from klom_bench.metrics.permutation import Retrained, permuted_klom, retrained
 from klom_bench.metrics.resampling import Errors, klom_errors, with_error
 from klom_bench.metrics.summary import STATISTICS, Summary, summarise
@@ -61,6 +63,13 @@ class References:
         if self.original is None:
             return {}
         return mean_excess(self.oracle, self.original, self.splits)
+
+    def left_over(self, unlearned: np.ndarray) -> Leftover | None:
+        """How much is left of the originals' mean shift on the forget set."""
+        if self.original is None:
+            return None
+        sides = (self.oracle, self.original, unlearned)
+        return leftover(*(x[:, self.splits["forget"]] for x in sides))
 
     @cached_property
     def fingerprints(self) -> tuple[str, str | None]:
@@ -118,7 +127,7 @@ def scored(
 
     def perfect(metric: str) -> float | None:
         back, split, statistic = METRICS[metric]
-        if statistic == EXCESS:
+        if statistic in FREE_OF_N:
             return None
         found = float(np.quantile(permuted(split)[back][statistic], 0.95))
         return None if math.isnan(found) else found
@@ -155,6 +164,11 @@ def scored(
         errors=errors,
         highest={s: float(forward[r].max(initial=-np.inf)) for s, r in splits.items()},
         excess=_excess(of, tamed),
+        nearer={
+            split: nearer(nothing.forward, of[split].forward)
+            for split, nothing in references.nothing.items()
+        },
+        leftover=references.left_over(unlearned),
         retrained=test,
         word=_word(references, of, test),
         below_floor=tuple(below),

@@ -42,6 +42,12 @@ def add(commands: Commands) -> None:
         help="the first N points are train points, the others val (where one array holds all; "
         "default: all are train points)",
     )
+    score.add_argument(
+        "--originals",
+        type=Path,
+        metavar="FILE",
+        help="margins of the models that were unlearned, row by row: what forget_leftover is of",
+    )
     score.add_argument("--estimator", default="default", help="as --klom-estimator")
     score.add_argument(
         "--max",
@@ -87,12 +93,19 @@ def run(args: argparse.Namespace) -> int:
     text = _failure(record) if record else None
     if args.json:
         gates = record.without_points().to_json() if record else None
-        judged = {"gates": gates["gates"], "verdict": gates["verdict"]} if gates else {}
+        judged: dict[str, Any] = {}
+        if gates:
+            judged = {"gates": gates["gates"], "verdict": gates["verdict"]}
+        if gates and args.originals:
+            judged |= {"nearer": gates["nearer"], "leftover": gates["leftover"]}
         put_json(found.as_json() | judged)
     else:
+        from klom_bench.report.beside import beside_nothing
         from klom_bench.report.scores import score_table
 
         sys.stdout.write(score_table(found) + "\n")
+        if record and args.originals:
+            sys.stdout.write("\n".join(beside_nothing(record.to_json())) + "\n")
         if record and record.gates:
             sys.stdout.write(f"{text or 'within limits'}\n")
     return int(text is not None)
@@ -112,11 +125,13 @@ def _record(
     estimator: "Estimator",
 ) -> "Record | None":
     """The same scores held against limits; None where nothing asks for that."""
-    if not (args.max or args.baseline or args.max_regression or args.save_baseline):
+    asked = (args.max, args.baseline, args.max_regression, args.save_baseline, args.originals)
+    if not any(asked):
         return None
     if indices is None:
         raise KlomError(
-            "limits and baselines are of splits: say which points are F by --forget-indices"
+            "limits, baselines and originals are of splits: say which points are F by "
+            "--forget-indices"
         )
     if bool(args.baseline) != bool(args.max_regression):
         raise KlomError("--baseline and --max-regression belong together: how far may scores rise?")
@@ -125,6 +140,7 @@ def _record(
     from klom_bench.cell.limits import Limits
     from klom_bench.cell.margins import record_of
     from klom_bench.cell.record_json import test_of
+    from klom_bench.files.margins import read_margins
     from klom_bench.literals import literal
 
     limits = {name: literal(value) for name, value in map(_pair, args.max)}
@@ -138,7 +154,7 @@ def _record(
     record = record_of(
         oracle=replace(oracle, notes=[]),  # they are told already
         unlearned=replace(unlearned, notes=[]),
-        originals=None,
+        originals=read_margins(args.originals) if args.originals else None,
         forget=indices,
         train_points=args.train_points,
         name=args.name or args.unlearned.stem,

@@ -25,7 +25,7 @@ def properties(record: "RecordJson") -> list[tuple[str, Any]]:
 
     Plain values, for xdist.
     """
-    from klom_bench.cell.gates import EXCESS, METRICS
+    from klom_bench.cell.gates import EXCESS, LEFTOVER, METRICS
     from klom_bench.cell.record_json import score_of
 
     test = record["retrained"]
@@ -40,6 +40,8 @@ def properties(record: "RecordJson") -> list[tuple[str, Any]]:
         error: EstimateJson | None = record["errors"][split].get("reverse_" * reverse + statistic)
         if statistic == EXCESS:
             error = record["excess"].get(split)
+        if statistic == LEFTOVER and record["leftover"]:
+            error = record["leftover"]["estimate"]
         if error is not None:
             found |= {f"{metric}_low": error["low"], f"{metric}_high": error["high"]}
     return [(f"klom_{name}", "n/a" if v is None else v) for name, v in found.items()]

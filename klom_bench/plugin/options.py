@@ -103,14 +103,14 @@ OPTIONS = {
         metavar="error|retrain",
     ),
     "max": Option(
-        "gate: fail above this number, as forget_excess=0.2; SPLIT_excess, or "
+        "gate: fail above this number, as forget_excess=0.2; SPLIT_excess, forget_leftover, or "
         "[reverse_]SPLIT_STATISTIC with mean, p50, p95, p99; SPLIT is forget, retain or val; "
         "repeatable; wins over [tool.klom.gates]",
         kind="pairs",
         metavar="METRIC=LIMIT",
     ),
     "confidence": Option(
-        "how sure a pass or a fail must be, where the number has an error (excess, means); "
+        "how sure a pass or a fail must be, where the number has an error; "
         "otherwise the gate is inconclusive; 0.5: the number alone decides (default: 0.95)",
         metavar="C",
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from klom_bench.cell.baseline import Baseline, few
-from klom_bench.cell.gates import EXCESS, METRICS
+from klom_bench.cell.gates import METRICS
 from klom_bench.cell.record_json import RecordJson, name_of, score_of, test_of
 
 USUAL = ("forget_p95", "retain_p95", "val_p95")
@@ -48,8 +48,7 @@ def _beyond_reach(records: Sequence[RecordJson]) -> list[str]:
     for record in records:
         for gate in record["gates"]:
             reverse, split, statistic = METRICS[gate["metric"]]
-            none = reverse or statistic == EXCESS
-            most = None if none else record["nowhere"][split][statistic]
+            most = None if reverse else record["nowhere"][split].get(statistic)
             if gate["before"] is not None and most is not None and gate["limit"] >= most:
                 beyond.setdefault(gate["metric"], []).append(name_of(record))
     return [

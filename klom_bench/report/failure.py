@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from klom_bench.cell.gates import EXCESS, MARGINS, Earlier, Gate, Rise
+from klom_bench.cell.gates import EXCESS, FREE_OF_N, LEFTOVER, MARGINS, Earlier, Gate, Rise
 from klom_bench.cell.record import Record
 from klom_bench.metrics.comparison import NOTHING
 from klom_bench.metrics.floor import members_needed
@@ -22,10 +22,10 @@ def failure(record: Record, at_the_end: bool = False) -> str | None:
     if not at_the_end and all(gate.verdict == "pass" or gate.open for gate in record.gates):
         return None
     first = next(gate for gate in record.gates if gate.verdict == record.verdict)
-    what = f"{first.metric} {first.value:.2f}, limit {first.limit:g}"
-    if first.earlier:
+    what = f"{first.metric} {_value(first)}, limit {first.limit:g}"
+    if first.earlier and not first.why:
         what = (
-            f"{first.metric} rose from {first.earlier.value:.2f} to {first.value:.2f}, "
+            f"{first.metric} rose from {_number(first, first.earlier.value)} to {_value(first)}, "
             f"{first.earlier.allowed} allowed"
         )
     lines = [
@@ -66,7 +66,21 @@ def _no_score(record: Record) -> str:
     )
 
 
+def _value(gate: Gate) -> str:
+    """The number, or that there is none."""
+    if gate.why:
+        return "n/a" if gate.verdict == "inconclusive" else "off the line"
+    return _number(gate, gate.value)
+
+
+def _number(gate: Gate, value: float) -> str:
+    """In nats, or in per cent."""
+    return f"{value:.1f} %" if gate.parts[2] == LEFTOVER else f"{value:.2f}"
+
+
 def _judged(record: Record, gate: Gate) -> list[str]:
+    if gate.why:
+        return _without_number(record, gate)
     if gate.earlier:
         return _compared(record, gate, gate.earlier)
     reverse, split, statistic = gate.parts
@@ -79,6 +93,9 @@ def _judged(record: Record, gate: Gate) -> list[str]:
     if reverse:
         noise = _noise(record, gate)
         return [*lines, f"    {noise}; the reverse divergence shows members far from the oracles"]
+    if statistic == LEFTOVER:
+        noise = "so much of the mean shift is left; a retrain leaves 0 %, doing nothing 100 %"
+        return [*lines, f"    {noise}", _worst(record, split)]
     if statistic == EXCESS:
         of = record.excess_do_nothing.get(split)
         nothing = of.value if of else math.nan
@@ -90,9 +107,24 @@ def _judged(record: Record, gate: Gate) -> list[str]:
     return [*lines, f"    {noise}", _worst(record, split)]
 
 
+def _without_number(record: Record, gate: Gate) -> list[str]:
+    """A gate on what is left over where models are off the line, or where there is none."""
+    reason = record.leftover.reason if record.leftover else gate.why
+    if gate.verdict == "inconclusive":
+        return [
+            f"  {gate.metric}: there is no number, {reason}: inconclusive",
+            "    more models may tell them apart, or this set has too little influence to be gated",
+        ]
+    return [
+        f"  {gate.metric}: the models are off the line from the originals to the oracles, so there "
+        f"is no number: fail",
+        f"    {reason}",
+    ]
+
+
 def _open(record: Record, gate: Gate, shown: str) -> list[str]:
     """An inconclusive gate: the limit lies in the noise, or in the interval."""
-    if gate.early and gate.parts[2] != EXCESS:
+    if gate.early and gate.parts[2] not in FREE_OF_N:
         return [
             f"{shown} is not surely below the limit {gate.limit:g}, and more models make it lower: "
             "inconclusive, it is told at the last look"
@@ -124,10 +156,10 @@ def _open(record: Record, gate: Gate, shown: str) -> list[str]:
 
 def _with_interval(gate: Gate) -> str:
     if gate.interval is None:
-        return f"{gate.value:.2f}"
-    low, high = gate.interval
+        return _value(gate)
+    low, high = (_number(gate, end) for end in gate.interval)
     sure = math.floor(1e4 * gate.confidence + 1e-6) / 100  # never rounded up to 100
-    return f"{gate.value:.2f} (surely {low:.2f} to {high:.2f}, {sure:g}% at either end)"
+    return f"{_value(gate)} (surely {low} to {high}, {sure:g}% at either end)"
 
 
 def _plain(gate: Gate) -> str:
@@ -138,6 +170,8 @@ def _compared(record: Record, gate: Gate, before: Earlier) -> list[str]:
     reverse, split, statistic = gate.parts
     name = "excess" if statistic == EXCESS else "reverse KLOM" if reverse else "KLOM"
     what = f"{name} of the {split} set, {'mean' if statistic == EXCESS else statistic}"
+    if statistic == LEFTOVER:
+        what = f"per cent of the mean shift of the {split} set"
     shown = f"  {gate.metric}: {what}: {before.value:.4g} before, {gate.value:.4g} now"
     if gate.verdict == "pass":
         return [f"{shown}; within the {before.allowed} allowed: pass"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from klom_bench.cell.baseline import Baseline
 from klom_bench.cell.comparing import OF_KLOM, compared, estimate_of
-from klom_bench.cell.gates import EXCESS, METRICS
+from klom_bench.cell.gates import FREE_OF_N, METRICS
 from klom_bench.cell.record_json import Compared, score_of
 from klom_bench.errors import KlomError
 from klom_bench.metrics.comparison import Comparison, surely_different
@@ -55,10 +55,10 @@ class Ranking:
         self._path = run.path
         metrics = tuple(dict.fromkeys(metrics)) or USUAL
         for metric in metrics:
-            if METRICS[metric][2] not in (EXCESS, "mean"):
+            if METRICS[metric][2] not in (*FREE_OF_N, "mean"):
                 raise KlomError(
                     f"--metric {metric}: no error is known of it, so that nobody can be ranked; "
-                    "excess and means have one"
+                    "excess, means and what is left over have one"
                 )
         self._groups = [
             _ranked(records, metric)

@@ -7,6 +7,7 @@ from klom_bench.cell.gates import MARGINS
 from klom_bench.cell.record_json import EpochJson, RecordJson
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.floor import SIZES, floor
+from klom_bench.report.beside import of_all
 
 VERDICTS = {"pass": "within limits", "none": "no gate"}
 """A test that passes has kept the limits set for it, and need not have forgotten anything."""
@@ -29,6 +30,7 @@ def in_all(records: Sequence[RecordJson]) -> list[str]:
     lines = []
     if words := Counter(record["word"] for record in records):
         lines.append("in words: " + ", ".join(f"{n} {word}" for word, n in words.most_common()))
+    lines += of_all(records)
     if any(record["word_is_provisional"] for record in records):
         lines.append(
             "?: a word is provisional below N = 100, where more than 1 in 20 may be wrong "

@@ -17,6 +17,7 @@ from klom_bench.cell.record_json import (
 from klom_bench.errors import KlomError, visible
 from klom_bench.metrics.estimate import EstimateJson
 from klom_bench.metrics.summary import SPLITS
+from klom_bench.report.beside import left_over, way
 from klom_bench.report.columns import aligned, with_error
 from klom_bench.report.remarks import in_all, outcome
 
@@ -157,7 +158,7 @@ def _judged(r: RecordJson | EpochJson) -> Cells:
     test = _number(r["retrained"]["p"] if r["retrained"] else None, ".3f")
     seconds, cost = r["seconds"]["unlearn"], r["relative_cost"]["examples"]
     rest = (_number(seconds, ".2f"), _number(cost, ".1%"), test, outcome(r))
-    return (*excess, *_each(r["accuracy"], ".3f"), *rest)
+    return (*excess, left_over(r), way(r), *_each(r["accuracy"], ".3f"), *rest)
 
 
 def _klom(r: RecordJson | EpochJson) -> Cells:
@@ -170,17 +171,23 @@ def _klom(r: RecordJson | EpochJson) -> Cells:
 
 JUDGED = Layout(
     (
-        ("forget set", "", "excess", "", "", "accuracy", "", "", "unlearn", "cost", "like", ""),
-        ("", "", *SPLITS, *SPLITS, "s", "of retrain", "oracles, p", "what it did; gates"),
+        (
+            "forget set", "", "excess", "", "", "left", "of the", "accuracy", "", "", "unlearn",
+            "cost", "like", "",
+        ),
+        (
+            "", "", *SPLITS, "over", "way", *SPLITS, "s", "of retrain", "oracles, p",
+            "what it did; gates",
+        ),
     ),
     (
-        "forget set", "", "excess forget", "excess retain", "excess val", "accuracy forget",
-        "accuracy retain", "accuracy val", "unlearn s", "cost of retrain", "like oracles, p",
-        "what it did; gates",
+        "forget set", "", "excess forget", "excess retain", "excess val", "left over", "of the way",
+        "accuracy forget", "accuracy retain", "accuracy val", "unlearn s", "cost of retrain",
+        "like oracles, p", "what it did; gates",
     ),
-    lambda r: ("0", "0", "0", *_each(r["accuracy_oracle"], ".3f")),
+    lambda r: ("0", "0", "0", "0 %", "100 %", *_each(r["accuracy_oracle"], ".3f")),
     lambda r: (
-        *(_with_error(r["excess_do_nothing"].get(split)) for split in SPLITS),
+        *(_with_error(r["excess_do_nothing"].get(split)) for split in SPLITS), "100 %", "0 %",
         *_each(r["accuracy_do_nothing"], ".3f"),
     ),
     _judged,

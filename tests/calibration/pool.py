@@ -12,6 +12,7 @@ from klom_bench.cell.cell import Cell
 from klom_bench.cell.clock import Clock
 from klom_bench.cell.loading import load
 from klom_bench.cell.rounds import Unlearned
+from klom_bench.literals import literal
 from klom_bench.methods import BUILT_IN
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.progress import silent
@@ -44,12 +45,17 @@ def fill(run: Callable[..., list[Any]], asked: Asked, methods: Sequence[str]) ->
 def unlearned(
     store: Path, task: Task, forget_set: str, originals: int, oracles: int, seed: int, method: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Margins of unlearned models, originals and oracles, and the splits; tuned hyperparameters."""
-    found = BUILT_IN[method]
+    """Margins of unlearned models, originals and oracles, and the splits.
+
+    method: with tuned hyperparameters, but for those that are given, as `ga lr=0.04`.
+    """
+    name, *given = method.split()
+    found = BUILT_IN[name]
+    values = {word: literal(value) for word, _, value in (part.partition("=") for part in given)}
     cell = Cell(
         task=task,
         method=found,
-        hyperparameters=found.values({}, task.hyperparameters.get(method, {})),
+        hyperparameters=found.values(values, task.hyperparameters.get(name, {})),
         forget_set=task.forget_set(forget_set),
         members=originals,
         oracles=oracles,

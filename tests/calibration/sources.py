@@ -57,8 +57,7 @@ class Simulated:
         own = rng.standard_normal((2 * n, points))
         of_model = rng.standard_normal((2 * n, 1))
         x = math.sqrt(1 - self.shared) * own + math.sqrt(self.shared) * of_model
-        if self.law != "Gaussian":
-            x = np.interp(x, *_bent(self.law))
+        x = bent(self.law, x)
         x[n:, :FORGET] += self.shift * np.abs(np.random.default_rng(0).standard_normal(FORGET))
         return x[:n], x[n:]
 
@@ -67,6 +66,11 @@ class Simulated:
     def apart(self, n: int) -> float:
         """What deviations from the mean are to be enlarged by: nothing, every draw is new."""
         return 1.0
+
+
+def bent(law: str, x: np.ndarray) -> np.ndarray:
+    """Normal numbers as numbers of a law of mean 0 and sd 1."""
+    return x if law == "Gaussian" else np.interp(x, *_bent(law))
 
 
 @cache

@@ -4,10 +4,21 @@ import re
 
 import numpy as np
 import pytest
-from calibration import blind_spots, comparison, coverage, few, looks, perfect
+from calibration import (
+    blind_spots,
+    comparison,
+    coverage,
+    few,
+    left_over,
+    looks,
+    nearness,
+    perfect,
+    triples,
+)
 from calibration.failures import FAILURES
 from calibration.jobs import drawn, here
 from calibration.pool import Pool
+from calibration.pool_of_parts import SHARES, case_of, name_of
 from calibration.sources import LAWS, REAL, Real, Simulated, seeded
 from helpers.markdown import text_of
 
@@ -25,6 +36,17 @@ def pool(monkeypatch):
     methods = sorted({*coverage.METHODS, *looks.METHODS})
     made = {m: rng.standard_normal((220, 24)) + shift for m in methods}
     monkeypatch.setitem(REAL, "digits", Pool(rng.standard_normal((220, 24)), made, splits))
+    away = {"finetune": 1.0, "eu_k": 0.5}
+    for name in triples.FORGET_SETS:
+        oracles, originals = rng.standard_normal((2, 220, 24))
+        made = {m: originals + away.get(m, 1.5) * (shift > 0) for m in triples.METHODS}
+        made["do_nothing"] = originals + shift
+        pool = Pool(oracles, made, splits)
+        monkeypatch.setitem(REAL, triples.pool_of(name), pool)
+        parts = {case_of(share): originals + share * shift for share in SHARES}
+        pool = Pool(oracles, {"do_nothing": originals + shift, **parts}, splits)
+        monkeypatch.setitem(REAL, name_of(name), pool)
+    triples.all_of.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +91,8 @@ def on_the_page():
         (looks.print_looks, (2, 1), 1),
         (few.print_few, (2, 1), 1),
         (blind_spots.print_blind_spots, (1,), 1),
+        (nearness.print_nearness, (2,), 1),
+        (left_over.print_left_over, (2, 2), 1),
     ],
 )
 def test_the_page_has_the_tables_that_are_printed(capsys, part, repeats, words):
@@ -95,7 +119,10 @@ def test_bold_is_what_misses_its_promise():
         for row in rows:
             for column, cell in zip(columns, row, strict=True):
                 if promised := promise(row[0], column):
-                    value = float(re.search(r"\d?\.\d+", cell).group())
+                    value = re.search(r"\d?\.\d+", cell)
+                    if value is None:  # it is not told
+                        continue
+                    value = float(value.group())
                     assert ("**" in cell) != (promised[0] <= value <= promised[1]), (row, column)
                     judged += 1
     assert judged > 100
@@ -129,7 +156,10 @@ def test_two_runs_without_a_difference_share_all_but_a_tenth_each():
 
 def promise(margins, column):
     """Lowest and highest share; None where nothing is promised."""
-    if column.startswith(("excess, N", "KLOM, mean, N")):
+    if column.startswith(("nearer, N", "farther, N")):
+        return 0, nearness.MOST_WRONG
+    held = ("interval of the share, N", "share held, N", "that of all held, N", "held, N")
+    if column.startswith(("excess, N", "KLOM, mean, N", *held)):
         return coverage.LEAST_COVERED, 1
     if column.endswith((": fail", ": pass")):
         return 0, coverage.MOST_WRONG.get(margins.split(",")[0], coverage.MOST_WRONG_REAL)
@@ -149,6 +179,40 @@ def test_laws_have_mean_0_and_sd_1_and_move_together(law):
     moved = unlearned.mean(0)
     assert moved[:50].mean() > 1
     assert abs(moved[50:].mean()) < 0.1
+
+
+@pytest.mark.parametrize("made", triples.EQUAL)
+def test_designs_at_equal_distance_are(made):
+    nothing, now = triples.OfPool("forget_set_2", made).excess
+    assert now == pytest.approx(nothing)
+
+
+def test_what_is_known_of_laws_is_true_of_many_models():
+    case = triples.OfLaw("skewed", 1.0, -0.5)
+    oracle, original, made = case.draw(seeded("law"), 20_000)
+    found = [triples.divergence(oracle, x) for x in (original, made)]
+    assert found == pytest.approx(case.excess, rel=0.1)
+    together = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(original.T, made.T, strict=True)])
+    assert together == pytest.approx(triples.TOGETHER, abs=0.02)
+    assert case.line == -50
+
+
+@pytest.mark.parametrize("kind", [0.0, *SHARES, 1.0])
+def test_fresh_runs_share_no_model(kind, monkeypatch):
+    """Each oracle and each pair is in one run of a partition."""
+    seen = []
+    monkeypatch.setattr(left_over, "leftover", lambda *three: seen.append(three))
+    monkeypatch.setattr(left_over, "row", lambda found: [0, 0, 0])
+    monkeypatch.setattr(left_over, "PARTITIONS", 1)
+    count = len(left_over.fresh("forget_set_2", kind, 20))
+    assert count == len(seen) == (5 if kind == 0 else 11)
+    oracles = np.concatenate([three[0] for three in seen])
+    after = np.concatenate([three[2] for three in seen])
+    used = np.concatenate([oracles, after])
+    assert len(np.unique(used, axis=0)) == len(used)
+    for _, original, made in seen if kind else ():
+        away = 2.0 * (1 - kind) * np.repeat([1, 0], [8, 16])
+        np.testing.assert_allclose(original - made, np.broadcast_to(away, made.shape), atol=1e-9)
 
 
 def test_a_repeat_is_the_same_whoever_works_on_it():

@@ -46,7 +46,7 @@ def records(made, measured, cell, small_store, tmp_path):
     before["hyperparameters"] = before["hyperparameters"] | {"lr": 0.2}
     baseline = Baseline(tmp_path / "base.json", {("digits", "forget_set_3", "ga"): before})
     limits = Limits(
-        {"forget_excess": 0.1, "val_p95": 11.0, "reverse_val_mean": 4.0},
+        {"forget_excess": 0.1, "forget_leftover": 20.0, "val_p95": 11.0, "reverse_val_mean": 4.0},
         0.9,
         baseline,
         {"forget_mean": Regression(10, True)},
@@ -77,7 +77,7 @@ def test_a_record_equals_itself_after_json(records):
         assert failure(again) == failure(record)
         assert again.without_points() != record or name == "plain"
     whole = records["whole"]
-    assert len(whole.gates) == 4
+    assert len(whole.gates) == 5
     assert through_text(whole).gates[-1].earlier.changed == ("lr 0.2 -> 0.3",)
     assert [early.epoch for early in whole.earlier] == [1]
     assert math.isnan(records["nan"].scores["retain"].mean + records["nan"].highest["retain"])

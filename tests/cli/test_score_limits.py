@@ -53,6 +53,23 @@ def test_a_baseline_is_saved_and_held_against(score):
     assert (code, "does not fit margins-mine-margins" in err) == (2, True)
 
 
+def test_what_is_left_over_needs_originals(score):
+    np.save("originals.npy", models(8, 3, 4.0))
+    asked = ("--originals=originals.npy", "--max=forget_leftover=")
+    for limit, expected in ((99, 0), (10, 1)):
+        code, out, _ = score(*asked[:1], asked[1] + str(limit))
+        assert code == expected
+        assert "on forget, left over of the mean shift: 4" in out
+        assert "beside doing nothing: nearer the retrained on forget" in out
+    code, out, _ = score(asked[0], "--json")
+    found = json.loads(out)
+    assert (code, found["verdict"]) == (0, "none")
+    assert found["leftover"]["estimate"]["value"] == pytest.approx(50, abs=10)
+    assert found["nearer"]["forget"]["word"] == "nearer the retrained"
+    code, _, err = score(asked[1] + "10")
+    assert (code, "needs the originals" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -37,7 +37,9 @@ def test_junit_has_the_scores(project, pytester, workers):
         with_error = [m for m in METRICS if m.endswith(("mean", "p95", "excess"))]
         ends = {f"klom_{metric}_{end}" for metric in with_error for end in ("low", "high")}
         assert found.keys() == {f"klom_{metric}" for metric in METRICS} | ends
-        for metric in METRICS:
+        # Ten random points: six models cannot tell the originals from the oracles.
+        assert found.pop("klom_forget_leftover") == "n/a"
+        for metric in {*METRICS} - {"forget_leftover"}:
             value = float(found[f"klom_{metric}"])
             assert value < 12
             assert value >= 0 or "excess" in metric

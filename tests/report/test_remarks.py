@@ -23,6 +23,8 @@ def record(forget=3.0, retain=1.0, val=1.0, nothing=(7.0, 1.2, 1.3), floor=0.69,
         "word": "forgets in part",
         "word_is_provisional": False,
         "below_floor": [],
+        "nearer": {},
+        "leftover": None,
         **more,
     }
 
