@@ -145,7 +145,7 @@ def held(found: np.ndarray, true: float, brief: bool = False) -> str:
     low, high = found[np.isfinite(found[:, 0]), :2].T
     without = 1 - len(low) / len(found)
     if without > 0.9:
-        return refused(found)
+        return f"none {refused(found)}"
     hold = share((low <= true + 1e-9) & (true - 1e-9 <= high), LEAST_COVERED)
     if brief:
         return hold
