@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from klom_bench.cell.cell import Cell
 from klom_bench.ensemble.ensemble import State, evaluating
-from klom_bench.ensemble.threads import Check, each
+from klom_bench.ensemble.threads import Check, each, thread_count
 from klom_bench.files.scratch import LARGE, scratch
 from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.progress import Announce
@@ -41,10 +41,16 @@ class Originals:
     margins: np.ndarray
     right: np.ndarray | None
 
+    def first(self, members: int) -> "Originals":
+        """So many of them."""
+        right = None if self.right is None else self.right[:members]
+        return replace(self, margins=self.margins[:members], right=right)
+
 
 @dataclass(frozen=True)
 class Models:
-    """What a cell is measured with; margins [oracles, points] are the oracles'."""
+    """What a cell is measured with, originals perhaps more than its members; margins [oracles,
+    points] are the oracles'."""
 
     originals: Originals
     oracles: Held
@@ -55,25 +61,26 @@ class Models:
 def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None) -> Models:
     """Complete the ensembles of a cell, and read what is measured with them.
 
-    whole: the cell with all models that may be wanted later; packs are then trained as wholes.
+    whole: the cell with all models that may be wanted later. Then as many more come along as take
+    no longer: packs are whole, and as many as there are threads.
     """
     counts = [cell.members, cell.oracles]
     if whole and store.missing == "train" and cell.task.trains:
-        pack, most = cell.task.pack, (whole.members, whole.oracles)
-        counts = [min(-(-n // pack) * pack, m) for n, m in zip(counts, most, strict=True)]
+        step, most = cell.task.pack * thread_count(cell.device), (whole.members, whole.oracles)
+        counts = [min(-(-n // step) * step, m) for n, m in zip(counts, most, strict=True)]
     wanted = list(zip((cell.original_id, cell.oracle_id), counts, strict=True))
     if "datamodels" in cell.method.needs:
         wanted.append((cell.half_id, cell.halves))
     originals, oracles, *halves = store.complete(wanted, cell.device, announce)
     return Models(
-        originals_of(originals, cell.members, cell.device),
+        originals_of(originals, counts[0], cell.device),
         oracles,
         oracles.margins(cell.oracles, cell.device, announce),
         _needs(cell, oracles, halves),
     )
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=5)  # as many as there are looks, usually
 def originals_of(held: Held, members: int, device: torch.device) -> Originals:
     """Read once a process, but for states that are large: they serve all cells of a run."""
     states, right = states_from(held, members), held.answers(members)

@@ -9,13 +9,13 @@ With several looks all this is done for a few models, then for more, until each 
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.clock import Clock
+from klom_bench.cell.early import may_settle
 from klom_bench.cell.limits import Limits
 from klom_bench.cell.loading import Models, load
 from klom_bench.cell.record import Looks, Record, Stopped
@@ -27,7 +27,7 @@ from klom_bench.cell.refusals import (
     refuse_unchanged,
     warn_of_low_scores,
 )
-from klom_bench.cell.rounds import Timed, Unlearned, at_once, once
+from klom_bench.cell.rounds import After, Timed, Unlearned, at_once, once
 from klom_bench.cell.scoring import References, scored
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
@@ -59,23 +59,31 @@ def measure(
     def scored_with(models: Models, asked: Cell) -> Record:
         return score(asked, models, unlearned, limits.at(looks, asked is not rounds[-1]))
 
-    def look_by_look(clock: Clock) -> Models:
+    def worth_scoring(models: Models, asked: Cell) -> bool:
+        then = unlearned.epochs[max(unlearned.epochs)].first(asked.members)
+        refuse_meaningless(asked, models.margins, then)
+        held = limits.at(looks, early=True)
+        return may_settle(models.margins, then.margins, cell.splits, cell.estimator, held)
+
+    def look_by_look(clock: Clock) -> tuple[Models, Cell]:
         for asked in rounds:
             models = load(asked, store, announce, cell)
             if not (models.originals.held.trained_here and models.oracles.trained_here):
                 look_at_brought(asked, models)
-            unlearned.more(asked.members, models, clock, announce)
+            unlearned.more(models, clock, announce)
+            spent = time.monotonic() >= until
             if asked is rounds[-1]:
                 break
-            records.append(scored_with(models, asked))
-            if is_settled(records[-1]) or time.monotonic() >= until:
-                break
-        return models
+            if spent or worth_scoring(models, asked):
+                records.append(scored_with(models, asked))
+                if spent or is_settled(records[-1]):
+                    break
+        return models, asked
 
-    models = once(timed, cell.method.name, look_by_look)
-    if unlearned.done == cell.members:
+    models, seen_last = once(timed, cell.method.name, look_by_look)
+    if seen_last is rounds[-1]:  # scored when nobody's timer runs
         records.append(scored_with(models, rounds[-1]))
-    return seen(looks, records)
+    return seen(looks, records[-1])
 
 
 def is_settled(record: Record) -> bool:
@@ -83,22 +91,28 @@ def is_settled(record: Record) -> bool:
     return all(gate.verdict != "inconclusive" for gate in record.gates)
 
 
-def seen(looks: tuple[int, ...], records: Sequence[Record]) -> Record:
-    """The record of the last look; where there were to be several, it says so."""
-    last = records[-1]
+def seen(looks: tuple[int, ...], last: Record) -> Record:
+    """The record of the last look that was made; where there were to be several, it says so."""
     if len(looks) == 1:
         return last
     stopped: Stopped = "settled" if is_settled(last) else "maximum"
     if not is_settled(last) and last.members < looks[-1]:
         stopped = "budget"
-    return replace(last, looks=Looks(looks, len(records), stopped))
+    return replace(last, looks=Looks(looks, looks.index(last.members) + 1, stopped))
+
+
+def refuse_meaningless(cell: Cell, oracle: np.ndarray, then: After) -> None:
+    """KlomError where unlearned models diverged, are the originals still, or copies of oracles."""
+    refuse_non_finite(cell, then.margins)
+    refuse_unchanged(cell, np.flatnonzero(then.unchanged).tolist())
+    refuse_copies(cell, oracle, then.margins)
 
 
 def score(cell: Cell, models: Models, unlearned: Unlearned, limits: Limits) -> Record:
     """The record of the last epoch, with those of earlier ones that are asked for."""
     found = {epoch: after.first(cell.members) for epoch, after in unlearned.epochs.items()}
-    seconds = unlearned.wall()
-    oracle, original, splits = models.margins, models.originals, cell.splits
+    seconds = unlearned.wall() * cell.members / unlearned.done  # more may have come along
+    oracle, original, splits = models.margins, models.originals.first(cell.members), cell.splits
     last, retrain = max(found), models.oracles.seconds
     afresh = models.oracles.examples or len(cell.forget_set.retain) * cell.task.training.epochs
     references = References(oracle, original.margins, splits, cell.estimator, cell.members)
@@ -119,10 +133,7 @@ def score(cell: Cell, models: Models, unlearned: Unlearned, limits: Limits) -> R
 
     def after(epoch: int) -> Record:
         then = found[epoch]
-        refuse_non_finite(cell, then.margins)
-        if epoch == last:
-            refuse_unchanged(cell, np.flatnonzero(then.unchanged).tolist())
-        refuse_copies(cell, oracle, then.margins)
+        refuse_meaningless(cell, oracle, then)
         per_member = float(then.seconds.mean())
         record = scored(
             cell.asked,

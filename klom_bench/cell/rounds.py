@@ -96,9 +96,11 @@ class Unlearned:
     done: int = 0
     wall: Clock = field(default_factory=Clock)
 
-    def more(self, members: int, models: Models, clock: Clock, announce: Announce) -> None:
-        """Unlearn all up to so many that are not done yet; `models` are those of so many."""
-        cell, originals = self.cell, models.originals
+    def more(self, models: Models, clock: Clock, announce: Announce) -> None:
+        """Unlearn the originals that are not done yet."""
+        cell, originals, members = self.cell, models.originals, len(models.originals.margins)
+        if members == self.done:
+            return
         before, at_a_time = marks(cell, models, members), thread_count(cell.device)
         every = packs(range(self.done, members), cell.task.pack)
         warm_up(cell.task, len(every[0]), cell.device)  # which is not the method's doing

@@ -65,7 +65,7 @@ def unlearned(
     )
     models = load(cell, Store(store), silent)
     unlearned = Unlearned(cell)
-    unlearned.more(originals, models, Clock(), silent)
+    unlearned.more(models, Clock(), silent)
     after = unlearned.epochs
     # Copies: scratch memory may lie in files, which do not travel.
     margins = (after[max(after)].margins, models.originals.margins, models.margins)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from klom_bench import run
 from klom_bench.cell.clock import Clock
@@ -39,6 +40,23 @@ def looked(cell, small_store):
         )
 
     return see
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_all_threads_have_a_pack(looked, tmp_path, one_thread):
+    torch.set_num_threads(2)
+    task, store = replace(DIGITS, pack=3), Store(tmp_path)
+    looked("do_nothing", SURE, looks=(5, 7, 9), store=store, task=task)
+    assert list(store.held(EnsembleId(task, "original", 0)).members) == list(range(6))
+    looked("do_nothing", SURE, looks=(7, 9), store=store, task=task)
+    assert list(store.held(EnsembleId(task, "original", 0)).members) == list(range(9))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +160,7 @@ def test_it_is_timed_once_and_only_while_members_are_unlearned(looked):
     assert record.seconds["unlearn"] == pytest.approx(clock(), rel=0.2)
 
 
-def test_no_original_is_unlearned_twice(looked):
+def test_no_original_is_unlearned_twice(looked, one_thread):
     counts = []
 
     def counting(model, forget, retain):
@@ -151,11 +169,11 @@ def test_no_original_is_unlearned_twice(looked):
             p.data.mul_(0.5)
         yield
 
-    looked(counting, {"forget_p50": 11.0})
-    assert counts == [5, 2, 2]
+    looked(counting, {"forget_p50": 11.0}, task=replace(DIGITS, pack=2))
+    assert counts == [2, 2, 2, 2, 1]
 
 
-def test_whole_packs_are_trained_and_no_more(looked, tmp_path):
+def test_whole_packs_are_trained_and_no_more(looked, tmp_path, one_thread):
     task, store = replace(DIGITS, pack=4), Store(tmp_path)
     record = looked("do_nothing", SURE, looks=(5, 7, 11), store=store, task=task)
     assert record.members == 5
