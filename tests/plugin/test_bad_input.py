@@ -32,7 +32,10 @@ ONE = ("--klom-method=ga", "--klom-forget-set=1")
         ([*ONE, "--klom-max=val_p95=low"], "*val_p95 must be a number >= 0, got 'low'"),
         ([*ONE, "--klom-models=1"], "--klom-models is 1: KLOM compares distributions*at least 2*"),
         ([*ONE, "--klom-oracles=1"], "--klom-oracles is 1:*"),
-        ([*ONE, "--klom-models=many"], "*--klom-models: invalid int value: 'many'"),
+        (
+            [*ONE, "--klom-models=many"],
+            "*--klom-models must be a number of models, auto, *; got 'many'",
+        ),
         ([*ONE, "--klom-device=tpu"], "the device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ([*ONE, "--klom-device=cuda:99"], "device cuda:99: torch * sees * CUDA devices*"),
         (

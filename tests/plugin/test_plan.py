@@ -15,12 +15,13 @@ def plan(project, *args, **files):
 
 
 def test_what_is_there_tells(project):
-    project("--klom-method=ga", "--klom-forget-set=5", "--klom-models=8").assert_outcomes(passed=1)
+    eight = ("--klom-method=ga", "--klom-forget-set=5", "--klom-models=8", "--klom-store=eight")
+    project(*eight).assert_outcomes(passed=1)
     text = plan(project, *NEAR, "--klom-models=9", "--klom-store=two", "-k", "set_5")
     assert "forget_set_5-do_nothing: fewer than 5 models a side are there" in text
     assert "--klom-plan=measure trains 9 and tells" in text
     assert text.splitlines()[-3:][0] == "nothing was run"
-    text = plan(project, *NEAR, "--klom-models=9", "-k", "set_5")
+    text = plan(project, *NEAR, "--klom-models=9", "--klom-store=eight", "-k", "set_5")
     assert "which N decides a gate, from 8 models a side:" in text
     row = re.search(r"do_nothing: forget_excess +(\S+) ±(\S+) +0.5 +N = 5 +(\S+) to (\S+)", text)
     assert row

@@ -110,8 +110,11 @@ def test_values_that_would_act_are_written_out(project, pytester, monkeypatch):
         assert "\x1b" not in text
         assert "<img>" not in text
         assert not [line for line in text.splitlines() if line.startswith("::error::x")]
-    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
-    assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
+    parts = [part.splitlines() for part in page.read_text().split("\n\n")]
+    tables = [rows for rows in parts if rows and rows[0].startswith("| ")]
+    assert len(tables) == 2
+    for rows in tables:
+        assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
 
 
 @pytest.mark.parametrize("name", ["a::b", "a\x1b[2J", "<img>"])
