@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from klom_bench.cell.counts import FEWEST
 from klom_bench.cell.record_json import Asked, asked
 from klom_bench.errors import KlomError
 from klom_bench.forget_set import ForgetSet
@@ -66,12 +67,14 @@ class Cell:
     def rounds(self) -> "list[Cell]":
         """The same with as many models as are there at each look, the last being all of it.
 
-        Oracles are in proportion. A method that is given oracles is looked at once: with fewer of
-        them it would make other models.
+        Oracles are in proportion, but as many as excess needs. A method that is given oracles is
+        looked at once: with fewer of them it would make other models.
         """
         looks = () if "oracles" in self.method.needs else self.looks[:-1]
+        least = min(FEWEST, self.oracles)
         fewer = [
-            replace(self, members=n, oracles=-(-self.oracles * n // self.members)) for n in looks
+            replace(self, members=n, oracles=max(least, -(-self.oracles * n // self.members)))
+            for n in looks
         ]
         return [*fewer, self]
 

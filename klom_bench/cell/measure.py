@@ -65,11 +65,17 @@ def measure(
         held = limits.at(looks, early=True)
         return may_settle(models.margins, then.margins, cell.splits, cell.estimator, held)
 
+    def complete(asked: Cell) -> Models:
+        models = load(asked, store, announce, cell)
+        if not (models.originals.held.trained_here and models.oracles.trained_here):
+            look_at_brought(asked, models)
+        return models
+
+    first = complete(rounds[0])
+
     def look_by_look(clock: Clock) -> tuple[Models, Cell]:
         for asked in rounds:
-            models = load(asked, store, announce, cell)
-            if not (models.originals.held.trained_here and models.oracles.trained_here):
-                look_at_brought(asked, models)
+            models = first if asked is rounds[0] else complete(asked)
             unlearned.more(models, clock, announce)
             spent = time.monotonic() >= until
             if asked is rounds[-1]:

@@ -26,6 +26,10 @@ class Need:
     models: int | None
     at_least: bool = False
 
+    def within(self, models: int) -> bool:
+        """Whether so many are enough."""
+        return self.models is not None and self.models <= models
+
     def open_at(self, models: int) -> tuple[float, float] | None:
         """Between which true values so many models would leave it open; None where no error is
         known."""
@@ -46,7 +50,12 @@ def needs(record: Record) -> list[Need]:
 
 def decided(every: Sequence[Need], models: int) -> int:
     """How many gates so many models would decide."""
-    return sum(need.models is not None and need.models <= models for need in every)
+    return sum(need.within(models) and not need.at_least for need in every)
+
+
+def out_of_noise(every: Sequence[Need], models: int) -> int:
+    """Of how many gates on KLOM so many models would bring the limit out of the noise."""
+    return sum(need.within(models) and need.at_least for need in every)
 
 
 def _need(record: Record, gate: Gate) -> Need:

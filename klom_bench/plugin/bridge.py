@@ -119,9 +119,12 @@ class Saving:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        """One measurement a test: of one that was run again, the last, as in the table."""
+        """One measurement a test: of one that was run again, the last, as in the table.
+
+        What was cut off has none, and pytest-benchmark cannot save that.
+        """
         benchmarks = _session(session.config).benchmarks
-        benchmarks[:] = {benchmark.fullname: benchmark for benchmark in benchmarks}.values()
+        benchmarks[:] = {b.fullname: b for b in benchmarks if b.stats.data}.values()
         return (yield)
 
     @pytest.hookimpl(wrapper=True, trylast=True)

@@ -79,12 +79,24 @@ def _check_looks(run: Run, items: Sequence[pytest.Item]) -> None:
         return
     for item in items:
         limits = limits_of(run, item)
-        if limits and not limits.limits and not limits.regressions:
-            raise KlomError(
-                "--klom-models=auto adds models until each gate is settled, and "
-                f"{item.nodeid} has no gate: set a limit, as --klom-max forget_excess=0.2 "
-                "(`klom help gates`), or a number of models"
-            )
+        if limits is None or limits.limits or limits.regressions or _is_unfit(run, item):
+            continue
+        beside = ", and the baseline does not have it" * (limits.baseline is not None)
+        raise KlomError(
+            "--klom-models=auto adds models until each gate is settled, and "
+            f"{item.nodeid} has no gate{beside}: set a limit, as --klom-max forget_excess=0.2 "
+            "(`klom help gates`), or a number of models"
+        )
+
+
+def _is_unfit(run: Run, item: pytest.Item) -> bool:
+    """Whether it is of a known method that does not apply there."""
+    params = item.callspec.params if isinstance(item, pytest.Function) else {}
+    variant = run.variants[str(params["klom_method"])]
+    if variant.method not in run.known_methods:
+        return False
+    method = run.known_methods[variant.method]()
+    return run.bench.cell(method, variant, str(params["klom_forget_set"])).unfit is not None
 
 
 def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> None:

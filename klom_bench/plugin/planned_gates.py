@@ -7,7 +7,7 @@ import pytest
 
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.measure import measure
-from klom_bench.cell.planning import SIZES, Need, decided, needs
+from klom_bench.cell.planning import SIZES, Need, decided, needs, out_of_noise
 from klom_bench.ensemble.threads import thread_count
 from klom_bench.errors import KlomError
 from klom_bench.metrics.excess import FEWEST
@@ -67,6 +67,8 @@ class PlannedGates:
                     now += f" ±{gate.estimate.interval()[1] - gate.value:.2f}"
                 least = "at least " * need.at_least
                 by = f"{least}N = {need.models}" if need.models else "no N"
+                if gate.why:
+                    now, by = gate.why, "not known"
                 left = f"{max(span[0], 0):.2f} to {span[1]:.2f}" if span else ""
                 rows.append((f"{test}: {gate.metric}", now, f"{gate.limit:g}", by, left))
         return rows
@@ -75,11 +77,13 @@ class PlannedGates:
         self, every: Sequence[Need], held: Sequence[tuple[Held, int]], seconds: float | None
     ) -> list[str]:
         """How many gates so and so many models decide, and what they cost."""
-        lines, before = [], 0
+        lines, before = [], (0, 0)
         for models in SIZES:
-            if (count := decided(every, models)) == before:
+            count, told = now = decided(every, models), out_of_noise(every, models)
+            if now == before:
                 continue
-            before = count
+            before = now
+            more = f" and brings the limits of {told} on KLOM out of the noise" if told else ""
             lacking = sum(one.lacks(models) for one, _ in held)
             took = models * sum(self.seconds)
             if lacking and seconds is None:
@@ -87,11 +91,11 @@ class PlannedGates:
             else:
                 took += lacking * (seconds or 0.0) / thread_count(self.run.bench.device)
                 cost = f"{lacking} members to train, about {took:.0f} s with unlearning"
-            lines.append(f"N = {models} decides {count} of {len(every)} gates: {cost}")
-        if before < len(every):
+            lines.append(f"N = {models} decides {count} of {len(every)} gates{more}: {cost}")
+        if left := sum(not (need.within(SIZES[-1]) or need.gate.why) for need in every):
             lines.append(
-                f"{len(every) - before} of {len(every)} gates are not decided by any such N: their "
-                "limits are too near the number, or in the noise"
+                f"{left} of {len(every)} gates are not decided by any such N: their limits are too "
+                "near the number, or in the noise"
             )
         return lines
 

@@ -142,6 +142,11 @@ def test_oracles_are_added_in_proportion(looked):
     assert (record.members, record.oracles) == (5, 10)
 
 
+def test_there_are_oracles_enough_at_each_look(looked):
+    record = looked("do_nothing", SURE, oracles=6)
+    assert (record.members, record.oracles) == (5, 5)
+
+
 def test_a_method_that_is_given_oracles_is_looked_at_once(looked):
     record = looked("oracle_matching", {"forget_excess": 9.0}, looks=(5, 6))
     assert record.members == 6

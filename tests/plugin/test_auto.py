@@ -87,3 +87,10 @@ def test_a_number_in_an_ini_file_is_one_still(project):
     table = "[tool.pytest]\nklom_models = 6\n"
     result = project("--klom-method=do_nothing", "--klom-forget-set=3", "-v", pyproject=table)
     assert "4 models against 4 oracles" in result.stdout.str()  # that of the command line wins
+
+
+def test_methods_that_do_not_apply_need_no_gate(project):
+    table = "[tool.klom.gates.do_nothing]\nforget_excess = 1e-6\n"
+    args = ("--klom-method=do_nothing,unsir", "--klom-forget-set=5", "--klom-models=auto:6,8")
+    result = project(*args, pyproject=table)
+    result.assert_outcomes(failed=1, skipped=1)

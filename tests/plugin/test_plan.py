@@ -30,6 +30,7 @@ def test_what_is_there_tells(project):
     assert low < 0.5 < high < 0.5 + away  # a hundred models leave less open
     assert re.search(r"do_nothing: forget_p95 +\S+ +4 +at least N = \d+", text)
     assert re.search(r"N = 5 decides 1 of 2 gates: 0 members to train, about \d+ s", text)
+    assert "N = 50 decides 1 of 2 gates and brings the limits of 1 on KLOM out of the noise" in text
     assert "1 tests were tried with 8 models, and nothing kept" in text
 
 
