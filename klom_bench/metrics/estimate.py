@@ -120,11 +120,13 @@ def doubt(estimate: Estimate, limit: float) -> float:
 
 
 def doubt_above(estimate: Estimate, limit: float) -> float:
-    """The p-value of the claim that the truth is above a limit."""
+    """The p-value of the claim that the truth is above a limit; 1 where there is no number."""
     from scipy.special import stdtr  # what only reads records need not wait for it
 
     away = estimate.value - limit
-    t = away / estimate.se if estimate.se > 0 else math.copysign(math.inf, away)
+    t = math.copysign(math.inf, away) if estimate.se == 0 else away / estimate.se
+    if math.isnan(t):
+        return 1.0
     return float(stdtr(freedom_of(estimate.models, estimate.draws), -t))
 
 

@@ -50,6 +50,13 @@ def test_a_number_without_an_error_is_beyond_doubt():
     assert doubt(Estimate(0.6, 0.0, 30), 0.4) == 0
 
 
+def test_a_gate_without_a_number_does_not_hold_up_the_others(record):
+    gates = [(float("nan"), float("nan"), 0.5), (9.0, 0.1, 0.5)]
+    assert verdicts(judged_together([record(*gates, family=2)], 0.95)) == [["fail", "fail"]]
+    gates[0] = (0.5, float("nan"), 0.5)
+    assert verdicts(judged_together([record(*gates, family=2)], 0.95))[0][1] == "fail"
+
+
 def by_hand(numbers, confidence):
     """Holm as his paper has it: p-values in order, each against alpha / (m - i)."""
     alpha, m = 1 - confidence, len(numbers)
