@@ -1,14 +1,17 @@
 """What can be checked only when tests are collected: methods may be fixtures of the user's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from klom_bench.cell.cell import unfit_for
+from klom_bench.cell.cell import Cell, unfit_for
 from klom_bench.cell.gates import check_names, checked_limits
 from klom_bench.cell.limits import Limits
+from klom_bench.cell.variants import Variant
 from klom_bench.errors import KlomError, unknown
+from klom_bench.methods.method import Method
 from klom_bench.plugin.gating import given_by, given_to
 from klom_bench.plugin.run import Run
 from klom_bench.plugin.timing import check_benchmark
@@ -26,12 +29,8 @@ def check(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> No
 def _check_baseline(run: Run, items: Sequence[pytest.Item]) -> None:
     """KlomError where no test that will run is in the baseline."""
     if run.gating.baseline:
-        params = [item.callspec.params for item in items if isinstance(item, pytest.Function)]
-        tests = {
-            (run.bench.task.name, str(p["klom_forget_set"]), str(p["klom_method"]))
-            for p in params
-            if "klom_forget_set" in p
-        }
+        asked = [of for item in items if (of := asked_by(item))]
+        tests = {(run.bench.task.name, forget_set, label) for forget_set, label in asked}
         if tests:  # conformance tests are held against nothing
             run.gating.baseline.refuse_strangers(tests)
 
@@ -40,19 +39,10 @@ def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
     """KlomError where none of the tests is of a method that applies there."""
     reasons = []
     for item in items:
-        params = item.callspec.params if isinstance(item, pytest.Function) else {}
-        variant = run.variants.get(str(params.get("klom_method")))
-        overridden = (
-            variant
-            and len(item.session._fixturemanager.getfixturedefs(variant.method, item) or ()) > 1
-        )
-        if variant is None or variant.method not in run.known_methods or overridden:
+        if (known := known_method(run, item)) is None:
             return
-        method = run.known_methods[variant.method]()
-        if "klom_forget_set" in params:
-            reason = run.bench.cell(method, variant, str(params["klom_forget_set"])).unfit
-        else:
-            reason = unfit_for(method, run.bench.task)
+        cell = known_cell(run, item)
+        reason = cell.unfit if cell else unfit_for(known[0], run.bench.task)
         if reason is None:
             return
         reasons.append(reason)
@@ -60,12 +50,39 @@ def _check_fit(run: Run, items: Sequence[pytest.Item]) -> None:
         raise KlomError(f"nothing can be measured: {reasons[0]}")
 
 
-def limits_of(run: Run, item: pytest.Item) -> Limits | None:
-    """What a test is held against; None for one that measures no cell, as those of conformance."""
-    params = item.callspec.params if isinstance(item, pytest.Function) else {}
+def _params(item: pytest.Item) -> Mapping[str, Any]:
+    return item.callspec.params if isinstance(item, pytest.Function) else {}
+
+
+def asked_by(item: pytest.Item) -> tuple[str, str] | None:
+    """Forget set and label of a test; None for one that measures no cell, as of conformance."""
+    params = _params(item)
     if "klom_forget_set" not in params:
         return None
-    forget_set, label = str(params["klom_forget_set"]), str(params["klom_method"])
+    return str(params["klom_forget_set"]), str(params["klom_method"])
+
+
+def known_method(run: Run, item: pytest.Item) -> tuple[Method, Variant] | None:
+    """The method of a test; None where it is a fixture of the user's, known to the test only."""
+    variant = run.variants.get(str(_params(item).get("klom_method")))
+    if variant is None or variant.method not in run.known_methods:
+        return None
+    if len(item.session._fixturemanager.getfixturedefs(variant.method, item) or ()) > 1:
+        return None  # the user's takes its place
+    return run.known_methods[variant.method](), variant
+
+
+def known_cell(run: Run, item: pytest.Item) -> Cell | None:
+    """The cell of a test; None where it has none, or its method is not known."""
+    asked, known = asked_by(item), known_method(run, item)
+    return run.bench.cell(*known, asked[0]) if asked and known else None
+
+
+def limits_of(run: Run, item: pytest.Item) -> Limits | None:
+    """What a test is held against; None for one that measures no cell."""
+    if (asked := asked_by(item)) is None:
+        return None
+    forget_set, label = asked
     limits = run.gating.limits(run.variants[label].method, forget_set, given_to(item))
     baseline = limits.baseline
     if baseline and (run.bench.task.name, forget_set, label) not in baseline.tests:
@@ -79,7 +96,9 @@ def _check_looks(run: Run, items: Sequence[pytest.Item]) -> None:
         return
     for item in items:
         limits = limits_of(run, item)
-        if limits is None or limits.limits or limits.regressions or _is_unfit(run, item):
+        if limits is None or limits.limits or limits.regressions:
+            continue
+        if (cell := known_cell(run, item)) and cell.unfit:
             continue
         beside = ", and the baseline does not have it" * (limits.baseline is not None)
         raise KlomError(
@@ -87,16 +106,6 @@ def _check_looks(run: Run, items: Sequence[pytest.Item]) -> None:
             f"{item.nodeid} has no gate{beside}: set a limit, as --klom-max forget_excess=0.2 "
             "(`klom help gates`), or a number of models"
         )
-
-
-def _is_unfit(run: Run, item: pytest.Item) -> bool:
-    """Whether it is of a known method that does not apply there."""
-    params = item.callspec.params if isinstance(item, pytest.Function) else {}
-    variant = run.variants[str(params["klom_method"])]
-    if variant.method not in run.known_methods:
-        return False
-    method = run.known_methods[variant.method]()
-    return run.bench.cell(method, variant, str(params["klom_forget_set"])).unfit is not None
 
 
 def _check_methods(session: pytest.Session, run: Run, items: Sequence[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from klom_bench.cell.planning import SIZES, Need, decided, needs, out_of_noise
 from klom_bench.ensemble.threads import thread_count
 from klom_bench.errors import KlomError
 from klom_bench.metrics.excess import FEWEST
-from klom_bench.plugin.checks import limits_of
+from klom_bench.plugin.checks import asked_by, known_cell, limits_of
 from klom_bench.plugin.progress import announce_on
 from klom_bench.plugin.run import Run
 from klom_bench.report.columns import aligned
@@ -106,18 +106,13 @@ def planned_gates(run: Run, items: Sequence[pytest.Item]) -> PlannedGates:
     models = min(MEASURED if train else MOST, run.options.models)
     found, untold, seconds = {}, {}, []
     for item in items:
-        params = item.callspec.params if isinstance(item, pytest.Function) else {}
-        if "klom_forget_set" not in params:
+        asked, limits = asked_by(item), limits_of(run, item)
+        if asked is None or limits is None or not (limits.limits or limits.regressions):
             continue
-        forget_set, label = str(params["klom_forget_set"]), str(params["klom_method"])
-        variant, test = run.variants[label], f"{forget_set}-{label}"
-        limits = limits_of(run, item)
-        if limits is None or not (limits.limits or limits.regressions):
-            continue
-        if variant.method not in run.known_methods:
+        test, cell = "-".join(asked), known_cell(run, item)
+        if cell is None:
             untold[test] = "a fixture of yours is known to its test only, so nothing is planned"
             continue
-        cell = run.bench.cell(run.known_methods[variant.method](), variant, forget_set)
         if cell.unfit:
             continue
         count = models if train else min(models, _there(run, cell))

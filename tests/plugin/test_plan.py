@@ -75,6 +75,20 @@ def test_a_method_that_fails_is_told_with_the_others(project):
     assert re.search(r"forget_set_5-ga\S*: cannot be measured: ga diverged", text)
 
 
+def test_a_fixture_in_the_place_of_a_built_in_method_is_not_planned_as_that(project):
+    conftest = """
+        import pytest
+
+        @pytest.fixture
+        def do_nothing():
+            def mine(model, forget, retain):
+                yield
+            return mine
+    """
+    text = plan(project, *NEAR, conftest=conftest)
+    assert "forget_set_3-do_nothing and 1 more: a fixture of yours is known to its test" in text
+
+
 @pytest.mark.parametrize("value", ["often", ""])
 def test_another_value_is_refused(project, value):
     result = project(*ASKED, f"--klom-plan={value}")
