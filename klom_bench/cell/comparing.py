@@ -21,6 +21,7 @@ from klom_bench.metrics.comparison import (
 from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.excess import Jackknife
 from klom_bench.metrics.resampling import with_error
+from klom_bench.metrics.summary import number
 
 Setting = Literal["estimator", "members", "seed", "forget_set_sha256"]
 OF_EXCESS: tuple[Setting, ...] = ("forget_set_sha256",)
@@ -72,7 +73,7 @@ def pairing_in(record: Compared) -> Pairing | None:
 
     KeyError, TypeError, ValueError or AttributeError where it is damaged.
     """
-    values = {split: _number(of["value"]) for split, of in record["excess"].items()}
+    values = {split: number(of["value"]) for split, of in record["excess"].items()}
     return pairing_from(record.get("pairing"), record["members"], values)
 
 
@@ -88,23 +89,19 @@ class _Told:
 
 def _told(record: Compared, metric: str) -> _Told:
     reverse, split, statistic = METRICS[metric]
-    pairing, value = pairing_in(record), _number(score_of(record, metric))
+    pairing, value = pairing_in(record), number(score_of(record, metric))
     models = min(record["members"]["oracle"], record["members"]["unlearned"])
     if statistic == EXCESS:
         of = record["excess"].get(split)
-        se, skew = (_number(of["se"]), _number(of["skew"])) if of else (math.nan, 0.0)
+        se, skew = (number(of["se"]), number(of["skew"])) if of else (math.nan, 0.0)
         left_out = pairing.excess.get(split) if pairing else None
         return _Told(Estimate(value, se, models, skew), pairing, left_out)
     if statistic == LEFTOVER:
         left = record["leftover"]["estimate"] if record["leftover"] else None
-        se, skew = (_number(left["se"]), _number(left["skew"])) if left else (math.nan, 0.0)
+        se, skew = (number(left["se"]), number(left["skew"])) if left else (math.nan, 0.0)
         return _Told(Estimate(value, se, models, skew), None)
     name = "reverse_mean" if reverse else "mean"
     if statistic == "mean" and pairing and split in pairing.draws:
         draws = pairing.draws[split][name]
         return _Told(with_error(value, float(np.std(draws, ddof=1)), models), pairing, None, draws)
     return _Told(with_error(value, math.nan, models), pairing)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -52,8 +52,8 @@ def measure(
     """
     if cell.unfit:
         raise KlomError(cell.unfit)
-    limits.refuse_too_few(min(cell.rounds[0].members, cell.rounds[0].oracles))
-    unlearned, records, rounds = Unlearned(cell), list[Record](), list(cell.rounds)
+    unlearned, records, rounds = Unlearned(cell), list[Record](), cell.rounds
+    limits.refuse_too_few(min(rounds[0].members, rounds[0].oracles))
     looks = tuple(asked.members for asked in rounds)
 
     def scored_with(models: Models, asked: Cell) -> Record:

@@ -1,6 +1,5 @@
 """From JSON values back to a record."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,7 @@ from klom_bench.metrics.leftover import Leftover, Slope
 from klom_bench.metrics.nearer import Nearer
 from klom_bench.metrics.permutation import Retrained
 from klom_bench.metrics.resampling import DRAWS, with_error
-from klom_bench.metrics.summary import Summary
+from klom_bench.metrics.summary import Summary, number
 
 Json = Mapping[str, Any]
 AS_THEY_ARE = (
@@ -55,7 +54,7 @@ def _record(r: Json) -> Record:
         accuracy_do_nothing=_numbers(r["accuracy_do_nothing"]),
         accuracy_oracle=_numbers(r["accuracy_oracle"]),
         worst={
-            split: tuple((of["point"], _number(of["klom"])) for of in points)
+            split: tuple((of["point"], number(of["klom"])) for of in points)
             for split, points in r["worst"].items()
         },
         histograms=tuple(_histogram(of) for of in r["histograms"]),
@@ -80,7 +79,7 @@ def _of_an_epoch(r: Json, models: int) -> dict[str, Any]:
         "quantiles": _each(r["quantiles"]),
         "errors": {
             split: {
-                name: with_error(_number(of["value"]), _number(of["se"]), models)
+                name: with_error(number(of["value"]), number(of["se"]), models)
                 for name, of in errors.items()
             }
             for split, errors in r["errors"].items()
@@ -109,12 +108,8 @@ def _estimator(given: Json) -> Estimator:
     return known
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def _numbers(values: Json) -> dict[str, float]:
-    return {name: _number(value) for name, value in values.items()}
+    return {name: number(value) for name, value in values.items()}
 
 
 def _each(values: Json) -> dict[str, dict[str, float]]:
@@ -126,22 +121,22 @@ def _scores(values: Json) -> Scores:
 
 
 def _estimate(of: Json, models: int) -> Estimate:
-    return Estimate(_number(of["value"]), _number(of["se"]), models, _number(of["skew"]))
+    return Estimate(number(of["value"]), number(of["se"]), models, number(of["skew"]))
 
 
 def _excess(of: Json, models: int) -> Excess:
     return Excess(
-        _number(of["value"]),
-        _number(of["se"]),
+        number(of["value"]),
+        number(of["se"]),
         models,
-        _number(of["skew"]),
+        number(of["skew"]),
         reverse=_estimate(of["reverse"], models),
-        cut=_number(of["cut"]),
+        cut=number(of["cut"]),
     )
 
 
 def _values(excess: Json) -> dict[str, float]:
-    return {split: _number(of["value"]) for split, of in excess.items()}
+    return {split: number(of["value"]) for split, of in excess.items()}
 
 
 def _nearer(of: Json, models: int) -> Nearer:
@@ -154,7 +149,7 @@ def _nearer(of: Json, models: int) -> Nearer:
 
 
 def _slope(of: Json, models: int) -> Slope:
-    return Slope(_number(of["value"]), _number(of["se"]), models, _number(of["skew"]))
+    return Slope(number(of["value"]), number(of["se"]), models, number(of["skew"]))
 
 
 def _leftover(of: Json | None, models: int) -> Leftover | None:
@@ -162,7 +157,7 @@ def _leftover(of: Json | None, models: int) -> Leftover | None:
         return None
     found = of["estimate"]
     slope = None if found is None else _slope(found, models)
-    return Leftover(slope, _number(of["beside"]), _number(of["spread"]), of["why"])
+    return Leftover(slope, number(of["beside"]), number(of["spread"]), of["why"])
 
 
 def _histogram(of: Json) -> Histogram:
@@ -195,7 +190,7 @@ def _gate(of: Json, models: int) -> Gate:
     return Gate(
         of["metric"],
         of["limit"],
-        _number(of["value"]),
+        number(of["value"]),
         of["perfect"],
         None
         if before is None
@@ -216,7 +211,7 @@ def _judged_by(gate: Json, models: int) -> Estimate | None:
         return _slope(gate, models)
     if statistic == EXCESS:
         return _estimate(gate, models)
-    return with_error(_number(gate["value"]), _number(gate["se"]), models)
+    return with_error(number(gate["value"]), number(gate["se"]), models)
 
 
 def _rise(gate: Json) -> Rise | None:

@@ -1,5 +1,6 @@
 """Four numbers that stand for the scores of many points."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,11 @@ class Summary:
     def as_json(self) -> dict[str, float | None]:
         """Plain numbers, null where a number is not finite."""
         return {name: plain(value) for name, value in asdict(self).items()}
+
+
+def number(value: float | None) -> float:
+    """The way back from `plain`: nan for None."""
+    return math.nan if value is None else value
 
 
 def plain(value: Any) -> float | None:
