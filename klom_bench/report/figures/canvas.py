@@ -1,0 +1,134 @@
+"""What figures have in common: sizes, fonts and colours, and how they are written."""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from klom_bench.errors import visible
+from klom_bench.files.atomic import write_whole
+
+COLUMN, PAGE = 3.35, 6.9
+"""Inches of one column of a paper of two, and of both."""
+INK = "#010203"
+"""Black, but in a page the colour of its text, which is light in dark mode."""
+ORACLES, UNLEARNED, ORIGINALS = "#0072b2", "#d55e00", INK
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito: colour-blind people tell them apart, on white and on black."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+RAMP = "viridis"
+"""Light and dark differ, too, so that it reads in grey."""
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "pdf.fonttype": 42,  # publishers refuse type 3
+    "savefig.dpi": 220,
+}
+DEFAULTS: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+for _prefix, _space in (("", SVG), ("xlink", XLINK)):
+    ElementTree.register_namespace(_prefix, _space)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and what stands beside it.
+
+    Args:
+        name: of a file, and of its place in a page; letters, digits, `-`, `_` and dots.
+        title: a few words.
+        caption: whole sentences: what is drawn, of how many models, and what bars and bands are.
+        figure: of matplotlib.
+        choice: which of several figures in one place this is, by what can be chosen there.
+        tips: by the gid of a collection of markers, what each of them is, in order.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    choice: Mapping[str, str] = field(default_factory=dict)
+    tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def blank(width: float = COLUMN, height: float = 2.6) -> Figure:
+    """An empty figure in this style; sizes in inches. Call it, and draw, within `style()`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style() -> AbstractContextManager[None]:
+    """In which all figures are made and written, whatever a user's matplotlibrc says."""
+    return mpl.rc_context({**DEFAULTS, **STYLE})
+
+
+def written(drawn: Drawn, path: Path) -> Path:
+    """The figure as a file; its suffix says which format: .svg, .pdf or .png."""
+    form, buffer = path.suffix.removeprefix("."), io.BytesIO()
+    about = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
+    with style(), mpl.rc_context({"svg.hashsalt": drawn.name}):
+        drawn.figure.savefig(buffer, format=form, metadata=about)
+    write_whole(path, buffer.getvalue())
+    return path
+
+
+def inline_svg(drawn: Drawn) -> str:
+    """An <svg> element for a page: its text is text, its black the page's, its ids its own."""
+    buffer = io.BytesIO()
+    with style(), mpl.rc_context({"svg.hashsalt": drawn.name, "svg.fonttype": "none"}):
+        drawn.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    _tell_markers(root, drawn.tips)
+    root.set("role", "img")
+    root.set("aria-label", visible(drawn.title))
+    text = ElementTree.tostring(_with_own_ids(root, drawn.name), encoding="unicode")
+    return text.replace(INK, "currentColor")
+
+
+def _tell_markers(root: ElementTree.Element, tips: Mapping[str, Sequence[str]]) -> None:
+    """Each marker says what it is where the pointer rests on it."""
+    for group in root.iter(f"{{{SVG}}}g"):
+        names = tips.get(group.get("id", ""), ())
+        markers = [*group.iter(f"{{{SVG}}}use")]
+        for marker, name in zip(markers, names, strict=False):  # those beyond the axes are cut
+            ElementTree.SubElement(marker, f"{{{SVG}}}title").text = visible(name)
+
+
+def _with_own_ids(root: ElementTree.Element, name: str) -> ElementTree.Element:
+    """The same, so that no two figures of a page have one id."""
+    for element in root.iter():
+        if known := element.get("id"):
+            element.set("id", f"{name}-{known}")
+        for key, value in element.items():
+            if value.startswith("#") and key.endswith("href"):
+                element.set(key, f"#{name}-{value[1:]}")
+            elif "url(#" in value:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    return root
