@@ -200,6 +200,11 @@ def overall(gates: Iterable[Gate]) -> Verdict:
 
 def checked_limits(limits: Mapping[str, Any], where: str) -> dict[str, float]:
     """Limits by metric as floats; KlomError for an unknown metric or something not a number."""
+    if not isinstance(limits, Mapping):
+        raise KlomError(
+            f"{where} must be metrics with their limits, as {{'val_excess': 0.2}}; "
+            f"got {limits!r:.60}"
+        )
     for metric, limit in limits.items():
         if metric not in METRICS:
             raise KlomError(f"{where}: {unknown('limit', metric, METRICS)}")

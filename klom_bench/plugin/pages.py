@@ -64,7 +64,8 @@ def _argument_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if action.dest != "help":
             name = f"{''.join(action.option_strings[:1])} {action.metavar or ''}".strip()
-            yield f"| `{name or action.dest}` | {_in_a_cell(action.help or '')} |"
+            text = (action.help or "").replace("%%", "%")
+            yield f"| `{name or action.dest}` | {_in_a_cell(text)} |"
 
 
 def _method_row(method: Method) -> str:

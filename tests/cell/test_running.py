@@ -106,6 +106,7 @@ def another_one():
         ({"oracles": 1}, "oracles is 1: KLOM compares distributions"),
         ({"seed": -1}, "seed must not be negative"),
         ({"estimator": "mine"}, "unknown estimator 'mine'"),
+        ({"limits": [1]}, "limits must be metrics with their limits"),
         ({"limits": {"val_p96": 1}}, "limits: unknown limit 'val_p96'"),
         ({"limits": {"val_excess": 1}}, "val_excess needs 5 models and oracles at least, not 4"),
         ({"device": "tpu"}, "tpu"),
