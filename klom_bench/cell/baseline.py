@@ -176,8 +176,8 @@ def one_a_test(records: Sequence[Compared]) -> dict[Test, Compared]:
         first = found.setdefault(test_of(record), record)
         if any(first.get(key) != record.get(key) for key in KEPT):
             raise KlomError(
-                f"two records of {name_of(record)} differ, and a baseline holds one a task, forget "
-                "set, method and setting: give methods that differ names of their own"
+                f"two records of {name_of(record)} differ, and one is kept a task, forget set, "
+                "method and setting: give methods that differ names of their own"
             )
     return found
 

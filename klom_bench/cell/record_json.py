@@ -283,6 +283,16 @@ def score_of(record: Compared, metric: str) -> float | None:
     return (record["reverse"] if reverse else record["scores"])[split][statistic]
 
 
+def error_of(record: Judged, metric: str) -> EstimateJson | None:
+    """One number with its interval, approximate for percentiles; None where none is known."""
+    reverse, split, statistic = METRICS[metric]
+    if statistic == LEFTOVER:
+        return record["leftover"]["estimate"] if record["leftover"] else None
+    if statistic == EXCESS:
+        return record["excess"].get(split)
+    return record["errors"][split].get("reverse_" * reverse + statistic)
+
+
 def test_of(record: OfTest) -> tuple[str, str, str]:
     """Task, forget set and method with what is swept: which test a record is of."""
     setting = record["setting"]

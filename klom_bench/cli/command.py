@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from klom_bench import __version__
-from klom_bench.cli import bring, compare, help, new, report, score, store, train, tune
+from klom_bench.cli import bring, compare, help, history, new, report, score, store, train, tune
 from klom_bench.cli.common import EPILOG, ERASE, Commands, on_terminal, what_failed
 from klom_bench.errors import KlomError, visible_lines
 from klom_bench.interrupt import as_interrupt
@@ -56,6 +56,6 @@ def built() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"klom-bench {__version__}")
     commands = Commands(parser)
-    for part in (score, store, train, bring, tune, new, report, compare, help):
+    for part in (score, store, train, bring, tune, new, report, compare, history, help):
         part.add(commands)
     return parser, commands

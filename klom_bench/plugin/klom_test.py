@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from klom_bench.cell.margins import Given
     from klom_bench.cell.record import Record
     from klom_bench.cell.record_json import RecordJson
-    from klom_bench.metrics.estimate import EstimateJson
 
 
 def properties(record: "RecordJson") -> list[tuple[str, Any]]:
@@ -25,8 +24,8 @@ def properties(record: "RecordJson") -> list[tuple[str, Any]]:
 
     Plain values, for xdist.
     """
-    from klom_bench.cell.gates import EXCESS, LEFTOVER, METRICS
-    from klom_bench.cell.record_json import score_of
+    from klom_bench.cell.gates import METRICS
+    from klom_bench.cell.record_json import error_of, score_of
 
     test = record["retrained"]
     found: dict[str, Any] = {
@@ -36,13 +35,7 @@ def properties(record: "RecordJson") -> list[tuple[str, Any]]:
     }
     for metric in METRICS:
         found[metric] = score_of(record, metric)
-        reverse, split, statistic = METRICS[metric]
-        error: EstimateJson | None = record["errors"][split].get("reverse_" * reverse + statistic)
-        if statistic == EXCESS:
-            error = record["excess"].get(split)
-        if statistic == LEFTOVER and record["leftover"]:
-            error = record["leftover"]["estimate"]
-        if error is not None:
+        if error := error_of(record, metric):
             found |= {f"{metric}_low": error["low"], f"{metric}_high": error["high"]}
     return [(f"klom_{name}", "n/a" if v is None else v) for name, v in found.items()]
 

@@ -102,21 +102,12 @@ class Differences:
 
     def _others(self) -> Iterator[str]:
         for test in self._both:
-            if changed := self._changed(test):
+            if changed := changed_between(*self._pair(test)):
                 yield f"changed: {'-'.join(test)}: {', '.join(changed)}"
         yield from self._open()
         for mine, other in ((self._before, self._now), (self._now, self._before)):
             if only := [test for test in mine.tests if test not in other.tests]:
                 yield f"only in {mine.path}: {_few(only)}"
-
-    def _changed(self, test: Test) -> list[str]:
-        now, before = self._pair(test)
-        epochs = [record["epoch"] for record in (before, now)]
-        other = None not in epochs and epochs[0] != epochs[1]
-        return [
-            *changed_hyperparameters(now, before),
-            *[f"epoch {epochs[0]} -> {epochs[1]}"] * other,
-        ]
 
     def _open(self) -> list[str]:
         """What of tests that both have is not compared, and why."""
@@ -141,11 +132,23 @@ class Differences:
                 {**_named(self._now.tests[test]), "metric": metric, **in_json(found)}
                 for test, metric, found in self._found
             ],
-            "changed": {name_of(self._now.tests[t]): self._changed(t) for t in self._both},
+            "changed": {
+                name_of(self._now.tests[t]): changed_between(*self._pair(t)) for t in self._both
+            },
             "not_compared": self._open(),
             "only_before": ["-".join(t) for t in self._before.tests if t not in self._now.tests],
             "only_now": ["-".join(t) for t in self._now.tests if t not in self._before.tests],
         }
+
+
+def changed_between(now: Compared, before: Compared) -> list[str]:
+    """Hyperparameters, and the epoch, that were others."""
+    epochs = [record["epoch"] for record in (before, now)]
+    other = None not in epochs and epochs[0] != epochs[1]
+    return [
+        *changed_hyperparameters(now, before),
+        *[f"epoch {epochs[0]} -> {epochs[1]}"] * other,
+    ]
 
 
 def shown(found: Comparison) -> tuple[str, str, str, str, str]:

@@ -48,14 +48,39 @@ class SavedRun:
         return [row for row in self.rows if "unfit" not in row]
 
 
+class NotOfKlom(KlomError):
+    """A file that is none of a KLOM run: of another benchmark, or of something else."""
+
+
 def runs_in(paths: Iterable[Path]) -> list[SavedRun]:
     """The KLOM runs of benchmark JSONs, in this order; KlomError for what is none, or damaged."""
     return [_run_in(path) for path in paths]
 
 
+def runs_below(folder: Path) -> tuple[list[SavedRun], list[str]]:
+    """The KLOM runs in all JSON files below a folder, and what is to be said of the others."""
+    runs, said, others = [], list[str](), 0
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            runs.append(_run_in(path))
+        except NotOfKlom:
+            others += 1
+        except KlomError as error:
+            said.append(f"passed over: {error}")
+    if others:
+        files = "1 file" if others == 1 else f"{others} files"
+        said.append(f"passed over: {files} below {folder} without a KLOM test")
+    return runs, said
+
+
 def _run_in(path: Path) -> SavedRun:
     try:
         content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise KlomError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise KlomError(_no_run(path, error)) from error
+    try:
         benchmarks = [(of["extra_info"], of.get("params")) for of in content["benchmarks"]]
         records = tuple(_record(info["klom"]) for info, _ in benchmarks if "klom" in info)
         failed = tuple(
@@ -64,18 +89,20 @@ def _run_in(path: Path) -> SavedRun:
             if "klom" not in info and params and "klom_method" in params
         )
         run = saved_run(path.name, records, content, failed)
-    except OSError as error:
-        raise KlomError(f"{path} cannot be read ({error.strerror})") from error
     except KlomError as error:
         raise KlomError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise KlomError(
-            f"{path} is not a file of --benchmark-json or --benchmark-autosave of a KLOM run "
-            f"({type(error).__name__}: {error})"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotOfKlom(_no_run(path, error)) from error
     if not run.rows and not run.failed:
-        raise KlomError(f"{path} has no KLOM test: run pytest with --klom-method")
+        raise NotOfKlom(f"{path} has no KLOM test: run pytest with --klom-method")
     return run
+
+
+def _no_run(path: Path, error: Exception) -> str:
+    return (
+        f"{path} is not a file of --benchmark-json or --benchmark-autosave of a KLOM run "
+        f"({type(error).__name__}: {error})"
+    )
 
 
 def saved_run(

@@ -33,8 +33,13 @@ def result(lr, n=20, seed=1, originals=True, estimator=DEFAULT, name="shift"):
     return oracle, unlearned, json.loads(json.dumps(record.without_points().to_json()))
 
 
-def saved(path, *records):
-    """A benchmark JSON of these records."""
+def saved(path, *records, day=None, commit=None):
+    """A benchmark JSON of these records; a day of 2026, a commit and whether it was changed."""
     benchmarks = [{"extra_info": {"klom": record}} for record in records]
-    path.write_text(json.dumps({"benchmarks": benchmarks}))
+    content = {"benchmarks": benchmarks}
+    if day:
+        content["datetime"] = f"2026-{day}T10:00:00+00:00"
+    if commit:
+        content["commit_info"] = {"id": commit.rstrip("+"), "dirty": commit.endswith("+")}
+    path.write_text(json.dumps(content))
     return path
