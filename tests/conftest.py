@@ -36,7 +36,7 @@ def all_of_torch():
     collected five times: never what is here now.
     """
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
-    for name in ("checks", "github", "progress", "run", "terminal_report"):
+    for name in ("checks", "github", "progress", "reporting", "run", "terminal_report"):
         importlib.import_module(f"klom_bench.plugin.{name}")
     gc.freeze()
 

@@ -1,6 +1,5 @@
 """The pytest plugin: hooks only. Every pytest run of an environment imports this module."""
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -44,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Hooks for tasks and forget sets, and those of pytest-xdist."""
+    """Hooks for tasks, forget sets and records, and those of pytest-xdist."""
     pluginmanager.add_hookspecs(hookspec)
     pluginmanager.register(distribution, "klom-distribution")
 
@@ -69,10 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from klom_bench.interrupt import as_interrupt
         from klom_bench.plugin import bridge
         from klom_bench.plugin.fixtures import methods_as_fixtures
-        from klom_bench.plugin.github import GitHub
         from klom_bench.plugin.progress import WorkersProgress, open_terminal
+        from klom_bench.plugin.reporting import register_reports
         from klom_bench.plugin.run import resolve
-        from klom_bench.plugin.terminal_report import TerminalReport
 
     try:
         run = resolve(options, config)
@@ -88,10 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(until_the_end.close)
         config.stash[ENDED] = until_the_end.enter_context(as_interrupt())
         config.stash[TERMINAL] = open_terminal()
-        terminal_report = TerminalReport(run.gating, run, config)
-        register(terminal_report, "klom-report")
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            register(GitHub(terminal_report), "klom-github")
+        register_reports(config, run.gating, run)
         register(bridge.Saving(run), "klom-saving")
         if distribution.workers(config):
             register(bridge.Controller(config), "klom-bridge")

@@ -58,6 +58,7 @@ class Options:
     baseline: Path | None
     save_baseline: Path | None
     save_points: Path | None
+    history_json: Path | None
     regressions: tuple[tuple[str, str], ...]
     plan: Literal["measure"] | bool
 
@@ -124,6 +125,7 @@ def read_options(config: pytest.Config) -> Options:
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),
         save_points=_file(config, "save_points"),
+        history_json=_file(config, "history_json"),
         regressions=tuple(regression_in(text) for text in pairs("max_regression")),
         plan=config.getoption("klom_plan"),
     )

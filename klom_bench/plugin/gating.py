@@ -84,6 +84,8 @@ def gating_for(options: Options, config: pytest.Config) -> Gating:
     gates = table.get("gates", {})
     checked_table(gates)
     checked_limits(dict(options.limits), "--klom-max")
+    _refuse_unwritable("--klom-save-baseline", options.save_baseline)
+    _refuse_unwritable("--klom-history-json", options.history_json)
     if options.save_points is not None:
         _made(options.save_points)
     return Gating(
@@ -99,13 +101,7 @@ def gating_for(options: Options, config: pytest.Config) -> Gating:
 
 
 def _baseline(options: Options) -> Baseline | None:
-    """The baseline; KlomError where it is none, or the one to be saved cannot be."""
-    target = options.save_baseline
-    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
-        raise KlomError(
-            f"--klom-save-baseline: {target} cannot be written: name a file in a "
-            "folder that is there"
-        )
+    """The baseline; KlomError where it is none."""
     if options.baseline is None:
         if options.regressions:
             raise KlomError(
@@ -114,6 +110,13 @@ def _baseline(options: Options) -> Baseline | None:
             )
         return None
     return load(options.baseline)
+
+
+def _refuse_unwritable(flag: str, target: Path | None) -> None:
+    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
+        raise KlomError(
+            f"{flag}: {target} cannot be written: name a file in a folder that is there"
+        )
 
 
 def _made(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hooks by which a conftest.py adds tasks and forget sets."""
+"""Hooks by which a conftest.py adds tasks and forget sets, and is handed records."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from klom_bench.cell.record import Record
     from klom_bench.tasks.task import Task
 
 
@@ -43,4 +44,19 @@ def pytest_klom_forget_sets(  # type: ignore[empty-body]
     def pytest_klom_forget_sets(config, task):
         if task.name == "digits":
             return {"sevens": [1, 5, 9]}
+    """
+
+
+def pytest_klom_record(config: pytest.Config, record: "Record") -> None:
+    """Called with the record of each test, as soon as the test ends: to tell it elsewhere.
+
+    Implement it in the conftest.py of the root folder (or a plugin): it is called in the process
+    that reports, never in a worker of xdist, for tests of `klom.score`, too. Where gates are judged
+    together (--klom-family=holm) it is called at the end of the run, with final verdicts. Per-point
+    scores are not in it. What it raises ends nothing: it is shown at the end, and the run is red.
+
+    def pytest_klom_record(record):
+        excess = record.excess["forget"]  # there with five models a side
+        with open("scores.csv", "a") as file:
+            print(record.method, record.forget_set, excess.value, record.word, file=file, sep=",")
     """

@@ -8,7 +8,7 @@ from klom_bench.plugin.asked import read_options
 from klom_bench.plugin.keys import GATING, OUTCOME, PROBLEM, Outcome, outcome_of
 from klom_bench.plugin.options import OPTIONS
 
-OF_MARGINS_TOO = ("baseline", "save_baseline", "save_points", "max_regression")
+OF_MARGINS_TOO = ("baseline", "save_baseline", "save_points", "history_json", "max_regression")
 """Options that mean something where margins are scored."""
 
 
@@ -53,18 +53,21 @@ class Margins:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._begun = False
+        self._missed: list[pytest.TestReport] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """The first report of such a test."""
-        if self._begun or not outcome_of(report).get("margins"):
+        """The first report of such a test that says so, which is that of its teardown."""
+        if self._begun:
+            return
+        is_first = outcome_of(report).get("margins", False)
+        if report.failed or is_first:
+            self._missed.append(report)
+        if not is_first:
             return
         self._begun = True
-        import os
-
         from klom_bench.errors import KlomError
         from klom_bench.plugin.gating import gating_for
-        from klom_bench.plugin.github import GitHub
-        from klom_bench.plugin.terminal_report import TerminalReport
+        from klom_bench.plugin.reporting import register_reports
 
         try:
             gating = self._config.stash.get(GATING, None) or gating_for(
@@ -72,12 +75,11 @@ class Margins:
             )
         except KlomError:
             return  # under xdist: each test has failed with these words
-        terminal_report = TerminalReport(gating, None, self._config)
-        register = self._config.pluginmanager.register
-        register(terminal_report, "klom-report")
-        terminal_report.pytest_runtest_logreport(report)
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            register(GitHub(terminal_report), "klom-github")
+        hearing = register_reports(self._config, gating, None)
+        for missed in self._missed:
+            for plugin in hearing:
+                plugin.pytest_runtest_logreport(missed)
+        self._missed.clear()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Under xdist it is known only now that options were of nothing."""

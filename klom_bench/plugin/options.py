@@ -142,6 +142,12 @@ OPTIONS = {
         metavar="FOLDER",
         has_ini=False,
     ),
+    "history_json": Option(
+        "write excess and P95 of this run to a file for github-action-benchmark "
+        "(customSmallerIsBetter), which draws them from commit to commit",
+        metavar="FILE",
+        has_ini=False,
+    ),
     "list": Option(
         "list tasks, forget sets and methods with their hyperparameters, and exit",
         kind="flag",

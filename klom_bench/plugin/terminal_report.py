@@ -70,7 +70,7 @@ class TerminalReport:
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, None, None]:
         """Settle what is open, save, and fail what must not look green."""
-        if self._runs():
+        if self.runs():
             self._end(session, exitstatus)
         return (yield)
 
@@ -153,7 +153,7 @@ class TerminalReport:
         """Tests of methods that apply where they are tried."""
         return self._tests - set(self._unfit)
 
-    def _runs(self) -> bool:
+    def runs(self) -> bool:
         """Whether tests are to run: some options of pytest only show what there is."""
         shows = (
             "klom_plan",
@@ -169,7 +169,7 @@ class TerminalReport:
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int
     ) -> None:
         """The table, and what it rests on."""
-        if not self._runs() or exitstatus == pytest.ExitCode.USAGE_ERROR:
+        if not self.runs() or exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         terminalreporter.ensure_newline()
         terminalreporter.section("KLOM", sep="=")

@@ -241,6 +241,16 @@ def test_what_cannot_be_is_refused_before_anything_runs(scored, args, gates, mes
     result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
 
 
+def test_github_is_told_of_the_first_failure_too(scored, monkeypatch, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    score = "klom.score(oracle=models(8, 1), unlearned=models(8, 2, 3.0), **USUAL, name='{0}')"
+    tests = "".join(f"def test_{n}(klom):\n    klom.check({score.format(n)})\n" for n in "ab")
+    result = scored(text=CODE + tests)
+    result.assert_outcomes(failed=2)
+    assert len([line for line in result.outlines if line.startswith("::error ")]) == 2
+
+
 def test_a_fixture_of_another_that_is_called_klom_is_left_alone(project, pytester):
     text = (
         "import pytest\n@pytest.fixture\ndef klom(): return 3\ndef test(klom): assert klom == 3\n"
