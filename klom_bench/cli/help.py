@@ -25,6 +25,7 @@ FIRST = (
         "examples",
         "gates",
         "comparing",
+        "tracking",
         "python",
         "options",
         "published",

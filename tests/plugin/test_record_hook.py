@@ -1,11 +1,14 @@
 """pytest_klom_record: who is called with what, when, and what happens where it raises."""
 
+import inspect
 import json
 
 import pytest
 from helpers.made_up import CODE
 from helpers.processes import WORKERS
 from helpers.records import records
+
+from klom_bench.plugin import hookspec
 
 TWO = ("--klom-method=ga,do_nothing", "--klom-forget-set=3", "--klom-models=6")
 WRITES = """
@@ -93,6 +96,17 @@ def test_what_it_raises_is_shown_and_loses_nothing(project, pytester):
         assert (pytester.path / "told").read_text() == "do_nothing"
         (pytester.path / "told").unlink()
         assert len(records(pytester.path / "out.json")) == 2
+
+
+def test_its_example(project, pytester):
+    text = inspect.getdoc(hookspec.pytest_klom_record)
+    asked = (*TWO, "--benchmark-json=out.json")
+    project(*asked, conftest=text[text.index("def ") :]).assert_outcomes(passed=2)
+    lines = (pytester.path / "scores.csv").read_text().splitlines()
+    assert lines == [
+        f"{of['method']},forget_set_3,{of['excess']['forget']['value']},{of['word']}"
+        for of in records(pytester.path / "out.json")
+    ]
 
 
 def test_it_may_end_the_run(project, pytester):
