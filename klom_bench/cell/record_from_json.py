@@ -34,7 +34,11 @@ def from_json(content: Json) -> Record:
                 f"the record has schema {content['schema']!r}, and this version reads {SCHEMA}"
             )
         return _record(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except KeyError as error:
+        raise KlomError(
+            f"this is no record, or one of an earlier version: it has no {error}; measure it again"
+        ) from error
+    except (TypeError, AttributeError, ValueError) as error:
         raise KlomError(f"this is no record ({type(error).__name__}: {error})") from error
 
 

@@ -61,7 +61,7 @@ class Ranking:
                     "excess, means and what is left over have one"
                 )
         self._groups = [
-            _ranked(records, metric)
+            ranked(records, metric)
             for metric in metrics
             for records in _together(run, metric)
             if len(records) > 1
@@ -130,7 +130,8 @@ def _together(run: Baseline, metric: str) -> list[list[Compared]]:
     return [*found.values()]
 
 
-def _ranked(records: Sequence[Compared], metric: str) -> Group:
+def ranked(records: Sequence[Compared], metric: str) -> Group:
+    """Records of one forget set, all with a number and the same settings, the lowest first."""
     records = sorted(records, key=lambda record: score_of(record, metric) or 0.0)
     names, count = [_name(record) for record in records], len(records)
     pairs = [*combinations(range(count), 2)]

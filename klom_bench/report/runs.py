@@ -9,6 +9,7 @@ from typing import Any
 from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import OfTest, RecordJson, Row
 from klom_bench.errors import KlomError, visible
+from klom_bench.report.sound import refuse_damaged
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def saved_run(
 
 def _record(content: Any) -> RecordJson:
     """One that is whole, as this version writes it."""
-    return Record.from_json(content).to_json()
+    record = Record.from_json(content)
+    refuse_damaged(content)
+    return record.to_json()
 
 
 def _failed(params: Mapping[str, Any]) -> OfTest:

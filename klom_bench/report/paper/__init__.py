@@ -1,0 +1,1 @@
+"""What a run says as text to be used elsewhere: tables for papers, and lines for spreadsheets."""
