@@ -5,11 +5,13 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from helpers.compared import result, saved
 
 from klom_bench.cell.gates import METRICS
+from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import EpochJson, score_of
 from klom_bench.cli import main
 from klom_bench.report.paper.latex import escaped
@@ -29,7 +31,7 @@ KNOWN = {
 
 @pytest.fixture(scope="module")
 def two():
-    return [result(lr, name=name)[2] for name, lr in (("good", 0.9), ("bad", 0.3))]
+    return [result(lr, n=60, name=name)[2] for name, lr in (("good", 0.65), ("bad", 0.1))]
 
 
 @pytest.fixture
@@ -123,12 +125,15 @@ def read(text):
 
 
 def test_values_read_back_as_they_were(two, report):
-    record = copy.deepcopy(two[0])
+    of = Record.from_json(two[0])
+    record = replace(of, gates=(of.gate("val_excess", 9, None),)).to_json()
     record["earlier"] = [{key: two[1][key] for key in EpochJson.__annotations__} | {"epoch": 1}]
     first, second, other = read(report(record, two[1], ending="csv"))
     states = [line["state"] for line in (first, second, other)]
     assert states == ["earlier epoch", "measured", "measured"]
     assert [line["epoch"] for line in (first, second)] == ["1", ""]
+    assert (first["verdict"], first["gates"]) == ("none", "")
+    assert (second["verdict"], second["gates"]) == ("pass", "val_excess <= 9: pass")
     for line, of in ((first, two[1]), (second, two[0]), (other, two[1])):
         for metric in METRICS:
             value = score_of(of, metric)
@@ -138,7 +143,7 @@ def test_values_read_back_as_they_were(two, report):
             assert float(line[f"reverse_val_p95_{end}"]) == of["errors"]["val"]["reverse_p95"][end]
         assert float(line["floor_retain_p50"]) == of["floor"]["retain"]["p50"]
         assert float(line["do_nothing_val_excess"]) == of["excess_do_nothing"]["val"]["value"]
-        assert (line["models"], line["oracles"], line["seed"]) == ("20", "20", "0")
+        assert (line["models"], line["oracles"], line["seed"]) == ("60", "60", "0")
         assert json.loads(line["hyperparameters"]) == two[0]["hyperparameters"] or of is two[1]
         assert line["word"] == of["word"]
         assert line["nearer_forget"] == of["nearer"]["forget"]["word"]
