@@ -67,6 +67,14 @@ def test_what_is_no_candidate_is_not_the_best(records, report, no_candidate):
     assert "**" not in report(stands_out, records["bad"])  # nothing to choose from
 
 
+def test_what_is_worse_than_doing_nothing_is_not_the_best_however_large_its_error(records, report):
+    good, bad, wild = (unpaired(records[name]) for name in ("good", "nearly", "bad"))
+    wild["excess"]["forget"] |= {"value": 5.0, "se": 9.0}
+    table = report(good, bad, wild)
+    assert "5.00 ±18.01" in table
+    assert {name for name, line in rows(table).items() if "**" in line} == {"good", "nearly"}
+
+
 def test_numbers_and_intervals_are_those_of_the_record(records, report):
     record, places = records["bad"], ("forget", "retain", "val")
     for metric, key in (("mean", "mean"), ("reverse_mean", "reverse_mean")):

@@ -49,8 +49,8 @@ def _sentences(
     if best:
         yield (
             "Bold: no other candidate is surely better on the forget points (pairs of methods on "
-            "the same models, Holm, 5 % a forget set); no candidates are doing nothing, retrain "
-            "and what sees the oracles"
+            "the same models, Holm, 5 % a forget set); no candidates are doing nothing, what "
+            "scores above it, retrain, and what sees the oracles"
         )
     yield (
         "Cost: training examples that a model saw, over those of training anew, in the mean over "
