@@ -24,7 +24,9 @@ def add(commands: Commands) -> None:
     report = commands.add("report", run, text, EXAMPLES)
     report.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of --benchmark-json")
     report.add_argument(
-        "--format", choices=FORMATS, help="default: by the ending of --output, else markdown"
+        "--format",
+        choices=FORMATS,
+        help=f"{', '.join(FORMATS)} (default: by the ending of --output, else markdown)",
     )
     report.add_argument(
         "--metric",
