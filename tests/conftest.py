@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import LIGHT
 
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.limits import Limits
@@ -121,7 +122,7 @@ def project(pytester):
             pytester.makeconftest(conftest)
         for name, text in files.items():
             pytester.makefile(".toml", **{name: text})
-        usual = ("--klom-models=4", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+        usual = ("--klom-models=4", *LIGHT)
         start = pytester.runpytest_subprocess if alone else pytester.runpytest_inprocess
         return start(*usual, *args)
 

@@ -55,7 +55,10 @@ def test_every_check_has_a_broken_method():
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_methods_hold(name):
-    assert examine(BUILT_IN[name], name) == {}
+    """Two epochs at most: as many as are usual are tried below, with tuned values."""
+    usual = BUILT_IN[name].values({}, {}).get("epochs") or 0
+    few = {"epochs": 2} if usual > 2 and name != "munba" else {}  # it draws a few points an epoch
+    assert examine(BUILT_IN[name], name, **few) == {}
 
 
 @pytest.mark.parametrize("name", DIGITS.hyperparameters)

@@ -22,7 +22,8 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.faults, self.requests, self.tokens = dict(files), {}, [], []
         self.private = False
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        often = 0.01  # seconds between looks at whether it is to end; the default is half a second
+        threading.Thread(target=self.serve_forever, args=(often,), daemon=True).start()
 
     @property
     def url(self):

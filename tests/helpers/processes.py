@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+LIGHT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio")
+"""Without plugins that take long to import: hypothesis, and anyio where trio is there."""
+PYTEST = [sys.executable, "-m", "pytest", *LIGHT]
 
 WORKERS = [
     pytest.param([], id="serial"),

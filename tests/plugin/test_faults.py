@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from helpers.processes import PYTEST, WRITES_DOWN, written
+from helpers.processes import LIGHT, PYTEST, WRITES_DOWN, written
 
 from klom_bench.files import atomic
 
@@ -68,8 +68,9 @@ def run(pytester, folder):
     """A run in this process; its workers are processes of their own."""
 
     def started(*more):
-        off = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-        return pytester.runpytest_inprocess(*off, *THREE, f"--klom-store={folder / 'store'}", *more)
+        return pytester.runpytest_inprocess(
+            *LIGHT, *THREE, f"--klom-store={folder / 'store'}", *more
+        )
 
     return started
 

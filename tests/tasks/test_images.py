@@ -93,7 +93,7 @@ DATAMODELS = {"dm_direct", "dmm"}  # halves of so few points train nothing: refu
 @pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in CLASS_WISE | DATAMODELS])
 def test_every_method_runs(store, name):
     known = BUILT_IN[name].hyperparameters
-    usual = {n: v for n, v in {"lr": 0.01, "epochs": 2}.items() if n in known}
+    usual = {n: v for n, v in {"lr": 0.01, "epochs": 1}.items() if n in known}
     record = measure(cell(name, members=2, **usual, **ON_SMALL.get(name, {})), store)
     assert np.isfinite(record.points).all()
     assert record.points.shape == (81,)
