@@ -58,6 +58,8 @@ class Options:
     baseline: Path | None
     save_baseline: Path | None
     save_points: Path | None
+    report: Path | None
+    report_examples: bool
     history_json: Path | None
     regressions: tuple[tuple[str, str], ...]
     plan: Literal["measure"] | bool
@@ -125,6 +127,8 @@ def read_options(config: pytest.Config) -> Options:
         baseline=_file(config, "baseline"),
         save_baseline=_file(config, "save_baseline"),
         save_points=_file(config, "save_points"),
+        report=_report(config),
+        report_examples=config.getoption("klom_report_examples"),
         history_json=_file(config, "history_json"),
         regressions=tuple(regression_in(text) for text in pairs("max_regression")),
         plan=config.getoption("klom_plan"),
@@ -166,6 +170,16 @@ def _file(config: pytest.Config, name: str) -> Path | None:
         return _path(config.invocation_params.dir, given, flag)
     ini = config.getini(f"klom_{name}") if OPTIONS[name].has_ini else None
     return _path(config.rootpath, ini, f"ini value klom_{name}") if ini else None
+
+
+def _report(config: pytest.Config) -> Path | None:
+    """The page; a file that ends in .html, as browsers want it."""
+    path = _file(config, "report")
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise pytest.UsageError(f"--klom-report={path}: name a file that ends in .html")
+    if path is None and config.getoption("klom_report_examples"):
+        raise pytest.UsageError("--klom-report-examples needs --klom-report=FILE.html")
+    return path
 
 
 def _store(config: pytest.Config) -> Path | None:

@@ -16,6 +16,7 @@ from klom_bench.metrics.estimate import CONFIDENCE
 from klom_bench.metrics.estimators import Estimator, estimator_named
 from klom_bench.plugin.asked import Options
 from klom_bench.pyproject import klom_table
+from klom_bench.report.extra import refuse_without_extra
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,12 @@ def gating_for(options: Options, config: pytest.Config) -> Gating:
     checked_limits(dict(options.limits), "--klom-max")
     _refuse_unwritable("--klom-save-baseline", options.save_baseline)
     _refuse_unwritable("--klom-history-json", options.history_json)
+    if options.report is not None:
+        refuse_without_extra("--klom-report")
+        _made(options.report.parent, "--klom-report")
+        _refuse_unwritable("--klom-report", options.report)
     if options.save_points is not None:
-        _made(options.save_points)
+        _made(options.save_points, "--klom-save-points")
     return Gating(
         options=options,
         estimator=estimator_named(options.estimator),
@@ -119,10 +124,8 @@ def _refuse_unwritable(flag: str, target: Path | None) -> None:
         )
 
 
-def _made(folder: Path) -> None:
+def _made(folder: Path, flag: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KlomError(
-            f"--klom-save-points: {folder} cannot be made ({error.strerror})"
-        ) from error
+        raise KlomError(f"{flag}: {folder} cannot be made ({error.strerror})") from error

@@ -5,30 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from klom_bench.plugin.failed import Failed
 from klom_bench.plugin.terminal_report import TerminalReport
 from klom_bench.report.github import annotation, job_summary
 
-LONGEST = 4000
-
 
 class GitHub:
-    """Collects what failed; at the end writes $GITHUB_STEP_SUMMARY and prints annotations."""
+    """At the end of a run writes $GITHUB_STEP_SUMMARY and prints annotations."""
 
-    def __init__(self, terminal_report: TerminalReport) -> None:
-        self._report = terminal_report
-        self._failures: dict[str, str] = {}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the first failure of a test."""
-        self._keep(report)
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that cannot be collected."""
-        self._keep(report)
-
-    def _keep(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        if report.failed:
-            self._failures.setdefault(report.nodeid, _message(report))
+    def __init__(self, terminal_report: TerminalReport, failed: Failed) -> None:
+        self._report, self._failed = terminal_report, failed
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(
@@ -36,7 +22,7 @@ class GitHub:
     ) -> None:
         """Annotations go to the log, where GitHub reads them from the start of a line."""
         terminalreporter.ensure_newline()
-        failures = {**self._report.failed_at_the_end(), **self._failures}
+        failures = {**self._report.failed_at_the_end(), **self._failed.first}
         for test, message in failures.items():
             path = _seen_from_repository(config.rootpath / test.partition("::")[0])
             terminalreporter.write_line(annotation(path, test, message))
@@ -52,18 +38,6 @@ class GitHub:
                 f"GITHUB_STEP_SUMMARY={target} cannot be written ({error.strerror}): "
                 "no job summary; everything it would say stands above"
             )
-
-
-def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """What failed: all that a KLOM test says, of anything else the exception and its place."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is None:
-        text = str(report.longrepr)
-    elif crash.message.startswith("Failed: "):
-        text = crash.message.removeprefix("Failed: ")
-    else:
-        text = f"{crash.message}\n{crash.path}:{crash.lineno}"
-    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
 def _seen_from_repository(path: Path) -> str:

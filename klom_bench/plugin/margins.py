@@ -8,7 +8,9 @@ from klom_bench.plugin.asked import read_options
 from klom_bench.plugin.keys import GATING, OUTCOME, PROBLEM, Outcome, outcome_of
 from klom_bench.plugin.options import OPTIONS
 
-OF_MARGINS_TOO = ("baseline", "save_baseline", "save_points", "history_json", "max_regression")
+OF_MARGINS_TOO = (
+    *("baseline", "save_baseline", "save_points", "report", "history_json", "max_regression"),
+)
 """Options that mean something where margins are scored."""
 
 

@@ -142,6 +142,18 @@ OPTIONS = {
         metavar="FOLDER",
         has_ini=False,
     ),
+    "report": Option(
+        "write the run as one HTML file, to be looked at and sent (klom help report); needs "
+        "klom-bench[report]",
+        metavar="FILE.html",
+        has_ini=False,
+    ),
+    "report_examples": Option(
+        "with --klom-report: show the points of forget sets that were left worst, images or "
+        "numbers; they are somebody's data",
+        kind="flag",
+        has_ini=False,
+    ),
     "history_json": Option(
         "write excess and P95 of this run to a file for github-action-benchmark "
         "(customSmallerIsBetter), which draws them from commit to commit",

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from klom_bench.plugin.failed import Failed
 from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.github import GitHub
 from klom_bench.plugin.history_json import HistoryJson
 from klom_bench.plugin.recorded import Recorded
+from klom_bench.plugin.report_file import ReportFile
 from klom_bench.plugin.terminal_report import TerminalReport
 
 if TYPE_CHECKING:
@@ -18,18 +20,20 @@ if TYPE_CHECKING:
 
 def register_reports(
     config: pytest.Config, gating: Gating, run: "Run | None"
-) -> "Sequence[TerminalReport | GitHub | Recorded]":
-    """The table, and what is told elsewhere: GitHub, a file for charts, a hook.
+) -> "Sequence[TerminalReport | Failed | Recorded]":
+    """The table, and what is told elsewhere: GitHub, a page, a file for charts, a hook.
 
     Returns those that hear of single tests.
     """
     register = config.pluginmanager.register
-    terminal_report = TerminalReport(gating, run, config)
+    terminal_report, failed = TerminalReport(gating, run, config), Failed()
     register(terminal_report, "klom-report")
-    hearing: list[TerminalReport | GitHub | Recorded] = [terminal_report]
+    register(failed, "klom-failed")
+    hearing: list[TerminalReport | Failed | Recorded] = [terminal_report, failed]
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        hearing.append(GitHub(terminal_report))
-        register(hearing[-1], "klom-github")
+        register(GitHub(terminal_report, failed), "klom-github")
+    if path := gating.options.report:
+        register(ReportFile(path, gating, run, terminal_report, failed), "klom-report-file")
     if path := gating.options.history_json:
         register(HistoryJson(path, terminal_report), "klom-history-json")
     hearing.append(Recorded(terminal_report, config, at_the_end=gating.together))

@@ -153,6 +153,15 @@ class TerminalReport:
         """Tests of methods that apply where they are tried."""
         return self._tests - set(self._unfit)
 
+    def unmeasured(self) -> set[str]:
+        """Tests of which there should be a record, and is none."""
+        return self._fit() - set(self._found)
+
+    def judged(self) -> set[str]:
+        """Tests that fail by a limit, which their records say."""
+        open_or_worse = ("fail", "inconclusive")
+        return {test for test, r in self._found.items() if r["verdict"] in open_or_worse}
+
     def runs(self) -> bool:
         """Whether tests are to run: some options of pytest only show what there is."""
         shows = (

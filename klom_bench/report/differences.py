@@ -64,10 +64,15 @@ class Differences:
             f"now:    {self._now.path}",
             "",
             *self._table(),
+            *self._unchanged(),
             "",
             *self._counts(),
             *self._others(),
         ]
+
+    def said(self) -> list[str]:
+        """What there is beside the rows."""
+        return [*self._unchanged(), *self._counts(), *self._others()]
 
     def _counts(self) -> Iterator[str]:
         changes = Counter(found.change for *_, found in self._found)
@@ -84,21 +89,25 @@ class Differences:
             yield f"of {unknown} of {len(self._found)} rows no error is known"
 
     def _table(self) -> Iterator[str]:
-        """Rows of what changed, and what did not."""
-        if rows := list(self._rows()):
-            yield from aligned([HEAD, *rows], left=2)
+        """Rows of what changed; the name of a test stands in the first of its rows."""
+        rows = [[*row] for row in self.rows()]
+        if not rows:
+            return
+        names = [name for name, *_ in rows]
+        for row, before in zip(rows[1:], names, strict=False):
+            row[0] = "" if row[0] == before else row[0]
+        yield from aligned([HEAD, *rows], left=2)
+
+    def _unchanged(self) -> Iterator[str]:
         if self._same:
             rest = f"{len(self._same)} of {len(self._both)} tests"
             yield f"the same in every number: {rest} ({_few(self._same)})"
 
-    def _rows(self) -> Iterator[Sequence[str]]:
-        last = None
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Of what changed: the columns of `HEAD`."""
         for test, metric, found in self._found:
-            if test in self._same:
-                continue
-            name = "" if test == last else "-".join(test)
-            yield name, metric, *shown(found)
-            last = test
+            if test not in self._same:
+                yield "-".join(test), metric, *shown(found)
 
     def _others(self) -> Iterator[str]:
         for test in self._both:

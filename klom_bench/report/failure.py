@@ -39,7 +39,7 @@ def failure(record: Record, at_the_end: bool = False) -> str | None:
             f"{len(record.looks.sizes)} looks, the last would be at {record.looks.sizes[-1]} models"
         )
     for gate in record.gates:
-        lines += _judged(record, gate)
+        lines += judged(record, gate)
     return "\n".join(lines)
 
 
@@ -78,7 +78,8 @@ def _number(gate: Gate, value: float) -> str:
     return f"{value:.1f} %" if gate.parts[2] == LEFTOVER else f"{value:.2f}"
 
 
-def _judged(record: Record, gate: Gate) -> list[str]:
+def judged(record: Record, gate: Gate) -> list[str]:
+    """Lines on one gate: the number, and what it says."""
     if gate.why:
         return _without_number(record, gate)
     if gate.earlier:

@@ -37,7 +37,7 @@ def in_all(records: Sequence[RecordJson]) -> list[str]:
             "(`klom help calibration`)"
         )
     if silent := [r for r in records if says_nothing(r)]:
-        lines.append(_too_few(silent[0]))
+        lines.append(too_few(silent[0]))
     return lines
 
 
@@ -89,7 +89,8 @@ def says_nothing(record: RecordJson) -> bool:
     return usual is not None and most is not None and usual >= NEAR * most
 
 
-def _too_few(record: RecordJson) -> str:
+def too_few(record: RecordJson) -> str:
+    """That KLOM tells nothing of it, and how many models would do."""
     members = record["members"]
     usual, most = (of["forget"]["p95"] or 0.0 for of in (record["floor"], record["nowhere"]))
     estimator = ESTIMATORS.get(record["estimator"]["name"])

@@ -28,8 +28,8 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (total / n).astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
-def load() -> Data:
-    """A fixed stratified split: of every class, a random fifth (rounded) is val."""
+def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels [n, 64], labels, and which are val: a fixed split, of every class a random fifth."""
     with (FILES / "digits_data" / "digits.npz").open("rb") as stream:
         arrays = np.load(stream, allow_pickle=False)
         pixels, labels = arrays["pixels"], arrays["labels"].astype(np.int64)
@@ -38,6 +38,19 @@ def load() -> Data:
     for c in range(10):
         mine = shuffle.permutation(np.flatnonzero(labels == c))
         val[mine[: round(len(mine) / 5)]] = True
+    return pixels, labels, val
+
+
+def train_images() -> np.ndarray:
+    """The train points as they were drawn: [n, 8, 8] from 0 to 16, to be looked at."""
+    pixels, _, val = drawn()
+    images: np.ndarray = pixels[~val].reshape(-1, 8, 8)
+    return images
+
+
+def load() -> Data:
+    """Train and val points, each pixel with mean 0 and variance 1 over the train points."""
+    pixels, labels, val = drawn()
     x = torch.from_numpy(pixels.astype(np.float32))
     mean, std = (torch.from_numpy(v) for v in moments(pixels[~val].astype(np.int64)))
     x = (x - mean) / torch.where(std > 0, std, 1.0)

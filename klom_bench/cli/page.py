@@ -1,0 +1,43 @@
+"""`klom report --format html`."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from klom_bench.errors import KlomError
+
+if TYPE_CHECKING:
+    from klom_bench.report.page.points import Example
+    from klom_bench.report.runs import SavedRun
+
+USUAL = Path("report.html")
+
+
+def write_page(files: Iterable[Path], output: Path | None, with_examples: bool) -> str:
+    """Write the page of these runs; what is said of it. KlomError where it cannot be."""
+    from klom_bench.files.atomic import write_whole
+    from klom_bench.report.extra import refuse_without_extra
+    from klom_bench.report.runs import runs_in
+
+    refuse_without_extra("--format html")
+    from klom_bench.report.page.page import page
+
+    path = output or USUAL
+    runs = runs_in(files)
+    content = page(runs, examples=_examples(runs) if with_examples else None).encode()
+    try:
+        write_whole(path.resolve(), content)  # a link stays one
+    except OSError as error:
+        raise KlomError(f"{path} cannot be written ({error.strerror})") from error
+    return f"{path} ({len(content) / 1e6:.1f} MB)"
+
+
+def _examples(runs: "Iterable[SavedRun]") -> "Mapping[str, list[Example]]":
+    """Points of the tasks that the records are of, from these tasks' data."""
+    from klom_bench.cell.gates import MARGINS
+    from klom_bench.cli.common import known_tasks
+    from klom_bench.report.page.points import examples
+
+    known, records = known_tasks(), [record for run in runs for record in run.records]
+    names = {record["task"] for record in records} - {MARGINS}
+    return examples(records, {name: known[name]() for name in names if name in known})
