@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from klom_bench.errors import visible
 from klom_bench.report.figures.canvas import Drawn, inline_svg
 from klom_bench.report.figures.every import SECTIONS, figure_of_row, figures
 from klom_bench.report.history import in_order
@@ -176,7 +177,12 @@ def _part(name: str) -> str:
     return files("klom_bench.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
+def _seen(value: Any) -> Any:
+    """Names and messages without characters that act; what is markup is ours."""
+    return "\n".join(map(visible, value.split("\n"))) if type(value) is str else value
+
+
 @cache
 def _template() -> Any:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True, finalize=_seen, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_part("page.html"))
