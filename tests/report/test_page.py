@@ -146,7 +146,20 @@ def test_how_sure_it_is_depends_on_n(run, records):
 
 def gate(verdict, **more):
     usual = dict.fromkeys(
-        "se skew low high confidence settled_at perfect_by before allowed baseline rise why".split()
+        [
+            "se",
+            "skew",
+            "low",
+            "high",
+            "confidence",
+            "settled_at",
+            "perfect_by",
+            "before",
+            "allowed",
+            "baseline",
+            "rise",
+            "why",
+        ]
     )
     numbers = {
         "metric": "val_p95",
@@ -201,7 +214,7 @@ def test_only_its_own_script_may_act_and_nothing_is_asked_of_a_network(seen, tex
     policy = seen.one("meta", **{"http-equiv": "Content-Security-Policy"}).attributes["content"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules.pop("default-src") == "'none'"
-    script = [s for s in seen.all("script") if not s.attributes][0]
+    script = next(s for s in seen.all("script") if not s.attributes)
     digest = hashlib.sha256("".join(script.children).encode()).digest()
     assert rules.pop("script-src") == f"'sha256-{base64.b64encode(digest).decode()}'"
     assert rules == {
