@@ -25,6 +25,7 @@ FIRST = (
         "examples",
         "gates",
         "comparing",
+        "report",
         "tracking",
         "python",
         "options",
@@ -55,10 +56,11 @@ def run(args: argparse.Namespace) -> int:
     pages = pages_by_topic()
     if args.topic is None:
         sys.stdout.write(contents(pages))
-    elif command := args.commands.by_name.get(args.topic):
-        sys.stdout.write(command.format_help())
     elif args.topic not in pages:
-        raise KlomError(unknown("topic", args.topic, pages))
+        command = args.commands.by_name.get(args.topic)  # --help tells of one that has a page, too
+        if command is None:
+            raise KlomError(unknown("topic", args.topic, pages))
+        sys.stdout.write(command.format_help())
     elif sys.stdout.isatty():
         pydoc.pager(pages[args.topic])
     else:

@@ -10,7 +10,8 @@ import pytest
 
 def found():
     """Chromium and its driver; where they are missing an error in CI, elsewhere a skip."""
-    paths = shutil.which("chromium"), shutil.which("chromedriver")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    paths = browser, shutil.which("chromedriver")
     if all(paths):
         return paths
     missing = "chromium and chromedriver are not here: apt-get install chromium chromium-driver"

@@ -191,6 +191,14 @@ def test_limits_are_counted_and_have_a_table(run, records):
     assert "exceeds the limit 1: fail" in first_detail.text
 
 
+def test_of_a_baseline_the_name_alone_is_told(run, records):
+    risen = gate("fail", before=1.0, allowed="0.1", baseline="/home/somebody/old.json", limit=1.1)
+    held = {**records[0], "gates": [risen], "verdict": "fail"}
+    text = page([replace(run, rows=(held,))])
+    assert "before: old.json" in text
+    assert "somebody" not in text
+
+
 def test_names_do_nothing(run, records):
     odd = {**records[0], "method": ODD, "setting": ODD, "forget_set": ODD, "task": ODD}
     odd["hyperparameters"] = {ODD: ODD}

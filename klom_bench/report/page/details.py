@@ -1,6 +1,7 @@
 """All that is known of single rows, as text, and which of them come first."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from klom_bench.cell.record import Record
 from klom_bench.cell.record_json import EpochJson, GateJson, PointJson, RecordJson, score_of
@@ -60,10 +61,11 @@ def first(lines: Sequence[Line], most: int = MOST) -> list[int]:
 
 
 def gates_said(record: RecordJson) -> list[list[str]]:
-    """Lines on each gate of a record."""
+    """Lines on each gate; of a baseline the name alone, since the page is sent around."""
     if not record["gates"]:
         return []
-    whole = Record.from_json(record)
+    gates = [{**gate, "baseline": _name_of(gate["baseline"])} for gate in record["gates"]]
+    whole = Record.from_json({**record, "gates": gates})
     return [judged(whole, gate) for gate in whole.gates]
 
 
@@ -79,6 +81,10 @@ def gate_rows(record: RecordJson, said: Sequence[Sequence[str]]) -> Iterator[tup
             gate["verdict"],
             "\n".join(map(visible, lines)).strip(),
         )
+
+
+def _name_of(path: str | None) -> str | None:
+    return path and PurePath(path).name
 
 
 def _surely(gate: GateJson) -> str:
