@@ -14,6 +14,7 @@ from klom_bench.report.runs import SavedRun
 
 ROWS = 54
 """More than have details in the page."""
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

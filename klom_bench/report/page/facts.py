@@ -7,6 +7,9 @@ from klom_bench.report.page.counting import all_of, each, so_many, some_of
 from klom_bench.report.runs import SavedRun
 from klom_bench.report.table import named
 
+MOST_RUNS = 8
+"""So many are told of, the last ones."""
+
 
 def facts(records: Sequence[RecordJson], runs: Sequence[SavedRun]) -> Iterator[tuple[str, str]]:
     """Names and texts. runs: those that the records are of."""
@@ -27,17 +30,21 @@ def facts(records: Sequence[RecordJson], runs: Sequence[SavedRun]) -> Iterator[t
     yield "seed", all_of(each(str(r["seed"]) for r in records))
     yield "device", all_of(each(r["device"] for r in records))
     yield "klom-bench", all_of(each(r["version"] for r in records))
-    for run in runs:
-        of = f" of {run.name}" if len(runs) > 1 else ""
-        yield f"time{of}", run.at or "not known"
-        commit = run.commit
-        parts = (
-            [commit.id + " with changes" * commit.dirty, commit.branch, commit.time]
-            if commit
-            else []
-        )
-        yield f"commit{of}", ", ".join(filter(None, parts)) or "not known"
-        yield f"machine{of}", run.machine or "not known"
+    if len(runs) == 1:
+        yield from _of_run(runs[0])
+    for run in runs[-MOST_RUNS:] if len(runs) > 1 else ():
+        yield run.name, ", ".join(text for _, text in _of_run(run))
+    if len(runs) > MOST_RUNS:
+        yield "before these", so_many(len(runs) - MOST_RUNS, "run")
+
+
+def _of_run(run: SavedRun) -> Iterator[tuple[str, str]]:
+    commit = run.commit
+    changed = " with changes" * commit.dirty if commit else ""
+    parts = (commit.id + changed, commit.branch, commit.time) if commit else ()
+    yield "time", run.at or "no time known"
+    yield "commit", ", ".join(filter(None, parts)) or "no commit known"
+    yield "machine", run.machine or "no machine known"
 
 
 def _estimator(record: RecordJson) -> str:

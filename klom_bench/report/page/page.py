@@ -59,6 +59,7 @@ def page(
     runs: Sequence[SavedRun],
     failures: Mapping[str, str] | None = None,
     examples: Mapping[str, Sequence[Example]] | None = None,
+    draw: bool = True,
 ) -> str:
     """The page of these runs; of several the last is shown, and how it differs from the others.
 
@@ -66,6 +67,7 @@ def page(
         runs: in any order where they are more than two; of two the second is held beside the first.
         failures: what tests that failed said, by their ids.
         examples: points to be shown, by forget set; these are somebody's data.
+        draw: whether there are figures, which take nearly all of the time.
     """
     runs = in_order(runs) if len(runs) > 2 else runs
     run, shares = joined(runs), share_tests(runs)
@@ -76,7 +78,7 @@ def page(
     content = {
         "first": first_screen(run, runs, failures or {}),
         "runs": runs,
-        "sections": _sections(run),
+        "sections": _sections(run) if draw else {},
         "headings": SECTIONS,
         "heads": heads,
         "lines": [(line, place.get(i)) for i, line in enumerate(lines)],
@@ -85,7 +87,7 @@ def page(
         "gates": [
             row for record in run.records for row in details.gate_rows(record, said[id(record)])
         ],
-        "details": [_detail(lines[i], place[i], said) for i in details.first(lines)],
+        "details": [_detail(lines[i], place[i], said, draw) for i in details.first(lines)],
         "measured": len(measured),
         "changes": changes(*runs) if shares and len(runs) == 2 else None,
         "past": past(runs) if shares and len(runs) > 2 else None,
@@ -119,11 +121,13 @@ def _shorter(attribute: re.Match[str]) -> str:
     return re.sub(r"(\.\d\d)\d+|(?<=\s)\s+", r"\1", attribute[0])
 
 
-def _detail(line: Line, place: int, said: Mapping[int, Sequence[Sequence[str]]]) -> Detail:
+def _detail(
+    line: Line, place: int, said: Mapping[int, Sequence[Sequence[str]]], draw: bool
+) -> Detail:
     record = line.record
     assert record is not None
     texts = _texts(line, said)
-    drawn = figure_of_row(record)
+    drawn = figure_of_row(record) if draw else None
     return Detail(
         place,
         details.title(record, record),
