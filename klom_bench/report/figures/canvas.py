@@ -1,22 +1,24 @@
 """What figures have in common: sizes, fonts and colours, and how they are written."""
 
 import io
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from klom_bench.errors import visible
 from klom_bench.files.atomic import write_whole
 
-COLUMN, PAGE = 3.35, 6.9
-"""Inches of one column of a paper of two, and of both."""
+COLUMN, PAGE, SCREEN = 3.35, 6.9, 5.2
+"""Inches of one column of a paper of two, of both, and of a page on a screen."""
 INK = "#010203"
 """Black, but in a page the colour of its text, which is light in dark mode."""
 ORACLES, UNLEARNED, ORIGINALS = "#0072b2", "#d55e00", INK
@@ -25,8 +27,13 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 RAMP = "viridis"
 """Light and dark differ, too, so that it reads in grey."""
+FAINT = "#8c8c8c"
+"""Lines and bands behind: grey on white and on black."""
+SMALL = 7
+"""Points of the smallest text."""
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica", "Arial"],
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.linewidth": 0.6,
@@ -75,16 +82,48 @@ class Drawn:
     tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def blank(width: float = COLUMN, height: float = 2.6) -> Figure:
-    """An empty figure in this style; sizes in inches. Call it, and draw, within `style()`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def blank(width: float, height: float) -> Figure:
+    """An empty figure; sizes in inches. Call it, and draw, within `style()`."""
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
-def style() -> AbstractContextManager[None]:
+def panels(
+    figure: Figure,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    left: float = 0.45,
+    right: float = 0.1,
+    bottom: float = 0.4,
+    top: float = 0.1,
+    gap: float = 0.15,
+) -> list[Axes]:
+    """Axes in rows; all margins in inches, so that nothing need be drawn to know where it is."""
+    width, height = figure.get_size_inches()
+    wide = (width - left - right - gap * (columns - 1)) / columns
+    high = (height - bottom - top - gap * (rows - 1)) / rows
+    return [
+        figure.add_axes(
+            (
+                (left + column * (wide + gap)) / width,
+                (bottom + (rows - 1 - row) * (high + gap)) / height,
+                wide / width,
+                high / height,
+            )
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+@contextmanager
+def style() -> Iterator[None]:
     """In which all figures are made and written, whatever a user's matplotlibrc says."""
-    return mpl.rc_context({**DEFAULTS, **STYLE})
+    with mpl.rc_context({**DEFAULTS, **STYLE}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # in a name: it shows as a box
+        yield
 
 
 def written(drawn: Drawn, path: Path) -> Path:

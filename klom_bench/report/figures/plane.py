@@ -1,0 +1,152 @@
+"""The trade-off plane: what is left on the forget set beside what it cost the rest."""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from klom_bench.report.figures.axes import Name, Side, lines_at, name_all, percent, scaled
+from klom_bench.report.figures.canvas import (
+    FAINT,
+    INK,
+    MARKERS,
+    ORACLES,
+    SCREEN,
+    Drawn,
+    blank,
+    panels,
+    style,
+)
+from klom_bench.report.figures.ramp import Ramp
+from klom_bench.report.figures.views import EXCESS, LIMITS, Bar, Spot, View
+
+MOST_NAMES, MOST_BARS, MOST_VECTORS = 60, 60, 200
+"""Beyond so many markers there are no names and bars, and markers are dots of a picture."""
+
+
+def plane(view: View, split: str, ramp: Ramp, width: float = SCREEN) -> Drawn:
+    """One forget set: forget across, `split` up, the cost as colour."""
+    with style():
+        figure = blank(width, 0.62 * width + 0.5)
+        (axes,) = panels(figure, right=0.62)
+        scale = _scales(axes, view, split)
+        _backdrop(axes, view, split)
+        _paths(axes, view, split)
+        tips = _markers(axes, view, split, ramp)
+        left_out = _names(axes, view, split)
+        ramp.bar(figure, axes)
+        axes.set_xlabel(f"{view.score}, forget")
+        axes.set_ylabel(f"{view.score}, {split}")
+    return Drawn(
+        name=f"plane-{view.forget_set}-{view.score}-{split}",
+        title=f"{view.score} on forget and {split} points, {view.forget_set}",
+        caption=_caption(view, split, scale, left_out),
+        figure=figure,
+        choice={**view.choice, "y": split},
+        tips=tips,
+    )
+
+
+def _scales(axes: Axes, view: View, split: str) -> str:
+    said = []
+    sides: tuple[tuple[Side, str], ...] = (("x", "forget"), ("y", split))
+    for side, of in sides:
+        bars = [view.nothing[of], *(spot.bars[of] for spot in view.spots)]
+        values = [view.oracles[of], view.limits[of], *(bar.value for bar in bars)]
+        said.append(scaled(axes, side, values, zero=view.score == EXCESS))
+    return said[0] if said[0] == said[1] else f"{said[0]} across and {said[1]} up"
+
+
+def _backdrop(axes: Axes, view: View, split: str) -> None:
+    """Doing nothing, oracles, and the band below what perfect methods score."""
+    x, y = view.oracles["forget"], view.oracles[split]
+    start = (axes.get_xlim()[0], axes.get_ylim()[0])
+    axes.axvspan(start[0], view.limits["forget"], color=FAINT, alpha=0.22, lw=0, zorder=0)
+    axes.axhspan(start[1], view.limits[split], color=FAINT, alpha=0.22, lw=0, zorder=0)
+    axes.plot([x], [y], "*", ms=9, color=ORACLES, mec=INK, mew=0.5, zorder=4, gid="oracles")
+    idle = view.nothing["forget"].value, view.nothing[split].value
+    if not any(map(math.isnan, idle)):
+        dashed: dict[str, Any] = {"color": INK, "lw": 0.6, "ls": (0, (4, 3)), "zorder": 1}
+        axes.axvline(idle[0], **dashed)
+        axes.axhline(idle[1], **dashed)
+        axes.plot(
+            *[[v] for v in idle], "o", ms=7, mfc="none", mec=INK, mew=1.4, zorder=4, gid="nothing"
+        )
+
+
+def _paths(axes: Axes, view: View, split: str) -> None:
+    """Epochs of a run, joined in their order."""
+    for _, run in groupby(view.spots, lambda spot: spot.name):
+        places = [(s.bars["forget"].value, s.bars[split].value) for s in run]
+        if len(places) > 1 and len(view.spots) <= MOST_VECTORS:
+            axes.plot(*zip(*places, strict=True), color=FAINT, lw=0.7, zorder=2)
+
+
+def _markers(axes: Axes, view: View, split: str, ramp: Ramp) -> dict[str, list[str]]:
+    """A collection a method, small ones for earlier epochs; what each marker is."""
+    many = len(view.spots) > MOST_VECTORS
+    tips: dict[str, list[str]] = {}
+    methods = list(dict.fromkeys(spot.method for spot in view.spots))
+    for i, method in enumerate(methods):
+        of = [spot for spot in view.spots if spot.method == method]
+        gid = f"method-{i}"
+        axes.scatter(
+            [s.bars["forget"].value for s in of],
+            [s.bars[split].value for s in of],
+            s=[(30 if s.last else 14) / (1 + many) for s in of],
+            c=[ramp.colour(s.cost) for s in of],
+            marker=MARKERS[i % len(MARKERS)],
+            edgecolors=INK,
+            linewidths=0.5 - 0.3 * many,
+            zorder=3,
+            gid=gid,
+            rasterized=many,
+        )
+        tips[gid] = [_tip(s, view.score, split) for s in of]
+    if len(view.spots) <= MOST_BARS:
+        for spot in view.spots:
+            if spot.last:
+                _cross(axes, spot.bars["forget"], spot.bars[split])
+    return tips
+
+
+def _cross(axes: Axes, x: Bar, y: Bar) -> None:
+    thin: dict[str, Any] = {"color": INK, "lw": 0.5, "zorder": 2, "alpha": 0.7}
+    axes.plot([x.low, x.high], [y.value, y.value], **thin)
+    axes.plot([x.value, x.value], [y.low, y.high], **thin)
+
+
+def _tip(spot: Spot, score: str, split: str) -> str:
+    x, y = spot.bars["forget"].value, spot.bars[split].value
+    cost = "" if math.isnan(spot.cost) else f", {percent(spot.cost)} of a retraining"
+    return f"{spot.whole}: {score} {x:.2f} forget, {y:.2f} {split}{cost}"
+
+
+def _names(axes: Axes, view: View, split: str) -> list[str]:
+    """The nearest to the oracles first, earlier epochs last; those without room."""
+    x, y = view.nothing["forget"].value, view.nothing[split].value
+    names = [Name("oracles", view.oracles["forget"], view.oracles[split]), Name("do nothing", x, y)]
+    if len(view.spots) <= MOST_NAMES:
+        places = [(s, s.bars["forget"].value, s.bars[split].value) for s in view.spots]
+        places.sort(key=lambda of: (not of[0].last, of[1] + of[2]))
+        names += [Name(s.name if s.last else str(s.epoch), x, y, s.last) for s, x, y in places]
+    known = [name for name in names if math.isfinite(name.x + name.y)]
+    return name_all(axes, known, lines_at(axes, [y], [x]) if math.isfinite(x + y) else ())
+
+
+def _caption(view: View, split: str, scale: str, left_out: Sequence[str]) -> str:
+    said = [
+        f"{view.score} on the forget set and on {split} points, a marker a method and setting. "
+        "Colour is the cost: train points seen, over those of a retraining (grey: unknown).",
+        "The star is what retrained models have on average, circle and dashed lines the originals "
+        "as they are.",
+        f"Grey bands end at {LIMITS[view.score]}. {view.bars}",
+    ]
+    if any(not spot.last for spot in view.spots):
+        said.append("Small markers are earlier epochs, with their number.")
+    said.append(f"Axes are {scale}.")
+    if left_out:
+        said.append(f"{len(left_out)} markers have no room for a name.")
+    return " ".join([*said, view.left_out, view.about]).replace("  ", " ")
