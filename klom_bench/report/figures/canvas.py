@@ -1,6 +1,7 @@
 """What figures have in common: sizes, fonts and colours, and how they are written."""
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -126,6 +127,11 @@ def style() -> Iterator[None]:
         yield
 
 
+def sentences(*parts: str) -> str:
+    """A caption of those that say something."""
+    return " ".join(part[0].upper() + part[1:] for part in parts if part)
+
+
 def written(drawn: Drawn, path: Path) -> Path:
     """The figure as a file; its suffix says which format: .svg, .pdf or .png."""
     form, buffer = path.suffix.removeprefix("."), io.BytesIO()
@@ -137,18 +143,26 @@ def written(drawn: Drawn, path: Path) -> Path:
 
 
 def inline_svg(drawn: Drawn) -> str:
-    """An <svg> element for a page: its text is text, its black the page's, its ids its own."""
+    """An <svg> element for a page: its text is text in the page's font, its black the page's, its
+    ids its own."""
     buffer = io.BytesIO()
     with style(), mpl.rc_context({"svg.hashsalt": drawn.name, "svg.fonttype": "none"}):
         drawn.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
-    for metadata in root.findall(f"{{{SVG}}}metadata"):
-        root.remove(metadata)
+    for element in [*root]:
+        if element.tag == f"{{{SVG}}}metadata" or element.find(f"{{{SVG}}}style") is not None:
+            root.remove(element)  # a style would be one for all of the page
     _tell_markers(root, drawn.tips)
-    root.set("role", "img")
+    for key, value in LOOK.items():
+        root.set(key, value)
     root.set("aria-label", visible(drawn.title))
-    text = ElementTree.tostring(_with_own_ids(root, drawn.name), encoding="unicode")
-    return text.replace(INK, "currentColor")
+    _own_ids(root, drawn.name)
+    for text in root.iter(f"{{{SVG}}}text"):
+        text.set("style", re.sub("font-family: [^;]*;? ?", "", text.get("style", "")))
+    return ElementTree.tostring(root, encoding="unicode").replace(INK, "currentColor")
+
+
+LOOK = {"role": "img", "stroke-linejoin": "round", "stroke-linecap": "butt"}
 
 
 def _tell_markers(root: ElementTree.Element, tips: Mapping[str, Sequence[str]]) -> None:
@@ -156,18 +170,21 @@ def _tell_markers(root: ElementTree.Element, tips: Mapping[str, Sequence[str]]) 
     for group in root.iter(f"{{{SVG}}}g"):
         names = tips.get(group.get("id", ""), ())
         markers = [*group.iter(f"{{{SVG}}}use")]
-        for marker, name in zip(markers, names, strict=False):  # those beyond the axes are cut
+        for marker, name in zip(markers, names, strict=False):  # those of a picture are none
             ElementTree.SubElement(marker, f"{{{SVG}}}title").text = visible(name)
 
 
-def _with_own_ids(root: ElementTree.Element, name: str) -> ElementTree.Element:
-    """The same, so that no two figures of a page have one id."""
+def _own_ids(root: ElementTree.Element, name: str) -> None:
+    """Only what is referred to has an id, and no two figures of a page have the same."""
+    referred = set()
     for element in root.iter():
-        if known := element.get("id"):
-            element.set("id", f"{name}-{known}")
         for key, value in element.items():
-            if value.startswith("#") and key.endswith("href"):
+            if key.endswith("href") and value.startswith("#"):
+                referred.add(value[1:])
                 element.set(key, f"#{name}-{value[1:]}")
-            elif "url(#" in value:
+            elif match := re.search(r"url\(#([^)]*)\)", value):
+                referred.add(match[1])
                 element.set(key, value.replace("url(#", f"url(#{name}-"))
-    return root
+    for element in root.iter():
+        if (known := element.attrib.pop("id", None)) and known in referred:
+            element.set("id", f"{name}-{known}")

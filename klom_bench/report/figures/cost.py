@@ -1,26 +1,27 @@
 """Scores against what the methods cost."""
 
 import math
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from klom_bench.report.figures.axes import Name, lines_at, name_all, percent, scaled
+from klom_bench.report.figures.axes import percent, scaled
 from klom_bench.report.figures.canvas import (
     FAINT,
-    INK,
-    MARKERS,
     SCREEN,
     UNLEARNED,
     Drawn,
     blank,
     panels,
+    sentences,
     style,
 )
-from klom_bench.report.figures.views import EXCESS, LIMITS, Spot, View, levels
+from klom_bench.report.figures.marks import Mark, Segment, bars_of, draw_marks, shapes_of
+from klom_bench.report.figures.naming import MOST_NAMES, Name, lines_at, name_all
+from klom_bench.report.figures.views import EXCESS, LIMITS, Bar, Spot, View, levels
 
 PANELS = ("forget", "val")
-MOST_NAMES, MOST_VECTORS = 60, 200
-"""Beyond so many markers there are no names, and markers are dots of a picture."""
+INF = math.inf
 
 
 def cost(view: View, width: float = SCREEN) -> Drawn | None:
@@ -37,13 +38,15 @@ def cost(view: View, width: float = SCREEN) -> Drawn | None:
         tips: dict[str, list[str]] = {}
         for axes, split in zip(both, PANELS, strict=True):
             bars = [view.nothing[split], *(spot.bars[split] for spot in known)]
-            values = [view.oracles[split], view.limits[split], *(bar.value for bar in bars)]
+            ends = (end for bar in bars for end in (bar.value, bar.high))
+            values = [view.oracles[split], view.limits[split], *ends]
             scaled(axes, "y", values, zero=view.score == EXCESS)
             scaled(axes, "x", [least, 1.0, *positive], form=percent)
             levels(axes, view, split)
             axes.axvline(1.0, color=FAINT, lw=0.8, ls=":", zorder=1)
-            tips |= _markers(axes, view, split, known, least)
-            left_out |= _names(axes, view, split, known, least)
+            marks = [_mark(spot, view, split, least) for spot in known]
+            tips |= draw_marks(axes, marks, shapes_of(known), split)
+            left_out |= _names(axes, view, split, marks, known)
             axes.set_ylabel(f"{view.score}, {split}")
         both[0].tick_params(labelbottom=False)
         both[1].set_xlabel("cost: train points seen, over those of a retraining")
@@ -57,47 +60,21 @@ def cost(view: View, width: float = SCREEN) -> Drawn | None:
     )
 
 
-def _markers(
-    axes: Axes, view: View, split: str, spots: list[Spot], least: float
-) -> dict[str, list[str]]:
-    """A collection a method; what each marker is."""
-    many = len(spots) > MOST_VECTORS
-    tips: dict[str, list[str]] = {}
-    for i, method in enumerate(dict.fromkeys(spot.method for spot in spots)):
-        of = [spot for spot in spots if spot.method == method]
-        x, y = [max(s.cost, least) for s in of], [s.bars[split].value for s in of]
-        gid = f"{split}-{i}"
-        axes.scatter(
-            x,
-            y,
-            s=28 / (1 + many),
-            color=UNLEARNED,
-            marker=MARKERS[i % len(MARKERS)],
-            edgecolors=INK,
-            linewidths=0.5 - 0.3 * many,
-            zorder=3,
-            gid=gid,
-            rasterized=many,
-        )
-        tips[gid] = [
-            f"{s.name}: {view.score} {s.bars[split].value:.2f} {split}, "
-            f"{percent(s.cost)} of a retraining"
-            for s in of
-        ]
-        if not many:
-            ends = [s.bars[split].low for s in of], [s.bars[split].high for s in of]
-            axes.vlines(x, *ends, color=INK, lw=0.5, alpha=0.7, zorder=2)
-    return tips
+def _mark(spot: Spot, view: View, split: str, least: float) -> Mark:
+    y = spot.bars[split]
+    tip = f"{spot.name}: {view.score} {y.value:.2f} {split}, {percent(spot.cost)} of a retraining"
+    return Mark(Bar(max(spot.cost, least)), y, spot.method, UNLEARNED, tip)
 
 
-def _names(axes: Axes, view: View, split: str, spots: list[Spot], least: float) -> set[str]:
-    if len(spots) > MOST_NAMES:
+def _names(axes: Axes, view: View, split: str, marks: Sequence[Mark], of: list[Spot]) -> set[str]:
+    if len(of) > MOST_NAMES:
         return set()
-    nearest = sorted(spots, key=lambda spot: spot.bars[split].value)
-    names = [Name(s.name, max(s.cost, least), s.bars[split].value) for s in nearest]
-    heights = [y for y in (view.nothing[split].value, view.oracles[split]) if math.isfinite(y)]
-    lines = lines_at(axes, heights, [1.0])
-    return {*name_all(axes, [name for name in names if math.isfinite(name.y)], lines)}
+    names = [Name(s.name, m.x.value, m.y.value) for s, m in zip(of, marks, strict=True)]
+    told = sorted((name for name in names if math.isfinite(name.y)), key=lambda name: name.y)
+    levels = [y for y in (view.nothing[split].value, view.oracles[split]) if math.isfinite(y)]
+    lines: list[Segment] = [((0, y), (INF, y)) for y in levels]
+    lines += [((1.0, -INF), (1.0, INF)), *bars_of(marks)]
+    return {*name_all(axes, told, lines_at(axes, lines))}
 
 
 def _caption(view: View, known: list[Spot], left_out: set[str]) -> str:
@@ -113,4 +90,4 @@ def _caption(view: View, known: list[Spot], left_out: set[str]) -> str:
         said.append(f"Of {unknown} the cost is not known: they are not drawn.")
     if left_out:
         said.append(f"{len(left_out)} have no room for a name.")
-    return " ".join(part for part in [*said, view.left_out, view.about] if part)
+    return sentences(*said, view.left_out, view.about)

@@ -7,8 +7,18 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from klom_bench.report.figures.axes import Name, cut, inches, scaled, stacked_names
-from klom_bench.report.figures.canvas import COLOURS, MARKERS, SCREEN, Drawn, blank, panels, style
+from klom_bench.report.figures.axes import scaled
+from klom_bench.report.figures.canvas import (
+    COLOURS,
+    MARKERS,
+    SCREEN,
+    Drawn,
+    blank,
+    panels,
+    sentences,
+    style,
+)
+from klom_bench.report.figures.naming import Name, cut, inches, stacked_names
 from klom_bench.report.figures.views import EXCESS, LIMITS, Spot, View, levels
 
 PANELS = ("forget", "val")
@@ -32,15 +42,16 @@ def epochs(view: View, width: float = SCREEN) -> Drawn | None:
         both = panels(figure, 2, right=room + 0.15)
         for axes, split in zip(both, PANELS, strict=True):
             bars = [view.nothing[split], *(s.bars[split] for run in drawn for s in run)]
-            values = [view.oracles[split], view.limits[split], *(bar.value for bar in bars)]
+            ends = (end for bar in bars for end in (bar.value, bar.high))
+            values = [view.oracles[split], view.limits[split], *ends]
             scaled(axes, "y", values, zero=view.score == EXCESS)
             levels(axes, view, split)
             for i, run in enumerate(drawn):
                 _line(axes, run, split, i)
-            ends = [(_key(i), run[-1], run[-1].bars[split].value) for i, run in enumerate(drawn)]
+            named = [(_key(i), run[-1], run[-1].bars[split].value) for i, run in enumerate(drawn)]
             told = [
                 (key, Name(cut(s.name, room), s.epoch or 0, y))
-                for key, s, y in ends
+                for key, s, y in named
                 if math.isfinite(y)
             ]
             stacked_names(axes, [name for _, name in told], [key for key, _ in told])
@@ -89,4 +100,4 @@ def _caption(view: View, drawn: int, runs: int) -> str:
         said.append(
             f"The {drawn} of {runs} that are best on the forget set at their end are drawn."
         )
-    return " ".join([*said, view.about])
+    return sentences(*said, view.about)

@@ -1,8 +1,10 @@
 """All figures of a run."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import count
 
 from klom_bench.cell.record_json import OfTest, RecordJson
 from klom_bench.errors import visible
@@ -26,6 +28,7 @@ SECTIONS = {
     "map": "Methods by forget sets",
 }
 """Headings, in the order of a page."""
+Draw = Callable[[], Drawn | None]
 MOST_SETS = 12
 """Forget sets with figures of their own: those with most rows."""
 
@@ -35,42 +38,61 @@ def figures(run: SavedRun, width: float = SCREEN) -> Iterator[tuple[str, Drawn]]
 
     width: in inches.
     """
-    names: set[str] = set()
-    for section, drawn in _figures(run, width):
-        if drawn is not None:
-            yield section, replace(drawn, name=_fresh(drawn.name, names))
+    taken: set[str] = set()
+    for section, draw in drawings(run, width):
+        if drawn := draw():
+            yield section, with_own_name(drawn, taken)
 
 
-def _figures(run: SavedRun, width: float) -> Iterator[tuple[str, Drawn | None]]:
+def drawings(run: SavedRun, width: float = SCREEN) -> list[tuple[str, Draw]]:
+    """What is to be drawn, by section; None is drawn where there is nothing to see."""
     groups = sets_of(run.records)
     shown = _with_most_rows(groups)
-    rest = _not_drawn(len(groups) - len(shown))
     every = {
         score: [of for name, records in groups.items() if (of := view(name, records, score))]
         for score in SCORES
     }
-    ramp = ramp_of([s.cost for views in every.values() for of in views for s in of.spots])
-    drawn: dict[str, list[View]] = {}
-    for score, views in every.items():
-        mean = mean_of(views)
-        own = [of for of in views if of.forget_set in shown]
-        drawn[score] = [replace(of, left_out=rest) if rest else of for of in own]
-        drawn[score] += [mean] if mean else []
-    for views in drawn.values():
-        for of in views:
-            for split in ("val", "retain"):
-                yield "plane", plane(of, split, ramp, width)
-    for views in drawn.values():
-        for of in views:
-            yield "cost", cost(of, width)
-    for views in drawn.values():
-        for of in views:
-            yield "epochs", epochs(of, width)
-    for name in shown:
-        yield "points", points(name, groups[name], width)
-    for views in every.values():
-        if views:
-            yield "map", heat_map(views, _missing(run), width)
+    ramp = ramp_of(s.cost for views in every.values() for of in views for s in of.spots)
+    own = [of for views in every.values() for of in _own(views, shown)]
+    return [
+        *(
+            ("plane", partial(plane, of, split, ramp, width))
+            for of in own
+            for split in ("val", "retain")
+        ),
+        *(("cost", partial(cost, of, width)) for of in own),
+        *(
+            ("epochs", partial(epochs, of, width))
+            for of in own
+            if any(not s.last for s in of.spots)
+        ),
+        *(("points", partial(points, name, groups[name], width)) for name in shown),
+        *(
+            ("map", partial(heat_map, views, _missing(run), width))
+            for views in every.values()
+            if views
+        ),
+    ]
+
+
+def _own(views: Sequence[View], shown: Collection[str]) -> list[View]:
+    """Those with a figure of their own, and the mean of all."""
+    mean = mean_of(views)
+    return [
+        *(_saying(of, len(views) - len(shown)) for of in views if of.forget_set in shown),
+        *([mean] if mean else []),
+    ]
+
+
+def _saying(view: View, not_drawn: int) -> View:
+    """The same, and how many sets have no figure."""
+    if not_drawn <= 0:
+        return view
+    return replace(
+        view,
+        left_out=f"{not_drawn} forget sets with fewer rows have no figure of their own: "
+        "`klom report RUN.json --format svg --forget-set NAME` draws one.",
+    )
 
 
 def figure_of_row(record: RecordJson, width: float = SCREEN) -> Drawn | None:
@@ -83,15 +105,6 @@ def _with_most_rows(groups: dict[str, list[RecordJson]]) -> list[str]:
     """In their own order."""
     most = sorted(groups, key=lambda name: -len(groups[name]))[:MOST_SETS]
     return [name for name in groups if name in most]
-
-
-def _not_drawn(sets: int) -> str:
-    if not sets:
-        return ""
-    return (
-        f"{sets} forget sets with fewer rows have no figure of their own: "
-        "`klom report RUN.json --forget-set NAME` draws one."
-    )
 
 
 def _missing(run: SavedRun) -> list[tuple[str, OfTest, str]]:
@@ -113,16 +126,13 @@ def _missing(run: SavedRun) -> list[tuple[str, OfTest, str]]:
     return [*unfit, *ended]
 
 
-def _fresh(name: str, taken: set[str]) -> str:
-    """The name in letters of files, numbered where it is there."""
-    plain = _plain(name)
-    fresh = next(
-        candidate
-        for candidate in (plain, *(f"{plain}-{i}" for i in range(2, 10_000)))
-        if candidate.lower() not in taken
-    )
-    taken.add(fresh.lower())
-    return fresh
+def with_own_name(drawn: Drawn, taken: set[str]) -> Drawn:
+    """The same, named in letters of files as none of `taken`, to which it is added."""
+    plain = _plain(drawn.name)
+    candidates = (f"{plain}-{i}" if i > 1 else plain for i in count(1))
+    own = next(name for name in candidates if name.lower() not in taken)
+    taken.add(own.lower())
+    return replace(drawn, name=own)
 
 
 def _plain(name: str) -> str:

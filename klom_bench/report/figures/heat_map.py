@@ -12,11 +12,21 @@ from matplotlib.colors import LogNorm
 
 from klom_bench.cell.record_json import OfTest
 from klom_bench.errors import visible
-from klom_bench.report.figures.axes import cut, inches
-from klom_bench.report.figures.canvas import FAINT, INK, SCREEN, SMALL, Drawn, blank, panels, style
+from klom_bench.report.figures.canvas import (
+    FAINT,
+    INK,
+    SCREEN,
+    SMALL,
+    Drawn,
+    blank,
+    panels,
+    sentences,
+    style,
+)
+from klom_bench.report.figures.naming import cut, inches
 from klom_bench.report.figures.views import EXCESS, View
 
-RAMP = "cividis_r"
+RAMP = "viridis_r"
 """Light is good; it reads in grey, and looks the same to the colour-blind."""
 LEAST = 0.02
 """Excess below it has one colour: it may be 0 or less."""
@@ -67,6 +77,7 @@ def heat_map(
         _cells(axes, lines, sets, score)
         axes.set_yticks(_middles(lines), [cut(row.name, left - 0.1) for row in lines])
         axes.set_xticks(_middles(sets), [cut(name, 1.2) for name in heads])
+        axes.axhline(len(drawn), color=INK, lw=0.8)
         _lean(axes, steep)
     return Drawn(
         name=f"map-{score}",
@@ -109,7 +120,7 @@ def _cells(axes: Axes, rows: Sequence[Row], sets: Sequence[str], score: str) -> 
     ramp = colormaps[RAMP]
     axes.set_xlim(0, len(sets))
     axes.set_ylim(len(rows), 0)
-    axes.patch.set(facecolor="none", hatch="////", edgecolor=FAINT, linewidth=0)
+    axes.patch.set(facecolor=FAINT, alpha=0.22)
     shown = np.ma.masked_invalid(np.maximum(values, least))
     axes.pcolormesh(
         shown, cmap=ramp, norm=colours, edgecolors="none", rasterized=values.size > 1000, gid="map"
@@ -163,8 +174,8 @@ def _caption(views: Sequence[View], score: str, drawn: Sequence[Row], rows: Sequ
         f"{score} on the forget set, in nats, of methods by forget sets, the best in the mean "
         f"first; light is good. Colours are logarithmic{start}.",
         "The last rows are the originals as they are, and retrained models on average. "
-        "Hatched is what has no score.",
+        "Grey is what has no score.",
     ]
     if len(drawn) < len(rows):
         said.append(f"The {BEST} best and the {WORST} worst of {len(rows)} are drawn.")
-    return " ".join([*said, views[0].about])
+    return sentences(*said, views[0].about)

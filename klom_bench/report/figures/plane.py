@@ -7,23 +7,31 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from klom_bench.report.figures.axes import Name, Side, lines_at, name_all, percent, scaled
+from klom_bench.report.figures.axes import Side, percent, scaled
 from klom_bench.report.figures.canvas import (
     FAINT,
     INK,
-    MARKERS,
     ORACLES,
     SCREEN,
     Drawn,
     blank,
     panels,
+    sentences,
     style,
 )
+from klom_bench.report.figures.marks import (
+    MOST_VECTORS,
+    Mark,
+    Segment,
+    bars_of,
+    draw_marks,
+    shapes_of,
+)
+from klom_bench.report.figures.naming import MOST_NAMES, Name, lines_at, name_all
 from klom_bench.report.figures.ramp import Ramp
-from klom_bench.report.figures.views import EXCESS, LIMITS, Bar, Spot, View
+from klom_bench.report.figures.views import EXCESS, LIMITS, Spot, View
 
-MOST_NAMES, MOST_BARS, MOST_VECTORS = 60, 60, 200
-"""Beyond so many markers there are no names and bars, and markers are dots of a picture."""
+INF = math.inf
 
 
 def plane(view: View, split: str, ramp: Ramp, width: float = SCREEN) -> Drawn:
@@ -34,8 +42,9 @@ def plane(view: View, split: str, ramp: Ramp, width: float = SCREEN) -> Drawn:
         scale = _scales(axes, view, split)
         _backdrop(axes, view, split)
         _paths(axes, view, split)
-        tips = _markers(axes, view, split, ramp)
-        left_out = _names(axes, view, split)
+        marks = _marks(view, split, ramp)
+        tips = draw_marks(axes, marks, shapes_of(view.spots))
+        left_out = _names(axes, view, split, bars_of(marks))
         ramp.bar(figure, axes)
         axes.set_xlabel(f"{view.score}, forget")
         axes.set_ylabel(f"{view.score}, {split}")
@@ -54,7 +63,8 @@ def _scales(axes: Axes, view: View, split: str) -> str:
     sides: tuple[tuple[Side, str], ...] = (("x", "forget"), ("y", split))
     for side, of in sides:
         bars = [view.nothing[of], *(spot.bars[of] for spot in view.spots)]
-        values = [view.oracles[of], view.limits[of], *(bar.value for bar in bars)]
+        ends = (end for bar in bars for end in (bar.value, bar.high))
+        values = [view.oracles[of], view.limits[of], *ends]
         said.append(scaled(axes, side, values, zero=view.score == EXCESS))
     return said[0] if said[0] == said[1] else f"{said[0]} across and {said[1]} up"
 
@@ -84,38 +94,19 @@ def _paths(axes: Axes, view: View, split: str) -> None:
             axes.plot(*zip(*places, strict=True), color=FAINT, lw=0.7, zorder=2)
 
 
-def _markers(axes: Axes, view: View, split: str, ramp: Ramp) -> dict[str, list[str]]:
-    """A collection a method, small ones for earlier epochs; what each marker is."""
-    many = len(view.spots) > MOST_VECTORS
-    tips: dict[str, list[str]] = {}
-    methods = list(dict.fromkeys(spot.method for spot in view.spots))
-    for i, method in enumerate(methods):
-        of = [spot for spot in view.spots if spot.method == method]
-        gid = f"method-{i}"
-        axes.scatter(
-            [s.bars["forget"].value for s in of],
-            [s.bars[split].value for s in of],
-            s=[(30 if s.last else 14) / (1 + many) for s in of],
-            c=[ramp.colour(s.cost) for s in of],
-            marker=MARKERS[i % len(MARKERS)],
-            edgecolors=INK,
-            linewidths=0.5 - 0.3 * many,
-            zorder=3,
-            gid=gid,
-            rasterized=many,
+def _marks(view: View, split: str, ramp: Ramp) -> list[Mark]:
+    colours = ramp.colours([spot.cost for spot in view.spots])
+    return [
+        Mark(
+            spot.bars["forget"],
+            spot.bars[split],
+            spot.method,
+            colour,
+            _tip(spot, view.score, split),
+            small=not spot.last,
         )
-        tips[gid] = [_tip(s, view.score, split) for s in of]
-    if len(view.spots) <= MOST_BARS:
-        for spot in view.spots:
-            if spot.last:
-                _cross(axes, spot.bars["forget"], spot.bars[split])
-    return tips
-
-
-def _cross(axes: Axes, x: Bar, y: Bar) -> None:
-    thin: dict[str, Any] = {"color": INK, "lw": 0.5, "zorder": 2, "alpha": 0.7}
-    axes.plot([x.low, x.high], [y.value, y.value], **thin)
-    axes.plot([x.value, x.value], [y.low, y.high], **thin)
+        for spot, colour in zip(view.spots, colours, strict=True)
+    ]
 
 
 def _tip(spot: Spot, score: str, split: str) -> str:
@@ -124,16 +115,20 @@ def _tip(spot: Spot, score: str, split: str) -> str:
     return f"{spot.whole}: {score} {x:.2f} forget, {y:.2f} {split}{cost}"
 
 
-def _names(axes: Axes, view: View, split: str) -> list[str]:
+def _names(axes: Axes, view: View, split: str, bars: Sequence[Segment]) -> list[str]:
     """The nearest to the oracles first, earlier epochs last; those without room."""
     x, y = view.nothing["forget"].value, view.nothing[split].value
-    names = [Name("oracles", view.oracles["forget"], view.oracles[split]), Name("do nothing", x, y)]
+    star = view.oracles["forget"], view.oracles[split]
+    names = [Name("oracles", *star, half=4.5), Name("do nothing", x, y, half=4.5)]
     if len(view.spots) <= MOST_NAMES:
         places = [(s, s.bars["forget"].value, s.bars[split].value) for s in view.spots]
         places.sort(key=lambda of: (not of[0].last, of[1] + of[2]))
         names += [Name(s.name if s.last else str(s.epoch), x, y, s.last) for s, x, y in places]
-    known = [name for name in names if math.isfinite(name.x + name.y)]
-    return name_all(axes, known, lines_at(axes, [y], [x]) if math.isfinite(x + y) else ())
+    dashed: list[Segment] = [((-INF, y), (INF, y)), ((x, -INF), (x, INF))]
+    lines = [*bars, *(dashed if math.isfinite(x + y) else ())]
+    return name_all(
+        axes, [name for name in names if math.isfinite(name.x + name.y)], lines_at(axes, lines)
+    )
 
 
 def _caption(view: View, split: str, scale: str, left_out: Sequence[str]) -> str:
@@ -149,4 +144,4 @@ def _caption(view: View, split: str, scale: str, left_out: Sequence[str]) -> str
     said.append(f"Axes are {scale}.")
     if left_out:
         said.append(f"{len(left_out)} markers have no room for a name.")
-    return " ".join([*said, view.left_out, view.about]).replace("  ", " ")
+    return sentences(*said, view.left_out, view.about)

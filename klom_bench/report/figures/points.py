@@ -1,6 +1,7 @@
 """How KLOM is distributed over points, beside models retrained twice."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,17 +18,21 @@ from klom_bench.report.figures.canvas import (
     INK,
     MARKERS,
     SCREEN,
-    SMALL,
     Drawn,
     blank,
     panels,
+    sentences,
     style,
 )
+from klom_bench.report.figures.naming import inches
 from klom_bench.report.figures.views import about
 from klom_bench.report.table import named
 
 BEST, WORST = 4, 2
 """Of more methods so many are drawn, by their P95 on the forget set."""
+LEAST = 0.02
+"""So small a share of points is not looked for on the axis."""
+NULL = "retrained models"
 Curve = tuple[np.ndarray, np.ndarray]
 """KLOM, and the share of points up to it."""
 
@@ -41,16 +46,19 @@ def points(forget_set: str, records: Sequence[RecordJson], width: float = SCREEN
         return None
     with style():
         across = width > 4.5
-        figure = blank(width, 2.3 if across else 5.4)
-        each = panels(
-            figure, *((1, 3) if across else (3, 1)), top=0.55, gap=0.12 if across else 0.3
-        )
+        names = [visible(named(record)) for record in drawn]
+        columns = max(1, int(width / (0.5 + max(map(inches, [*names, NULL])))))
+        top = 0.35 + 0.16 * ceil((len(names) + 2) / columns)
+        figure = blank(width, (1.6 if across else 4.4) + top)
+        shape, gap = ((1, 3), 0.12) if across else ((3, 1), 0.4)
+        each = panels(figure, *shape, top=top, gap=gap)
         null = _null(drawn[0])
+        known = [null, *(_do_nothing(records, split) for split in SPLITS)]
+        known += [_curve(record, split) for record in drawn for split in SPLITS]
+        ends = [v for curve in known if curve for v in curve[0][curve[1] > LEAST]]
         for axes, split in zip(each, SPLITS, strict=True):
-            curves = [curve for record in drawn if len((curve := _curve(record, split))[0])]
             idle = _do_nothing(records, split)
-            every = [*curves, *([null] if null else []), *([idle] if idle else [])]
-            scaled(axes, "x", [v for curve in every for v in curve[0][curve[1] > 0.02]])
+            scaled(axes, "x", ends)
             _split(axes, split, drawn, null, idle)
             axes.set_title(split, loc="left", pad=3)
         for axes in each if not across else each[:1]:
@@ -59,7 +67,7 @@ def points(forget_set: str, records: Sequence[RecordJson], width: float = SCREEN
             axes.tick_params(labelleft=False)
         (each[1] if across else each[-1]).set_xlabel("KLOM of a point")
         handles, labels = each[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper left", ncols=4 if across else 3, fontsize=SMALL)
+        figure.legend(handles, labels, loc="upper left", ncols=columns, columnspacing=1.2)
     return Drawn(
         name=f"points-{forget_set}",
         title=f"KLOM of points, {forget_set}",
@@ -79,7 +87,7 @@ def _split(
     if null:
         end = max(axes.get_xlim()[1], null[0][-1])
         axes.fill_between([*null[0], end], [*null[1], 1.0], color=FAINT, alpha=0.25, lw=0, zorder=0)
-        axes.plot(*null, color=FAINT, lw=1.2, label="retrained models", gid=f"{split}-null")
+        axes.plot(*null, color=FAINT, lw=1.2, label=NULL, gid=f"{split}-null")
     if idle:
         axes.plot(
             *idle, color=INK, ls=(0, (4, 3)), lw=0.9, label="do nothing", gid=f"{split}-nothing"
@@ -97,6 +105,7 @@ def _split(
             gid=f"{split}-{i}",
         )
     axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 0.5, 1])
 
 
 def _curve(record: RecordJson, split: str) -> Curve:
@@ -125,7 +134,7 @@ def _null(record: RecordJson) -> Curve | None:
         return None
     members = record["members"]
     scores = floor_scores(estimator, members["oracle"], members["unlearned"])
-    shares = np.linspace(0, 1, 201)
+    shares = np.linspace(0, 1, 61)
     return np.quantile(scores, shares), shares
 
 
@@ -137,7 +146,10 @@ def _ecdf(values: Sequence[float]) -> Curve:
 def _caption(drawn: Sequence[RecordJson], told: Sequence[RecordJson], null: bool) -> str:
     said = ["The share of forget, retain and val points whose KLOM is at most so high."]
     if any(record["per_point"] is None for record in drawn):
-        said.append("Markers are the percentiles 5, 25, 50, 75, 95, 99 and 100, joined by lines.")
+        said.append(
+            "Markers are the percentiles 5, 25, 50, 75, 95, 99 and 100, joined by lines (of doing "
+            "nothing 50, 95 and 99)."
+        )
     if null:
         said.append(
             "Grey is what retrained models have beside retrained models, simulated with Gaussian "
@@ -148,4 +160,4 @@ def _caption(drawn: Sequence[RecordJson], told: Sequence[RecordJson], null: bool
             f"Of {len(told)} methods and settings the {BEST} best and the {WORST} worst by P95 on "
             "the forget set are drawn."
         )
-    return " ".join([*said, about(drawn[0])])
+    return sentences(*said, about(drawn[0]))

@@ -1,18 +1,19 @@
 """What methods cost, as colours."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from klom_bench.report.figures.axes import STEPS, percent
 from klom_bench.report.figures.canvas import RAMP, SMALL
+
+UNKNOWN = (0.6, 0.6, 0.6, 1.0)
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,28 @@ class Ramp:
         wide = self.high > 10 * self.low
         return LogNorm(self.low, self.high) if wide else Normalize(0.0, self.high)
 
-    def colour(self, cost: float) -> tuple[float, ...]:
-        """Grey where it is not known."""
-        if math.isnan(cost):
-            return (0.6, 0.6, 0.6, 1.0)
-        return colormaps[RAMP](float(self.norm(min(max(cost, self.low), self.high))))
+    def colours(self, costs: Sequence[float]) -> list[tuple[float, ...]]:
+        """RGBA of each; grey where it is not known."""
+        known = np.clip(np.asarray(costs, dtype=float), self.low, self.high)
+        found = colormaps[RAMP](self.norm(np.nan_to_num(known, nan=self.low)))
+        return [
+            UNKNOWN if math.isnan(cost) else tuple(map(float, rgba))
+            for cost, rgba in zip(costs, found, strict=True)
+        ]
 
     def bar(self, figure: Figure, axes: Axes) -> None:
         """What colours mean, right of the axes."""
         width, box = figure.get_size_inches()[0], axes.get_position()
         place = box.x1 + 0.1 / width, box.y0 + 0.1 * box.height, 0.09 / width, 0.8 * box.height
         beside = figure.add_axes(place)
-        drawn = figure.colorbar(ScalarMappable(self.norm, RAMP), cax=beside)
+        shades = np.linspace(0, 1, 64)[:, None]
+        beside.imshow(shades, RAMP, origin="lower", aspect="auto", extent=(0, 1, 0, 1))
         ticks = self._ticks(STEPS)
         ticks = ticks if len(ticks) <= 7 else self._ticks(STEPS[:1])
-        drawn.set_ticks(ticks, labels=[percent(tick) for tick in ticks])
-        drawn.outline.set_linewidth(0.4)
-        beside.yaxis.set_minor_locator(NullLocator())
+        beside.set_yticks(self.norm(ticks), [percent(tick) for tick in ticks])
+        beside.set_xticks([])
+        beside.yaxis.tick_right()
+        beside.tick_params(length=2)
         beside.set_title("cost", fontsize=SMALL, pad=4)
 
     def _ticks(self, steps: Iterable[int]) -> list[float]:

@@ -156,7 +156,8 @@ def mean_of(views: Sequence[View]) -> View | None:
         {split: fmean(of.oracles[split] for of in views) for split in SPLITS},
         {split: fmean(of.limits[split] for of in views) for split in SPLITS},
         f"Means over {', '.join(of.forget_set for of in views)}: {views[0].about}",
-        "No intervals, since the sets share their originals.",
+        "The ends of bands are means, too; there are no intervals, since the sets share their "
+        "originals.",
         f"Not measured on all of them, so not drawn: {few}." if missing else "",
     )
 
