@@ -73,9 +73,14 @@ def _logarithmic(low: float, high: float) -> Scale:
 
 
 def _linear(high: float) -> Scale:
-    steps = (step * 10.0**k for k in range(-3, 4) for step in STEPS)
-    step = next(step for step in steps if high / step < 6)
-    return (0, 1.1 * high), [step * k for k in range(8)], {"value": "linear"}
+    return (0, 1.1 * high), linear_ticks(1.1 * high), {"value": "linear"}
+
+
+def linear_ticks(high: float) -> list[float]:
+    """Round numbers from 0 on, some six."""
+    steps = (step * 10.0**k for k in range(-9, 9) for step in STEPS)
+    step = next((step for step in steps if high / step < 6), 1.0)
+    return [step * k for k in range(7) if step * k <= high]
 
 
 def percent(share: float) -> str:

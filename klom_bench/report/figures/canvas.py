@@ -30,6 +30,8 @@ RAMP = "viridis"
 """Light and dark differ, too, so that it reads in grey."""
 FAINT = "#8c8c8c"
 """Lines and bands behind: grey on white and on black."""
+SCREEN_DPI = 110
+"""Of what is a picture within an SVG of a page."""
 SMALL = 7
 """Points of the smallest text."""
 STYLE: dict[Any, Any] = {
@@ -147,7 +149,9 @@ def inline_svg(drawn: Drawn) -> str:
     ids its own."""
     buffer = io.BytesIO()
     with style(), mpl.rc_context({"svg.hashsalt": drawn.name, "svg.fonttype": "none"}):
-        drawn.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        drawn.figure.savefig(
+            buffer, format="svg", dpi=SCREEN_DPI, transparent=True, metadata={"Date": None}
+        )
     root = ElementTree.fromstring(buffer.getvalue())
     for element in [*root]:
         if element.tag == f"{{{SVG}}}metadata" or element.find(f"{{{SVG}}}style") is not None:
@@ -157,8 +161,12 @@ def inline_svg(drawn: Drawn) -> str:
         root.set(key, value)
     root.set("aria-label", visible(drawn.title))
     _own_ids(root, drawn.name)
-    for text in root.iter(f"{{{SVG}}}text"):
-        text.set("style", re.sub("font-family: [^;]*;? ?", "", text.get("style", "")))
+    for element in root.iter():
+        element.tail = None
+        if element.tag == f"{{{SVG}}}text":
+            element.set("style", re.sub("font-family: [^;]*;? ?", "", element.get("style", "")))
+        elif element.text and element.text.isspace():
+            element.text = None
     return ElementTree.tostring(root, encoding="unicode").replace(INK, "currentColor")
 
 
@@ -169,7 +177,8 @@ def _tell_markers(root: ElementTree.Element, tips: Mapping[str, Sequence[str]]) 
     """Each marker says what it is where the pointer rests on it."""
     for group in root.iter(f"{{{SVG}}}g"):
         names = tips.get(group.get("id", ""), ())
-        markers = [*group.iter(f"{{{SVG}}}use")]
+        # Few markers are paths of their own, many are uses of those in <defs>.
+        markers = [*group.iter(f"{{{SVG}}}use")] or [*group.iter(f"{{{SVG}}}path")]
         for marker, name in zip(markers, names, strict=False):  # those of a picture are none
             ElementTree.SubElement(marker, f"{{{SVG}}}title").text = visible(name)
 

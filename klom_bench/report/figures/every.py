@@ -29,8 +29,8 @@ SECTIONS = {
 }
 """Headings, in the order of a page."""
 Draw = Callable[[], Drawn | None]
-MOST_SETS = 12
-"""Forget sets with figures of their own: those with most rows."""
+MOST_SETS, FEW_SETS, MANY_ROWS = 12, 4, 1000
+"""Forget sets with figures of their own, those with most rows: fewer where there are many rows."""
 
 
 def figures(run: SavedRun, width: float = SCREEN) -> Iterator[tuple[str, Drawn]]:
@@ -103,7 +103,8 @@ def figure_of_row(record: RecordJson, width: float = SCREEN) -> Drawn | None:
 
 def _with_most_rows(groups: dict[str, list[RecordJson]]) -> list[str]:
     """In their own order."""
-    most = sorted(groups, key=lambda name: -len(groups[name]))[:MOST_SETS]
+    number = FEW_SETS if sum(map(len, groups.values())) > MANY_ROWS else MOST_SETS
+    most = sorted(groups, key=lambda name: -len(groups[name]))[:number]
     return [name for name in groups if name in most]
 
 

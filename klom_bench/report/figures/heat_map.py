@@ -30,6 +30,8 @@ RAMP = "viridis_r"
 """Light is good; it reads in grey, and looks the same to the colour-blind."""
 LEAST = 0.02
 """Excess below it has one colour: it may be 0 or less."""
+WIDEST = 0.9
+"""Inches of a cell."""
 BEST, WORST = 45, 15
 """Of more methods so many are drawn, by their mean."""
 ORACLES, NOTHING = "oracles", "do nothing"
@@ -73,10 +75,14 @@ def heat_map(
         steep = widest + 0.05 > (width - left - 0.15) / len(sets)
         top = min(0.2 + 0.7 * widest, 1.2) if steep else 0.25
         figure = blank(width, 0.17 * len(lines) + top + 0.1)
-        (axes,) = panels(figure, left=left, bottom=0.1, top=top, right=0.15 + 0.3 * steep)
+        right = max(0.15 + 0.3 * steep, width - left - WIDEST * len(sets))
+        (axes,) = panels(figure, left=left, bottom=0.1, top=top, right=right)
         _cells(axes, lines, sets, score)
         axes.set_yticks(_middles(lines), [cut(row.name, left - 0.1) for row in lines])
-        axes.set_xticks(_middles(sets), [cut(name, 1.2) for name in heads])
+        step = math.ceil(
+            0.12 * len(sets) / (width - left)
+        )  # where they are many, not all are named
+        axes.set_xticks(_middles(sets)[::step], [cut(name, 1.2) for name in heads[::step]])
         axes.axhline(len(drawn), color=INK, lw=0.8)
         _lean(axes, steep)
     return Drawn(

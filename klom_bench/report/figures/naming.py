@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,8 @@ from klom_bench.report.figures.canvas import INK, SMALL
 
 MOST_NAMES = 60
 """Where more could be named, nothing is."""
+LONGEST = 0.4
+"""Of the axes' width, what a name takes before it is cut."""
 DPI = 100
 """At which texts are measured: as figures are while they are made."""
 
@@ -69,12 +71,16 @@ def name_all(axes: Axes, names: Sequence[Name], lines: Boxes | None = None) -> l
     Returns:
         Those for which there is no room.
     """
+    if not names:
+        return []
     dpi, places = axes.figure.dpi, axes.transData.transform([(of.x, of.y) for of in names])
     halves = np.array([[of.half] for of in names]) * dpi / 72
     taken = np.concatenate([places - halves, places + halves], axis=1)
     left_out, leaders = [], []
+    longest = LONGEST * axes.bbox.width / dpi
     for of, place in zip(names, places, strict=True):
-        wide, high, below = (dpi * size for size in _size(of.text))
+        text = cut(of.text, longest)
+        wide, (_, high, below) = dpi * inches(text), (dpi * size for size in _size("Hg"))
         anchors, boxes = _around(place, wide, high, dpi / 72, of.half)
         last = len(boxes) if of.far else len(AROUND)
         doubt = np.arange(len(boxes)) / len(AROUND)  # the nearer the better
@@ -86,7 +92,7 @@ def name_all(axes: Axes, names: Sequence[Name], lines: Boxes | None = None) -> l
             left_out.append(of.text)
             continue
         taken = np.vstack([taken, boxes[best]])
-        _write(axes, of, (boxes[best, :2] + (0, below) - place) * 72 / dpi)
+        _write(axes, replace(of, text=text), (boxes[best, :2] + (0, below) - place) * 72 / dpi)
         if best >= len(AROUND):
             leaders.append([place, anchors[best]])
     _lead(axes, leaders)
@@ -100,7 +106,7 @@ def _around(
     nearer = np.where(np.all(AROUND, axis=1, keepdims=True), 0.75, 1.0)
     gaps = (AWAY[:, None, None] * nearer + half) * point
     anchors = (place + gaps * AROUND).reshape(-1, 2)
-    size = np.array([wide, 0.95 * high])
+    size = np.array([wide, high])
     start = anchors + np.tile((AROUND - 1) / 2, (len(AWAY), 1)) * size
     return anchors, np.concatenate([start, start + size], axis=1)
 

@@ -34,11 +34,14 @@ from klom_bench.report.figures.views import EXCESS, LIMITS, Spot, View
 INF = math.inf
 
 
-def plane(view: View, split: str, ramp: Ramp, width: float = SCREEN) -> Drawn:
-    """One forget set: forget across, `split` up, the cost as colour."""
+def plane(view: View, split: str, ramp: Ramp, width: float = SCREEN) -> Drawn | None:
+    """One forget set: forget across, `split` up, the cost as colour; None without a score."""
+    bars = [view.nothing, *(spot.bars for spot in view.spots)]
+    if all(math.isnan(of["forget"].value + of[split].value) for of in bars):
+        return None
     with style():
         figure = blank(width, 0.62 * width + 0.5)
-        (axes,) = panels(figure, right=0.62)
+        (axes,) = panels(figure, right=0.62 if ramp.high else 0.1)
         scale = _scales(axes, view, split)
         _backdrop(axes, view, split)
         _paths(axes, view, split)

@@ -24,7 +24,7 @@ from klom_bench.report.figures.canvas import (
     sentences,
     style,
 )
-from klom_bench.report.figures.naming import inches
+from klom_bench.report.figures.naming import cut, inches
 from klom_bench.report.figures.views import about
 from klom_bench.report.table import named
 
@@ -46,9 +46,9 @@ def points(forget_set: str, records: Sequence[RecordJson], width: float = SCREEN
         return None
     with style():
         across = width > 4.5
-        names = [visible(named(record)) for record in drawn]
-        columns = max(1, int(width / (0.5 + max(map(inches, [*names, NULL])))))
-        top = 0.35 + 0.16 * ceil((len(names) + 2) / columns)
+        longest = max(inches(text) for text in (NULL, *(visible(named(r)) for r in drawn)))
+        columns = max(1, int(width / (0.5 + longest)))
+        top = 0.35 + 0.16 * ceil((len(drawn) + 2) / columns)
         figure = blank(width, (1.6 if across else 4.4) + top)
         shape, gap = ((1, 3), 0.12) if across else ((3, 1), 0.4)
         each = panels(figure, *shape, top=top, gap=gap)
@@ -67,6 +67,7 @@ def points(forget_set: str, records: Sequence[RecordJson], width: float = SCREEN
             axes.tick_params(labelleft=False)
         (each[1] if across else each[-1]).set_xlabel("KLOM of a point")
         handles, labels = each[0].get_legend_handles_labels()
+        labels = [cut(label, 0.6 * width) for label in labels]
         figure.legend(handles, labels, loc="upper left", ncols=columns, columnspacing=1.2)
     return Drawn(
         name=f"points-{forget_set}",
