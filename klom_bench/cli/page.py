@@ -1,6 +1,6 @@
 """`klom report --format html`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,15 @@ if TYPE_CHECKING:
 USUAL = Path("report.html")
 
 
-def write_page(files: Iterable[Path], output: Path | None, with_examples: bool) -> str:
+def write_page(runs: "Sequence[SavedRun]", output: Path | None, with_examples: bool) -> str:
     """Write the page of these runs; what is said of it. KlomError where it cannot be."""
     from klom_bench.files.atomic import write_whole
     from klom_bench.report.extra import refuse_without_extra
-    from klom_bench.report.runs import runs_in
 
     refuse_without_extra("--format html")
     from klom_bench.report.page.page import page
 
     path = output or USUAL
-    runs = runs_in(files)
     content = page(runs, examples=_examples(runs) if with_examples else None).encode()
     try:
         write_whole(path.resolve(), content)  # a link stays one

@@ -19,7 +19,7 @@ NAMES = (
 )
 OF_SPLITS = (
     "scores", "reverse", "do_nothing", "do_nothing_reverse", "floor", "floor_reverse", "quantiles",
-    "accuracy", "points",
+    "accuracy", "points", "perfect",
 )  # fmt: skip
 OTHERS = {"relative_cost": ("time", "examples"), "seconds": ("unlearn", "per_member", "retrain")}
 ERRORS = ("mean", "p95", "reverse_mean", "reverse_p95")
