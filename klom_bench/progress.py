@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import IO
 
 REFRESH_SECONDS = 0.1
+LOG_SECONDS = 30.0
+"""How often a log is told, which keeps every line."""
 ERASE = "\033[K"
 """What takes away the rest of a terminal's line."""
 Show = Callable[[str], None]
-"""Shows a line in place of the last one; "" takes it away."""
+"""Shows a text in place of the last one; "" takes it away."""
 
 Tick = Callable[[float], None]
 """Called with the members' worth of work just done (a fraction while a member is under way)."""
@@ -55,27 +58,58 @@ def announcing(show: Show) -> Announce:
     return announce
 
 
+def now_and_then(say: Show, seconds: float = LOG_SECONDS) -> Show:
+    """For a log: every so many seconds, and not before, what is shown then, changed or not."""
+    shown, due, lock = "", time.monotonic() + seconds, threading.Lock()
+    ended, speaker = threading.Event(), threading.Thread()
+
+    def speak(ended: threading.Event) -> None:
+        nonlocal due
+        while not ended.wait(max(due - time.monotonic(), 0)):
+            due = time.monotonic() + seconds
+            say(shown)
+
+    def show(text: str) -> None:
+        nonlocal shown, ended, speaker
+        with lock:
+            if text and not shown:
+                ended = threading.Event()
+                speaker = threading.Thread(target=speak, args=(ended,), daemon=True)
+                shown = text
+                speaker.start()
+            elif shown and not text:
+                ended.set()
+                speaker.join()  # nothing is said from here on
+            shown = text
+
+    return show
+
+
 def on_terminal() -> bool:
     """Whether standard error is a terminal on which a line can be taken back."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return takes_back(sys.stderr)
 
 
-def progress() -> Announce:
-    """Progress on standard error: a line that changes on a terminal, else one when work begins."""
+def takes_back(stream: IO[str]) -> bool:
+    """Whether this is a terminal on which a line can be taken back."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def progress(seconds: float = LOG_SECONDS) -> Announce:
+    """Progress on standard error: a line that changes on a terminal, else one every so often."""
     if on_terminal():
+        return announcing(lambda text: _put(f"\r{text}{ERASE}"))
+    return announcing(now_and_then(lambda text: _put(f"{said(text)}\n"), seconds))
 
-        def show(text: str) -> None:
-            sys.stderr.write(f"\r{text}{ERASE}")
-            sys.stderr.flush()
 
-        return announcing(show)
+def said(text: str) -> str:
+    """A line of a log, among those of others."""
+    return f"klom: {text}"
 
-    @contextmanager
-    def once(label: str, count: int) -> Iterator[Tick]:
-        sys.stderr.write(f"{label}: {count}\n")
-        yield lambda amount: None
 
-    return once
+def _put(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def line(label: str, done: float, total: int, seconds: float) -> str:

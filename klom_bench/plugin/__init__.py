@@ -21,12 +21,13 @@ from klom_bench.plugin.keys import (
     OUTCOME,
     PROBLEM,
     RUN,
-    TERMINAL,
+    SHOW,
     UNASKED,
     UNCHECKED,
 )
 from klom_bench.plugin.margins import Margins, refuse, refuse_without_margins, unscored
 from klom_bench.plugin.options import add_options
+from klom_bench.plugin.short_summary import shorten
 from klom_bench.plugin.timing import (
     give_clocks,
     refuse_what_cannot_be_timed,
@@ -68,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from klom_bench.interrupt import as_interrupt
         from klom_bench.plugin import bridge
         from klom_bench.plugin.fixtures import methods_as_fixtures
-        from klom_bench.plugin.progress import WorkersProgress, open_terminal
+        from klom_bench.plugin.progress import WorkersProgress, open_progress
         from klom_bench.plugin.reporting import register_reports
         from klom_bench.plugin.run import resolve
 
@@ -85,19 +86,13 @@ def pytest_configure(config: pytest.Config) -> None:
         until_the_end = ExitStack()
         config.add_cleanup(until_the_end.close)
         config.stash[ENDED] = until_the_end.enter_context(as_interrupt())
-        config.stash[TERMINAL] = open_terminal()
+        config.stash[SHOW] = open_progress(config)
         register_reports(config, run.gating, run)
         register(bridge.Saving(run), "klom-saving")
         if distribution.workers(config):
             register(bridge.Controller(config), "klom-bridge")
-            if config.stash[TERMINAL]:
+            if config.stash[SHOW]:
                 register(WorkersProgress(config), "klom-progress")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close what pytest_configure opened."""
-    if terminal := config.stash.get(TERMINAL, None):
-        terminal.close()
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -213,6 +208,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Put what a test leaves behind on its report, which travels from xdist's workers, too."""
     report = yield
+    if is_klom(item) or OUTCOME in item.stash:
+        shorten(report)
     # The teardown report comes once a test, whereas every subtest makes a call report.
     if report.when == "teardown" and OUTCOME in item.stash:
         report.klom = item.stash[OUTCOME]

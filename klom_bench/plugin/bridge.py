@@ -9,6 +9,8 @@ has neither `Worker` nor `Controller`.
 
 import json
 import math
+import os
+import shlex
 import signal
 from collections.abc import Generator, Sequence
 from types import SimpleNamespace
@@ -25,6 +27,13 @@ from klom_bench.plugin.keys import BENCHMARK_ONLY, ENDED, OUTCOME, Outcome, outc
 from klom_bench.plugin.run import Run
 
 SAVING = ("json", "save", "autosave", "compare", "compare_fail")
+OF_ITS_TABLE = tuple(
+    f"--benchmark-{name}"
+    for name in (
+        "columns", "compare", "group-by", "histogram", "name", "sort", "time-unit", "verbose",
+    )
+)  # fmt: skip
+"""How options begin that ask for pytest-benchmark's table, or change it."""
 
 
 class Worker:
@@ -107,8 +116,10 @@ class Saving:
         self._session: pytest.Session | None = None
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Whose exit status tells of a regression."""
+        """Whose exit status tells of a regression; the table of times is there when asked for."""
         self._session = session
+        if not table_asked(session.config):
+            _session(session.config).quiet = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(
@@ -135,6 +146,16 @@ class Saving:
         except PerformanceRegression:
             if self._session:
                 self._session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def table_asked(config: pytest.Config) -> bool:
+    """Whether an option that is about pytest-benchmark's table is given, wherever options are."""
+    given = (
+        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+        *config.getini("addopts"),
+        *map(str, config.invocation_params.args),
+    )
+    return any(text.startswith(OF_ITS_TABLE) for text in given)
 
 
 def _machine(device: torch.device, workers: int) -> dict[str, Any]:

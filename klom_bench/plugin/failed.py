@@ -27,8 +27,9 @@ class Failed:
 def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
     """What failed: all that a KLOM test says, of anything else the exception and its place."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is None:
-        text = str(report.longrepr)
+    text = str(report.longrepr)
+    if crash is None or text.startswith(crash.message):
+        pass  # there is no traceback
     elif crash.message.startswith("Failed: "):
         text = crash.message.removeprefix("Failed: ")
     else:

@@ -1,6 +1,7 @@
 """On GitHub Actions: a job summary and annotations, from the process that reports."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,17 @@ class GitHub:
     def __init__(self, terminal_report: TerminalReport, failed: Failed) -> None:
         self._report, self._failed = terminal_report, failed
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
-    ) -> None:
+    ) -> Generator[None, None, None]:
         """Annotations go to the log, where GitHub reads them from the start of a line."""
+        try:
+            return (yield)
+        finally:
+            self._print(terminalreporter, config)
+
+    def _print(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         terminalreporter.ensure_newline()
         failures = {**self._report.failed_at_the_end(), **self._failed.first}
         for test, message in failures.items():

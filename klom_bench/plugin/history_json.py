@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from klom_bench.errors import visible_lines
 from klom_bench.files.atomic import write_whole
 from klom_bench.plugin.terminal_report import TerminalReport
 from klom_bench.report.chart import chart
@@ -16,7 +15,6 @@ class HistoryJson:
 
     def __init__(self, path: Path, terminal_report: TerminalReport) -> None:
         self._path, self._report = path, terminal_report
-        self._said = ""
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """After gates were judged together, which the report does before all others."""
@@ -27,14 +25,9 @@ class HistoryJson:
             path = self._path.resolve()  # a link stays one
             write_whole(path, (json.dumps(entries, indent=1, allow_nan=False) + "\n").encode())
         except OSError as error:
-            self._said = f"error: --klom-history-json: {self._path} not written ({error.strerror})"
+            why = f"{self._path} not written ({error.strerror})"
+            self._report.add(f"error: --klom-history-json: {why}")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         else:
-            self._said = f"history saved: {self._path} ({len(entries)} numbers)"
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Where it lies, or why it does not."""
-        if self._said:
-            terminalreporter.write_line(visible_lines(self._said))
+            self._report.add(f"history saved: {self._path} ({len(entries)} numbers)")

@@ -1,6 +1,6 @@
 """Where the plugin keeps what belongs to a run and to a test."""
 
-from typing import IO, TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from klom_bench.interrupt import Ended
     from klom_bench.plugin.gating import Gating
     from klom_bench.plugin.run import Run
+    from klom_bench.progress import Show
 
 
 class Outcome(TypedDict, total=False):
@@ -38,7 +39,8 @@ OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 UNCHECKED: pytest.StashKey[str] = pytest.StashKey()
 """What `klom.check` would say of the record of a test, until it is called with it."""
 BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()
-TERMINAL: pytest.StashKey[IO[str] | None] = pytest.StashKey()
+SHOW: "pytest.StashKey[Show | None]" = pytest.StashKey()
+"""Where progress is shown, None where it is not."""
 
 
 def outcome_of(report: pytest.TestReport) -> Outcome:

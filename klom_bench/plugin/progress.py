@@ -1,4 +1,4 @@
-"""Progress of long work on a terminal, beside pytest's own output and gone when it ends."""
+"""Progress of long work: on a terminal beside pytest's own output, in a log now and then."""
 
 import os
 import shutil
@@ -11,35 +11,86 @@ from typing import IO, Any
 
 import pytest
 
-from klom_bench.plugin.keys import TERMINAL
-from klom_bench.progress import REFRESH_SECONDS, Announce, Show, announcing, silent
+from klom_bench.plugin.keys import SHOW
+from klom_bench.progress import (
+    LOG_SECONDS,
+    REFRESH_SECONDS,
+    Announce,
+    Show,
+    announcing,
+    now_and_then,
+    said,
+    silent,
+    takes_back,
+)
 
 FOLDER = "klom_progress"
 SAVE, RESTORE, ERASE = "\0337", "\0338", "\033[K"
 
 
-def open_terminal() -> IO[str] | None:
-    """The terminal under pytest's standard output, None where there is none.
+def open_progress(config: pytest.Config, seconds: float = LOG_SECONDS) -> Show | None:
+    """Where progress is shown: on pytest's standard output, but with -qq in no log.
 
     Call it while capturing is suspended, as it is in pytest_configure: during a test, capturing
     points file descriptor 1 elsewhere.
     """
     stdout = sys.__stdout__
-    if stdout is None or not stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+    if stdout is None or not config.pluginmanager.has_plugin("terminal"):
         return None
-    return os.fdopen(os.dup(stdout.fileno()), "w", encoding="utf-8")
+    on_terminal = takes_back(stdout)
+    if not on_terminal and config.get_verbosity() < -1:
+        return None
+    stream = os.fdopen(os.dup(stdout.fileno()), "w", encoding="utf-8")
+    config.add_cleanup(stream.close)
+    if on_terminal:
+        return _beside(config, stream)
+    log = Log(config, stream)
+    config.pluginmanager.register(log)
+    return now_and_then(log.say, seconds)
 
 
 def announce_on(config: pytest.Config) -> Announce:
-    """Progress of this process: on the terminal, or in a file for the controller to show."""
+    """Progress of this process: shown, or in a file for the controller to show."""
     if folder := getattr(config, "workerinput", {}).get(FOLDER):
         return announcing(_into(Path(folder) / config.workerinput["workerid"]))  # type: ignore[attr-defined]
-    show = _beside(config)
+    show = config.stash.get(SHOW, None)
     return announcing(show) if show else silent
 
 
+class Log:
+    """Lines of their own among what pytest writes, which goes on in the column where it was."""
+
+    def __init__(self, config: pytest.Config, stream: IO[str]) -> None:
+        self._config, self._stream = config, stream
+        self._interrupted = 0
+        """The column at which pytest was interrupted; 0 if it was not since it last wrote."""
+
+    def say(self, text: str) -> None:
+        """A line."""
+        if not self._interrupted and (column := _column(self._config)):
+            self._interrupted = column
+            self._stream.write("\n")
+        self._stream.write(f"{said(text)}\n")
+        self._stream.flush()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        """pytest writes about a test now."""
+        self._back()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self) -> None:
+        """The same."""
+        self._back()
+
+    def _back(self) -> None:
+        self._stream.write(" " * self._interrupted)
+        self._stream.flush()
+        self._interrupted = 0
+
+
 class WorkersProgress:
-    """Shows on the controller's terminal what the workers are at: they write it into files."""
+    """The controller shows what the workers are at: they write it into files."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -72,26 +123,25 @@ class WorkersProgress:
     def _show(self) -> None:
         while not self._ended.wait(2 * REFRESH_SECONDS):
             with self._writing:
-                if show := _beside(self._config):
-                    show("; ".join(self._lines()))
-        self._erase()
+                self._put("; ".join(self._lines()))
+        self._put("")
 
-    def _erase(self) -> None:
-        if show := _beside(self._config):
-            show("")
+    def _put(self, text: str) -> None:
+        if show := self._config.stash[SHOW]:
+            show(text)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logstart(self) -> Generator[None, Any, Any]:
         """Make room: pytest writes about a test now, perhaps from the next line on."""
         with self._writing:
-            self._erase()
+            self._put("")
             return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self) -> Generator[None, Any, Any]:
         """The same."""
         with self._writing:
-            self._erase()
+            self._put("")
             return (yield)
 
     def _lines(self) -> Iterator[str]:
@@ -103,22 +153,22 @@ class WorkersProgress:
                 continue
 
 
-def _beside(config: pytest.Config) -> Show | None:
+def _beside(config: pytest.Config, terminal: IO[str]) -> Show:
     """Writes to the right of what pytest has written of the current line; "" takes it away."""
-    terminal = config.stash.get(TERMINAL, None)
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is None or reporter is None:
-        return None
-    room = shutil.get_terminal_size().columns - reporter._tw.width_of_current_line - 2
-    if room <= 0:
-        return None
 
     def show(text: str) -> None:
-        # One write, and the cursor put back: pytest may write at the same time.
-        terminal.write(f"{SAVE} {text[:room]}{ERASE}{RESTORE}" if text else ERASE)
-        terminal.flush()
+        room = shutil.get_terminal_size().columns - _column(config) - 2
+        if room > 0:
+            # One write, and the cursor put back: pytest may write at the same time.
+            terminal.write(f"{SAVE} {text[:room]}{ERASE}{RESTORE}" if text else ERASE)
+            terminal.flush()
 
     return show
+
+
+def _column(config: pytest.Config) -> int:
+    """How much pytest has written of the current line."""
+    return config.get_terminal_writer().width_of_current_line
 
 
 def _into(path: Path) -> Show:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from klom_bench.errors import KlomError, visible_lines
+from klom_bench.errors import KlomError
 from klom_bench.files.atomic import write_whole
 from klom_bench.plugin.failed import Failed
 from klom_bench.plugin.gating import Gating
@@ -32,7 +32,6 @@ class ReportFile:
     ) -> None:
         self._path, self._gating, self._run = path, gating, run
         self._report, self._failed = terminal_report, failed
-        self._said = ""
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """After gates were judged together, which the report does before all others."""
@@ -43,17 +42,11 @@ class ReportFile:
             write_whole(self._path.resolve(), content.encode())  # a link stays one
         except (OSError, KlomError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            self._said = f"error: --klom-report: {self._path} not written ({why})"
+            self._report.add(f"error: --klom-report: {self._path} not written ({why})")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         else:
-            self._said = f"report: {self._path} ({len(content.encode()) / 1e6:.1f} MB)"
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Where it lies, or why it does not."""
-        if self._said:
-            terminalreporter.write_line(visible_lines(self._said))
+            self._report.add(f"report: {self._path} ({len(content.encode()) / 1e6:.1f} MB)")
 
     def _page(self, config: pytest.Config) -> str:
         from klom_bench.report.page.page import page

@@ -10,13 +10,14 @@ import pytest
 from klom_bench.cell import baseline
 from klom_bench.cell.gates import MARGINS, TABLE
 from klom_bench.cell.record_json import RecordJson, Row, UnfitJson, test_of
-from klom_bench.errors import KlomError, visible_lines
+from klom_bench.errors import KlomError, visible, visible_lines
 from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.keys import PROBLEM, outcome_of
+from klom_bench.plugin.short_summary import is_cut, reason
 from klom_bench.report.changes import changes
 from klom_bench.report.remarks import VERDICTS, in_all, looked, together
-from klom_bench.report.table import by_headline
+from klom_bench.report.table import by_headline, named
 
 if TYPE_CHECKING:
     from klom_bench.plugin.run import Run
@@ -35,6 +36,7 @@ class TerminalReport:
         self._unfit: dict[str, UnfitJson] = {}
         self._saved: list[str] = []
         self._settled: dict[str, str | None] = {}
+        self._failed: dict[str, pytest.TestReport] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Which tests will run."""
@@ -54,6 +56,8 @@ class TerminalReport:
         """Keep the record of a test."""
         if report.when == "call" and report.passed:
             self._passed.add(report.nodeid)
+        if report.failed:
+            self._failed.setdefault(report.nodeid, report)
         outcome = outcome_of(report)
         if outcome.get("margins"):
             self._tests.add(report.nodeid)
@@ -174,12 +178,19 @@ class TerminalReport:
         )
         return not any(getattr(self._config.option, name, False) for name in shows)
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int
-    ) -> None:
-        """The table, and what it rests on."""
-        if not self.runs() or exitstatus == pytest.ExitCode.USAGE_ERROR:
-            return
+    ) -> Generator[None, None, None]:
+        """The table, and what it rests on, below what other plugins say, even if one of them
+        raises: pytest-benchmark does so where times regressed."""
+        try:
+            return (yield)
+        finally:
+            if self.runs() and exitstatus != pytest.ExitCode.USAGE_ERROR:
+                self._print(terminalreporter)
+
+    def _print(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.ensure_newline()
         terminalreporter.section("KLOM", sep="=")
         records = self.records()
@@ -191,6 +202,20 @@ class TerminalReport:
         for text in self.lines():
             red = not complete and " tests measured" in text
             terminalreporter.write_line(visible_lines(text), red=red)
+        for test, report in self._failed.items():
+            if test in (self._tests | self._conformance) and is_cut(report, terminalreporter):
+                text = f"failed: {self._name(test)}: {reason(report)}"
+                terminalreporter.write_line(visible(text), red=True)
+
+    def _name(self, test: str) -> str:
+        """Of a test, as its row has it."""
+        if record := self._found.get(test):
+            return f"{record['forget_set']} {named(record)}"
+        return test.rpartition("::")[2]
+
+    def add(self, line: str) -> None:
+        """One more line below the table, as of where something was saved."""
+        self._saved.append(line)
 
     def records(self) -> list[RecordJson]:
         """What was measured, in the order of `rows`."""

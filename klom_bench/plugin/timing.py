@@ -6,6 +6,9 @@ import pytest
 
 from klom_bench.plugin.keys import CLOCK
 
+UNUSED = "ignore:Benchmark fixture was not used at all"
+"""What pytest-benchmark says of every test that fails before it measures, or does not apply."""
+
 
 def give_clocks(items: Sequence[pytest.Item]) -> None:
     """Have pytest-benchmark read a clock that runs only while members are unlearned.
@@ -22,6 +25,7 @@ def give_clocks(items: Sequence[pytest.Item]) -> None:
         usual = load_timer(item.config.getoption("benchmark_timer")).target
         item.stash[CLOCK] = asked["timer"] = Clock(asked.get("timer", usual))
         item.add_marker(pytest.mark.benchmark(**asked), append=False)
+        item.add_marker(pytest.mark.filterwarnings(UNUSED))
 
 
 def refuse_what_cannot_be_timed(config: pytest.Config) -> None:

@@ -21,17 +21,10 @@ def failure(record: Record, at_the_end: bool = False) -> str | None:
         return None
     if not at_the_end and all(gate.verdict == "pass" or gate.open for gate in record.gates):
         return None
-    first = next(gate for gate in record.gates if gate.verdict == record.verdict)
-    what = f"{first.metric} {_value(first)}, limit {first.limit:g}"
-    if first.earlier and not first.why:
-        what = (
-            f"{first.metric} rose from {_number(first, first.earlier.value)} to {_value(first)}, "
-            f"{first.earlier.allowed} allowed"
-        )
     lines = [
-        f"{what}: {record.verdict}; "
-        f"{record.method} on {record.forget_set} of {record.task} "
-        f"({record.members} unlearned against {record.oracles} oracles)"
+        _reason(record),
+        f"  {record.method} on {record.forget_set} of {record.task} "
+        f"({record.members} unlearned against {record.oracles} oracles)",
     ]
     if record.looks and record.looks.stopped == "budget":
         lines.append(
@@ -41,6 +34,19 @@ def failure(record: Record, at_the_end: bool = False) -> str | None:
     for gate in record.gates:
         lines += judged(record, gate)
     return "\n".join(lines)
+
+
+def _reason(record: Record) -> str:
+    """One line, which is all that a summary has of it: the first gate that decides."""
+    first = next(gate for gate in record.gates if gate.verdict == record.verdict)
+    what = f"{first.metric} {_value(first)}, limit {first.limit:g}"
+    if first.earlier and not first.why:
+        what = (
+            f"{first.metric} rose from {_number(first, first.earlier.value)} to {_value(first)}, "
+            f"{first.earlier.allowed} allowed"
+        )
+    more = sum(gate.verdict != "pass" for gate in record.gates) - 1
+    return f"{what}: {record.verdict}" + (f", and {more} more" if more else "")
 
 
 def nonconformance(method: str, wrong: Mapping[str, Sequence[str]]) -> str:

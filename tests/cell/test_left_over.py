@@ -117,7 +117,7 @@ class TestGate:
 
     def test_a_failure_is_told_in_per_cent(self):
         text = failure(record(limits={"forget_leftover": 20, "val_excess": 5}))
-        assert re.match(r"forget_leftover 4\d\.\d %, limit 20: fail; margins on mine", text)
+        assert re.match(r"forget_leftover 4\d\.\d %, limit 20: fail\n  margins on mine", text)
         assert re.search(r"4\d\.\d % \(surely 3\d\.\d % to 4\d\.\d %, 95% at either end\)", text)
         assert "so much of the mean shift is left; a retrain leaves 0 %" in text
 
@@ -128,14 +128,14 @@ class TestGate:
         found = record(unlearned, limits={"forget_leftover": limit})
         assert (found.leftover.why, found.verdict) == (why, "fail")
         text = failure(found)
-        assert text.startswith(f"forget_leftover off the line, limit {limit}: fail; ")
+        assert text.startswith(f"forget_leftover off the line, limit {limit}: fail\n")
         assert re.search(reason, text)
 
     def test_a_set_of_no_influence_is_inconclusive(self):
         found = record(**UNKNOWN, limits={"forget_leftover": 50})
         assert (found.leftover.why, found.verdict) == ("originals like oracles", "inconclusive")
         text = failure(found)
-        assert text.startswith("forget_leftover n/a, limit 50: inconclusive; ")
+        assert text.startswith("forget_leftover n/a, limit 50: inconclusive\n")
         assert "the originals cannot be told from the oracles at this N" in text
 
     @pytest.mark.parametrize(

@@ -126,9 +126,8 @@ def test_a_store_that_cannot_be_is_told_of(tmp_path):
         run("digits", "ga", store=tmp_path / "file" / "below", **SMALL)
 
 
-def test_progress_is_told_and_the_table_is_that_of_pytest(project, capsys):
+def test_the_table_is_that_of_pytest(project):
     found = run("digits", ["ga", "unsir"], **SMALL)
-    assert "ga on forget_set_3: 4\n" in capsys.readouterr().err
     asked = ("--klom-method=ga,unsir", "--klom-forget-set=3")
     lines = project(*asked).outlines
     mine = table(found).splitlines()

@@ -142,7 +142,7 @@ def test_margins_of_scikit_learn(project, pytester):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*forget_excess *, limit 2: fail; *",
+            "forget_excess *, limit 2: fail*",
             "*val_excess: * the limit 0.5: fail",
             "*forgets in part*",
         ]

@@ -55,13 +55,13 @@ def benchmarks(path):
     return json.loads(path.read_text(), parse_constant=pytest.fail)["benchmarks"]
 
 
-def on_a_terminal(args, folder, seconds=120, send=None):
+def on_a_terminal(args, folder, seconds=120, send=None, **environment):
     """Run pytest on a pseudo-terminal; its output. `send(pid, output)` may act meanwhile."""
     terminal, other_end = pty.openpty()
     process = subprocess.Popen(
         [*PYTEST, *args],
         cwd=folder,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"} | environment,
         stdin=other_end,
         stdout=other_end,
         stderr=other_end,

@@ -52,7 +52,8 @@ def test_the_budget_ends_the_looks(project):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "forget_mean *, limit 0.5: inconclusive; ga on * (5 unlearned against 5 oracles)",
+            "forget_mean *, limit 0.5: inconclusive",
+            "  ga on * (5 unlearned against 5 oracles)",
             "  the budget of minutes was spent after 1 of 3 looks, the last would be at 8 models",
             "  forget_mean: * is not surely below the limit 0.5, and more models make it lower: *",
             "the budget of minutes was spent before 1 of them were settled",

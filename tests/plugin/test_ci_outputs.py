@@ -30,6 +30,9 @@ def test_junit_has_the_scores(project, pytester, workers):
     cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))
     assert len(cases) == 2
     for case in cases:
+        (failed,) = case.iter("failure")
+        assert re.fullmatch(r"forget_p95 [\d.]+, limit 0\.1: inconclusive", failed.get("message"))
+        assert failed.text.startswith(f"{failed.get('message')}\n  ")
         found = {p.get("name"): p.get("value") for p in case.iter("property")}
         assert found.pop("klom_verdict") == "inconclusive"
         assert found.pop("klom_word") in WORDS
@@ -56,7 +59,7 @@ def test_github_gets_a_summary_and_an_annotation_a_failing_test(project, github,
     folder = pytester.path.name
     assert re.match(
         rf"::error file={folder}/test_mine.py,title=test_mine.py%3A%3Atest_klom\[digits-forget_set_1-"
-        r"ga\]::forget_p95 [\d.]+, limit 0\.1: inconclusive; ga on forget_set_1 .*%0A  forget_p95",
+        r"ga\]::forget_p95 [\d.]+, limit 0\.1: inconclusive, and 1 more%0A  ga on forget_set_1 .*%0A  forget_p95",
         commands[0],
     )
     assert "95 %25 of runs" in commands[0]

@@ -62,7 +62,7 @@ def test_what_stays_open_makes_the_run_red(project, pytester, limits):
     result.assert_outcomes(passed=2)
     assert result.ret == 1
     assert "2 gates judged together" in result.stdout.str()
-    assert result.stdout.str().count(": inconclusive; do_nothing on") == 2
+    assert result.stdout.str().count(": inconclusive\n  do_nothing on") == 2
 
 
 def test_passes_at_the_end_are_green(project, limits):

@@ -42,7 +42,8 @@ def test_it_is_gated_and_shown(project, pytester, args, pyproject, text):
         assert float(junit[f"klom_forget_leftover{name}"]) == pytest.approx(left[end])
     result.stdout.fnmatch_lines(
         [
-            f"forget_leftover {left['value']:.1f} %, limit 1: fail; ga on forget_set_3 of digits *",
+            f"forget_leftover {left['value']:.1f} %, limit 1: fail",
+            "  ga on forget_set_3 of digits *",
             "forget set * left * of the *",
             f"* ga * {left['value']:.0f} % ±*%*",
             "nearer the retrained: *",

@@ -62,7 +62,8 @@ def test_they_are_gated_recorded_and_shown_like_cells(scored, pytester, workers,
     assert result.ret == 1
     result.stdout.fnmatch_lines_random(
         [
-            "*forget_excess *, limit 1: fail; margins on test_bad-5 of margins (8 unlearned *",
+            "forget_excess *, limit 1: fail",
+            "  margins on test_bad-5 of margins (8 unlearned *",
             "8 unlearned against 8 oracles of margins, *",
             "good * oracles *",
             "* do nothing *",

@@ -76,6 +76,67 @@ def test_progress_of_workers_shows_and_leaves_no_trace(folder, monkeypatch):
     assert not list((folder / "temporary").glob("klom-*"))
 
 
+SLOW = """
+import time
+
+import pytest
+import torch
+
+from klom_bench.plugin.keys import SHOW
+from klom_bench.plugin.progress import open_progress
+
+@pytest.fixture
+def slow():
+    def unlearn(model, forget, retain):
+        for _ in range(4):
+            time.sleep(0.5)
+            for weights in model.parameters():
+                weights.data *= 0.9
+            yield
+    return unlearn
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    if SHOW in config.stash:
+        config.stash[SHOW] = open_progress(config, seconds=0.2)
+"""
+TOLD = re.compile(r"klom: (gw\d )?(training .*|slow on forget_set_\d) \d/\d.*")
+
+
+@pytest.mark.parametrize(("flags", "told"), [([], True), (["-v", "-n1"], True), (["-qq"], False)])
+def test_a_log_is_told_now_and_then(project, folder, flags, told):
+    result = project("--klom-method=slow", "--klom-forget-set=1", *flags, conftest=SLOW, alone=True)
+    assert result.ret == 0
+    lines = result.outlines
+    here = [i for i, line in enumerate(lines) if TOLD.fullmatch(line)]
+    assert (len(here) > 1) == told
+    assert result.stdout.str().count("slow on forget_set") <= len(here)
+    if flags == []:
+        assert lines[here[0] - 1].rstrip() == "test_mine.py"
+        assert re.fullmatch(r" {13}\. +\[100%\]", lines[here[-1] + 1])  # it goes on where it was
+
+
+@pytest.mark.parametrize(
+    ("environment", "colours", "escapes"),
+    [({}, True, True), ({"NO_COLOR": "1"}, False, True), ({"TERM": "dumb"}, False, False)],
+)
+def test_colours_and_the_cursor_are_as_the_terminal_asks(
+    folder, monkeypatch, environment, colours, escapes
+):
+    for name in ("NO_COLOR", "FORCE_COLOR", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+    asked = [*ONE, "--klom-models=2", "--klom-max=val_mean=0.1"]
+    output, status = on_a_terminal(asked, folder, **environment)
+    assert status == 1
+    assert "= KLOM =" in output
+    assert (re.search(r"\033\[[0-9;]*m", output) is not None) == colours
+    assert ("\033" in output) == escapes
+    # Whoever sees no colours reads a word.
+    assert re.search(r"failed: forget_set_1 ga: val_mean .*: inconclusive", output) or (
+        "inconclusive" in output.partition("short test summary")[2]
+    )
+
+
 def test_ctrl_c_ends_the_run_and_loses_nothing(folder, pytester):
     store = folder / "store"
     asked = ["--klom-method=ga", "--klom-models=75", f"--klom-store={store}"]

@@ -154,7 +154,7 @@ def test_gates_from_pyproject_marker_and_command_line(project, pytester):
     result = project(*asked, pyproject=gates)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["val_mean *, limit 0.1: inconclusive; do_nothing on forget_set_1 of digits*"]
+        ["val_mean *, limit 0.1: inconclusive", "  do_nothing on forget_set_1 of digits*"]
     )
     result.stdout.fnmatch_lines(["2 of 2 tests measured: 1 within limits, 1 inconclusive"])
     pytester.makepyfile(
@@ -221,7 +221,8 @@ def test_a_failing_gate_is_still_recorded(project, pytester):
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            "val_mean *, limit 4: fail; ga on forget_set_1 of digits (20 unlearned against 20 oracles)",
+            "val_mean *, limit 4: fail",
+            "  ga on forget_set_1 of digits (20 unlearned against 20 oracles)",
             "*val_mean: * exceeds the limit 4: fail",
             "*floor 3.*doing nothing has*",
             "*worst val points*",
