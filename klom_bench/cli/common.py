@@ -155,6 +155,16 @@ def put_json(content: Any) -> int:
     return 0
 
 
+def put_file(path: Path, content: bytes) -> None:
+    """Write a whole file; a link stays one. KlomError where it cannot be written."""
+    from klom_bench.files.atomic import write_whole
+
+    try:
+        write_whole(path.resolve(), content)
+    except OSError as error:
+        raise KlomError(f"{path} cannot be written ({error.strerror})") from error
+
+
 def what_failed(error: KlomError | OSError) -> str:
     """The message of an error, in words for users."""
     if isinstance(error, KlomError):

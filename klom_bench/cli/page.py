@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from klom_bench.errors import KlomError
+from klom_bench.cli.common import put_file
 
 if TYPE_CHECKING:
     from klom_bench.report.page.points import Example
@@ -15,7 +15,6 @@ USUAL = Path("report.html")
 
 def write_page(runs: "Sequence[SavedRun]", output: Path | None, with_examples: bool) -> str:
     """Write the page of these runs; what is said of it. KlomError where it cannot be."""
-    from klom_bench.files.atomic import write_whole
     from klom_bench.report.extra import refuse_without_extra
 
     refuse_without_extra("--format html")
@@ -23,10 +22,7 @@ def write_page(runs: "Sequence[SavedRun]", output: Path | None, with_examples: b
 
     path = output or USUAL
     content = page(runs, examples=_examples(runs) if with_examples else None).encode()
-    try:
-        write_whole(path.resolve(), content)  # a link stays one
-    except OSError as error:
-        raise KlomError(f"{path} cannot be written ({error.strerror})") from error
+    put_file(path, content)
     return f"{path} ({len(content) / 1e6:.1f} MB)"
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from klom_bench.cli.common import Commands, progress
+from klom_bench.cli.common import Commands, progress, put_file
 from klom_bench.errors import KlomError, unknown, visible
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace, runs: "list[SavedRun]", form: str) -> int:
-    from klom_bench.files.atomic import write_whole
     from klom_bench.report.paper.formats import text_of
     from klom_bench.report.paper.scores import METRICS
 
@@ -103,7 +102,7 @@ def _table(args: argparse.Namespace, runs: "list[SavedRun]", form: str) -> int:
         raise KlomError(f"--metric: {unknown('metric', args.metric, METRICS)}")
     text = text_of(runs, form, args.metric)
     if args.output:
-        write_whole(args.output, text.encode())
+        put_file(args.output, text.encode())
     else:
         sys.stdout.write(text)
     return 0

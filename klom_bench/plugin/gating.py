@@ -118,7 +118,9 @@ def _baseline(options: Options) -> Baseline | None:
 
 
 def _refuse_unwritable(flag: str, target: Path | None) -> None:
-    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
+    if target is not None and target.is_dir():
+        raise KlomError(f"{flag}: {target} is a folder: name a file")
+    if target is not None and not os.access(target.parent, os.W_OK):
         raise KlomError(
             f"{flag}: {target} cannot be written: name a file in a folder that is there"
         )

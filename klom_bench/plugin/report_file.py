@@ -37,6 +37,9 @@ class ReportFile:
         """After gates were judged together, which the report does before all others."""
         if not self._report.runs() or exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
+        if not self._report.rows() and not self._failures():
+            self._report.add(f"no report: nothing was measured; {self._path} was not written")
+            return
         try:
             content = self._page(session.config)
             write_whole(self._path.resolve(), content.encode())  # a link stays one

@@ -7,7 +7,7 @@ from klom_bench.errors import visible
 
 def plain(text: str) -> str:
     """Anywhere, a cell of a table included."""
-    marked = re.sub(r"([\\`*\[\]|~]|\b_|_\b)", r"\\\1", visible(text))  # not within a word
+    marked = re.sub(r"([\\`*\[\]|~$]|\b_|_\b)", r"\\\1", visible(text))  # not within a word
     return marked.replace("<", "&lt;")
 
 

@@ -19,7 +19,7 @@ NAMES = (
 )
 OF_SPLITS = (
     "scores", "reverse", "do_nothing", "do_nothing_reverse", "floor", "floor_reverse", "quantiles",
-    "accuracy", "points", "perfect",
+    "accuracy", "points", "perfect", "nowhere", "highest", "accuracy_oracle", "accuracy_do_nothing",
 )  # fmt: skip
 OTHERS = {"relative_cost": ("time", "examples"), "seconds": ("unlearn", "per_member", "retrain")}
 ERRORS = ("mean", "p95", "reverse_mean", "reverse_p95")
@@ -38,6 +38,13 @@ def refuse_damaged(record: Mapping[str, Any]) -> None:
     for name, count in (("seed", record["seed"]), *record["members"].items()):
         if type(count) is not int or count < 0:
             raise TypeError(f"{name} is no whole number but {count!r:.40}")
+    if not isinstance(record["sees_oracles"], bool):
+        raise TypeError(
+            f"sees_oracles is neither true nor false but {record['sees_oracles']!r:.40}"
+        )
+    for name, kind in (("tuning", dict), ("epoch", int), ("rests_on", int)):
+        if record[name] is not None and type(record[name]) is not kind:
+            raise TypeError(f"{name} is {record[name]!r:.40}")
     keys = {**dict.fromkeys(OF_SPLITS, SPLITS), **OTHERS}
     for name, parts in keys.items():
         _look_at(name, {part: record[name][part] for part in parts}, 0)

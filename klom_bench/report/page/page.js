@@ -38,10 +38,11 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
+  const NUMBER = /^[+-]?\d[\d.,]*( ±\d[\d.]*)?( %)?$/;
+  const harmless = (text) => (/^[=+\-@\t]/.test(text) && !NUMBER.test(text) ? "'" + text : text); // no formula of a spreadsheet
   const field = (value) => {
     if (typeof value === "number") return String(value);
-    let text = String(value ?? "");
-    if (/^[=+\-@\t]/.test(text)) text = "'" + text; // no formula of a spreadsheet
+    const text = harmless(String(value ?? ""));
     return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
   };
   const csv = (rows) => rows.map((row) => row.map(field).join(",")).join("\n") + "\n";
@@ -182,7 +183,7 @@
     const named = () => heads.filter((head) => getComputedStyle(head).display !== "none").map((head) => head.textContent.trim());
     const copy = button("copy", async () => {
       const lines = [named(), ...[...first.rows].map((row) => cellsOf(rows[every.indexOf(row)]))];
-      await copied(lines.map((line) => line.map((text) => text.replaceAll(/\s+/g, " ")).join("\t")).join("\n"));
+      await copied(lines.map((line) => line.map((text) => harmless(text.replaceAll(/\s+/g, " "))).join("\t")).join("\n"));
       copy.textContent = "copied";
       setTimeout(() => { copy.textContent = "copy"; }, 1500);
     }, { title: "what is shown, for a spreadsheet" });
