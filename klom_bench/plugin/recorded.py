@@ -41,20 +41,20 @@ class Recorded:
         if self._at_the_end:
             for record in self._report.records():
                 self._hand_over(record)
-        if self._raised and session.exitstatus == pytest.ExitCode.OK:
+        if not self._raised:
+            return
+        more = f" and {len(self._raised) - 1} more" if len(self._raised) > 1 else ""
+        first = f"{next(iter(self._raised))}{more}"
+        self._report.add(f"error: pytest_klom_record raised what stands above with the record of {first}")
+        if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What was raised first, and how often that happened."""
-        if not self._raised:
-            return
-        test, text = next(iter(self._raised.items()))
-        terminalreporter.section("pytest_klom_record", sep="=")
-        terminalreporter.write_line(visible_lines(text.rstrip()))
-        more = f" and {len(self._raised) - 1} more" if len(self._raised) > 1 else ""
-        line = f"error: pytest_klom_record raised this with the record of {test}{more}"
-        terminalreporter.write_line(visible_lines(line), red=True)
+        """What was raised first; how often that happened stands below the table."""
+        for text in [*self._raised.values()][:1]:
+            terminalreporter.section("pytest_klom_record", sep="=")
+            terminalreporter.write_line(visible_lines(text.rstrip()))
 
     def _hand_over(self, record: "RecordJson") -> None:
         hook = self._config.hook.pytest_klom_record

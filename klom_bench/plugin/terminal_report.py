@@ -200,7 +200,7 @@ class TerminalReport:
                     terminalreporter.write_line(text)
         complete = len(records) == len(self._fit())
         for text in self.lines():
-            red = not complete and " tests measured" in text
+            red = text.startswith("error: ") or (not complete and " tests measured" in text)
             terminalreporter.write_line(visible_lines(text), red=red)
         for test, report in self._failed.items():
             if test in (self._tests | self._conformance) and is_cut(report, terminalreporter):

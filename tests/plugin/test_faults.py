@@ -53,7 +53,7 @@ def mine(monkeypatch):
     return unlearn
 """
 )
-THREE = ("--klom-method=mine", "--klom-forget-set=1-3", "--klom-models=4", "--benchmark-quiet")
+THREE = ("--klom-method=mine", "--klom-forget-set=1-3", "--klom-models=4")
 
 
 @pytest.fixture
