@@ -23,7 +23,11 @@ from klom_bench.tasks import DIGITS
 from klom_bench.tasks.data import Data
 from klom_bench.tasks.digits import train_images
 
-COMMANDS = re.findall(r"^klom (report .*)$", "\n".join(blocks(DOCS / "report.md", "")), re.M)
+SHOWN = re.findall(
+    r"^klom (report [^#\n]*?)\s*(?:#|$)", "\n".join(blocks(DOCS / "report.md", "")), re.M
+)
+COMMANDS = [command for command in SHOWN if command.endswith(".html")]
+OF_TEXT = [command for command in SHOWN if command.endswith((".json", ".tex", ".csv"))]
 
 
 @pytest.fixture
@@ -47,8 +51,19 @@ def test_its_commands_make_pages(folder, capsys, command):
     assert len(rows(root.one("table", id="rows"))) == 4
 
 
+@pytest.mark.parametrize("command", OF_TEXT)
+def test_its_commands_make_tables(folder, capsys, command):
+    assert main(command.split()) == 0
+    _, _, to = command.partition(" -o ")
+    text = (folder / to).read_text() if to else capsys.readouterr().out
+    begins = {"table.tex": "% needs \\usepackage{booktabs}", "run.csv": "task,", "": "Excess, "}
+    assert text.startswith(begins[to])
+    assert ("P95 of KLOM" in text) == ("--metric p95" in command)
+
+
 def test_there_are_commands():
     assert len(COMMANDS) == 3
+    assert len(OF_TEXT) == 4
 
 
 @pytest.mark.parametrize(
