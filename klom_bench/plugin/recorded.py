@@ -45,7 +45,9 @@ class Recorded:
             return
         more = f" and {len(self._raised) - 1} more" if len(self._raised) > 1 else ""
         first = f"{next(iter(self._raised))}{more}"
-        self._report.add(f"error: pytest_klom_record raised what stands above with the record of {first}")
+        self._report.add(
+            f"error: pytest_klom_record raised what stands above with the record of {first}"
+        )
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

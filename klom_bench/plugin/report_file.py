@@ -1,5 +1,6 @@
 """--klom-report: the run as a page, from the process that reports."""
 
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,10 @@ class ReportFile:
         try:
             content = self._page(session.config)
             write_whole(self._path.resolve(), content.encode())  # a link stays one
-        except (OSError, KlomError) as error:
+        except Exception as error:  # hours of measuring must end with a table all the same
             why = error.strerror if isinstance(error, OSError) else error
+            if not isinstance(error, OSError | KlomError):
+                why = "".join(traceback.format_exception(error)).rstrip()
             self._report.add(f"error: --klom-report: {self._path} not written ({why})")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED

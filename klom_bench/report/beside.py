@@ -49,7 +49,8 @@ def of_all(records: Sequence[RecordJson]) -> list[str]:
             for of in counts.values()
         )
         lines.append(
-            f"{NEARER}: {nearer}; {FARTHER}: {farther} (of {len(tried)}, each beside doing nothing)"
+            f"{NEARER}: {nearer}; {FARTHER}: {farther} (of {len(tried)}, each beside doing "
+            "nothing; surely, if perhaps by too little for another word)"
         )
     if any(left_over(r) == OFF for r in records):
         lines.append(

@@ -234,7 +234,9 @@ class TestShown:
         nearer_line, off = of_all([*every, nothing, record(originals=None).to_json()])
         assert nearer_line.startswith("nearer the retrained: ")
         assert "farther than the original: 1 on forget" in nearer_line
-        assert nearer_line.endswith("(of 3, each beside doing nothing)")
+        assert nearer_line.endswith(
+            "(of 3, each beside doing nothing; surely, if perhaps by too little for another word)"
+        )
         assert off.startswith("off the line: ")
         assert of_all([nothing, record(originals=None).to_json()]) == []
 

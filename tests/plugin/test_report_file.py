@@ -110,7 +110,7 @@ def test_margins_have_one_too(project, pytester):
         (["--klom-report="], "--klom-report is empty: name a file.html"),
         (["--klom-report-examples"], "--klom-report-examples needs --klom-report=FILE.html"),
         (["--klom-report=test_mine.py/report.html"], "--klom-report: *test_mine.py cannot be made (*"),
-        (["--klom-report=folder.html"], "--klom-report: *folder.html cannot be written: name a file*"),
+        (["--klom-report=folder.html"], "--klom-report: *folder.html is a folder: name a file*"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_at_once(project, pytester, asked, said):

@@ -1,6 +1,7 @@
 """The page of a run: what it says is what records say, and nothing in it acts but its own script."""
 
 import base64
+import copy
 import hashlib
 import re
 from dataclasses import replace
@@ -87,9 +88,9 @@ def test_the_first_screen_says_what_was_asked(seen):
     assert facts["forget sets"] == "made_up (10 points)"
     assert facts["models"] == "20 unlearned against 20 oracles"
     assert facts["estimator"].startswith("default (KL oracle || unlearned, nats, 18 bins")
-    assert facts["commit"] == f"{'f00d' * 10} with changes, main, 2026-01-02T03:04:05"
+    assert facts["commit"] == f"{'f00d' * 10} with changes, main, of 2026-01-02 03:04"
     assert (facts["seed"], facts["machine"]) == ("0", "a CPU")
-    assert facts["time"] == "2026-01-02T03:05:00"
+    assert facts["time"] == "2026-01-02 03:05"
 
 
 def pairs(element):
@@ -268,7 +269,7 @@ def test_two_runs_with_the_same_test_are_compared(run, records):
     assert shown == ["method", "oracles", "do nothing", "shift lr=0.1", "shift lr=1.0"]
     facts = dict(pairs(root.one("dl", id="facts")))
     assert facts["before.json"] == facts["one.json"]
-    assert facts["one.json"].endswith(", main, 2026-01-02T03:04:05, a CPU")
+    assert facts["one.json"].endswith(", main, of 2026-01-02 03:04, a CPU")
 
 
 def test_runs_that_share_no_test_are_one_table(run, records):
@@ -291,6 +292,16 @@ def test_more_runs_are_a_history(run, records):
     assert (row["runs"], row["first"], row["last"]) == ("3", f"{first:.4f}", f"{last:.4f}")
     assert row["since"].startswith("worse since")
     assert [values[0] for values in packed(root)["rows"]] == ["made_up"]
+
+
+def test_what_failed_is_in_the_first_lines(run, records):
+    gate = {"metric": "forget_mean", "verdict": "fail"}
+    red = copy.deepcopy(records[0]) | {"verdict": "fail"}
+    red["gates"] = [{**of, **gate} for of in red["gates"]] or red["gates"]
+    root = read(page([replace(run, rows=(red, records[1]))]))
+    summary = root.one("p", **{"class": "summary"}).text
+    gated = sum(r["verdict"] != "none" for r in (red, records[1]))
+    assert summary.endswith(f" 1 of {gated} test{'s' * (gated > 1)} with limits failed.")
 
 
 def test_a_run_that_measured_nothing_says_so():

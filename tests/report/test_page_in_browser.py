@@ -222,6 +222,22 @@ def test_all_numbers_are_saved_as_csv_and_json(opened, run):
     assert all("lr=" in row["details"]["hyperparameters"] for row in plain)
 
 
+def test_a_name_is_no_formula_and_a_signed_number_is_one(opened):
+    """As far as a page goes: `harmless` is asked for what it makes of texts."""
+    source = opened.execute_script(
+        "return document.querySelector('script:not([type])').textContent"
+    )
+    (line,) = [of for of in source.splitlines() if "const harmless" in of]
+    (number,) = [of for of in source.splitlines() if "const NUMBER" in of]
+    found = opened.execute_script(
+        f"{number}\n{line}\nreturn arguments[0].map(harmless)",
+        ["=1+1", "@a", "-1+cmd|' /C calc'!A0", "+x", "-0.0144 ±0.0025", "+3 %", "-7", "ga"],
+    )
+    assert found == [
+        "'=1+1", "'@a", "'-1+cmd|' /C calc'!A0", "'+x", "-0.0144 ±0.0025", "+3 %", "-7", "ga",
+    ]  # fmt: skip
+
+
 def sorted_by_set(run):
     return sorted(run.records, key=lambda record: record["forget_set"] != "near")
 

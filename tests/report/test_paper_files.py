@@ -155,6 +155,15 @@ def test_a_name_is_no_formula(two, report, name):
     assert line["method"] == line["setting"] == f"'{name}"
 
 
+def test_a_link_stays_one(two, tmp_path):
+    source, real, link = (tmp_path / name for name in ("run.json", "real.md", "link.md"))
+    source.write_text(json.dumps({"benchmarks": [{"extra_info": {"klom": two[0]}}]}))
+    link.symlink_to(real)
+    assert main(["report", str(source), "-o", str(link)]) == 0
+    assert link.is_symlink()
+    assert "| method |" in real.read_text()
+
+
 def test_a_name_with_a_line_end_is_one_line(two, report):
     odd = 'a,"b"\nc'
     text = report(copy.deepcopy(two[0]) | {"method": odd}, ending="csv")

@@ -161,6 +161,12 @@ CHANGES = {
     "an estimator that is a word": lambda r: r.update(estimator="default"),
     "a seed": lambda r: r.update(seed=0.5),
     "no device": lambda r: r.pop("device"),
+    "sees the oracles": lambda r: r.update(sees_oracles=None),
+    "tuning": lambda r: r.update(tuning=True),
+    "an epoch": lambda r: r.update(epoch=float("nan")),
+    "accuracy of oracles": lambda r: r.update(accuracy_oracle={}),
+    "the worst": lambda r: r.update(highest={"a": None}),
+    "nowhere": lambda r: r.update(nowhere={}),
 }
 
 

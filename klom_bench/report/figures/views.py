@@ -15,7 +15,7 @@ from klom_bench.report.figures.canvas import FAINT, INK, ORACLES
 from klom_bench.report.table import named, setup
 
 KLOM_P95, EXCESS = "KLOM P95", "excess"
-SCORES = (KLOM_P95, EXCESS)
+SCORES = (EXCESS, KLOM_P95)
 LIMITS = {
     KLOM_P95: "what a perfect method stays below in 95 % of runs at this N",
     EXCESS: f"an excess of {LIKE:g}, below which models may be called like retrained ones",

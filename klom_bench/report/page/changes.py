@@ -23,6 +23,12 @@ class Changes:
     rows: Sequence[Sequence[str]]
     said: Sequence[str]
 
+    @property
+    def short(self) -> str:
+        """How many numbers became better or worse; empty where that is not known."""
+        counts = (line.partition(";")[0] for line in self.said)
+        return next((line for line in counts if " better, " in line), "")
+
 
 def changes(before: SavedRun, now: SavedRun) -> Changes:
     """What is better or worse now; where nothing can be compared, why."""

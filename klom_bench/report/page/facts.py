@@ -1,8 +1,10 @@
 """What a run rests on: task, methods, models, commit, machine and time."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from klom_bench.cell.record_json import RecordJson
+from klom_bench.errors import visible
 from klom_bench.report.page.counting import all_of, each, so_many, some_of
 from klom_bench.report.runs import SavedRun
 from klom_bench.report.table import named
@@ -41,10 +43,19 @@ def facts(records: Sequence[RecordJson], runs: Sequence[SavedRun]) -> Iterator[t
 def _of_run(run: SavedRun) -> Iterator[tuple[str, str]]:
     commit = run.commit
     changed = " with changes" * commit.dirty if commit else ""
-    parts = (commit.id + changed, commit.branch, commit.time) if commit else ()
-    yield "time", run.at or "no time known"
+    made = f"of {_minute(commit.time)}" if commit and commit.time else None
+    parts = (commit.id + changed, commit.branch, made) if commit else ()
+    yield "time", _minute(run.at) if run.at else "no time known"
     yield "commit", ", ".join(filter(None, parts)) or "no commit known"
     yield "machine", run.machine or "no machine known"
+
+
+def _minute(text: str) -> str:
+    """A time as people write it; as it is where it is none."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return visible(text)
 
 
 def _estimator(record: RecordJson) -> str:

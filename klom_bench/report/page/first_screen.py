@@ -98,12 +98,17 @@ def _summary(run: SavedRun) -> str:
     records = run.records
     if not records:
         return "Nothing was measured."
+    red = sum(record["verdict"] in ("fail", "inconclusive") for record in records)
+    gated = sum(record["verdict"] != "none" for record in records)
+    failed = f" {red} of {so_many(gated, 'test')} with limits failed." if red else ""
     counts = Counter[str](record["word"] for record in records)
     if len(records) == 1:
         (record,) = records
-        return f"{visible(named(record))} on {record['forget_set']}: {_word(record)}."
+        return f"{visible(named(record))} on {record['forget_set']}: {_word(record)}.{failed}"
     parts = [f"{counts[word]} {word}" for word in MEANINGS if counts[word]]
-    return f"{len(records)} tests: {', '.join(parts)}."
+    idle = sum(record["method"] == "do_nothing" for record in records)
+    among = f" ({idle} of them do nothing, to compare with)" if idle else ""
+    return f"{len(records)} tests{among}: {', '.join(parts)}.{failed}"
 
 
 def _asked(records: Sequence[RecordJson]) -> Iterator[str]:
@@ -168,6 +173,10 @@ def _gates(records: Sequence[RecordJson]) -> Iterator[str]:
         f"{so_many(gates.total(), 'limit')} on {so_many(tests, 'test')}: {gates['pass']} kept, "
         f"{gates['fail']} exceeded, {gates['inconclusive']} inconclusive."
     )
+    red = [r for r in records if r["verdict"] in ("fail", "inconclusive")]
+    if red:
+        tests_red = some_of([f"{visible(named(r))} on {r['forget_set']}" for r in red], FEW_ROWS)
+        yield f"Failed: {tests_red}."
     if gates["inconclusive"]:
         yield (
             "Inconclusive: the number is too near its limit to say, or even a perfect method might "

@@ -245,6 +245,9 @@
 
   document.querySelectorAll("table[data-table]").forEach(table);
   document.querySelectorAll("[data-figures]").forEach(figures);
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
   const asked = /^#row-(\d+)$/.exec(location.hash);
   if (asked) open(asked[1], "row " + asked[1]);
 })();

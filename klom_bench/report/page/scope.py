@@ -27,7 +27,7 @@ def tested(records: Sequence[RecordJson]) -> Iterator[str]:
         f"trained on and were to be kept (retain), {val} that no model was trained on (val)."
     )
     yield (
-        "Excess is 0 for a perfect method, however many models there are. KLOM is a distance in "
+        "Excess is 0 for a perfect method, however many models there are. KLOM is a divergence in "
         f"nats, and even a perfect method does not reach 0: {_floor(records[0])}."
     )
     yield (
