@@ -54,8 +54,9 @@ class Unlearning:
         self.epoch, self.seconds = 0, 0.0
         who = (cell.task.name, "unlearn", cell.forget_set.name, cell.seed)
         streams = [generator(*who, i) for i in pack]
-        self.model = cell.task.ensemble(states, pack, streams).to(cell.device)
-        self.before = self.model.fingerprints()
+        model = cell.task.ensemble(states, pack, streams)
+        self.before = model.fingerprints()
+        self.model = model.to(cell.device)
         self.forget, self.retain = (points or partial(points_of, cell))(streams)
         self.result: Any = self.model
         self.begun = False

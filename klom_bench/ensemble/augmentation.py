@@ -1,48 +1,79 @@
 """Random changes to training images, each member's from its own stream."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from klom_bench.ensemble.device import sent
 
-def augmented(
-    x: Tensor, generators: Sequence[torch.Generator], flip: bool, translate: int, cutout: int
-) -> Tensor:
-    """Images x [M, B, C, H, W], normalised, so that 0 is the mean colour: mirrored with
-    probability 1/2, moved by up to `translate` pixels, a square of `cutout` pixels blanked.
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Images are mirrored with probability 1/2, moved by up to `translate` pixels, and a square of
+    `cutout` pixels is blanked.
 
     As the published recipe of CIFAR10_augmented; what moves in and what is cut out is 0.
     """
-    if not (flip or translate or cutout):
-        return x
-    count, channels, height, width = x.shape[1:]
 
-    def draw(below: int) -> Tensor:
-        """[M * B] integers."""
-        rows = [torch.randint(below, (count,), generator=g) for g in generators]
-        return torch.cat(rows).to(x.device)
+    flip: bool = False
+    translate: int = 0
+    cutout: int = 0
 
-    images: Tensor = x.flatten(0, 1)
-    if flip:
-        mirrored = draw(2).bool().view(-1, 1, 1, 1)
-        images = torch.where(mirrored, images.flip(-1), images)
-    rows = torch.arange(height, device=x.device)
-    columns = torch.arange(width, device=x.device)
-    if translate:
-        padded = F.pad(images, [translate] * 4)
-        down = draw(2 * translate + 1)[:, None] + rows
-        right = draw(2 * translate + 1)[:, None] + columns
-        images = padded[
-            torch.arange(len(images), device=x.device)[:, None, None, None],
-            torch.arange(channels, device=x.device)[:, None, None],
-            down[:, None, :, None],
-            right[:, None, None, :],
-        ]
-    if cutout:
-        top, left = draw(height - cutout + 1), draw(width - cutout + 1)
-        below = (rows >= top[:, None]) & (rows < top[:, None] + cutout)
-        beside = (columns >= left[:, None]) & (columns < left[:, None] + cutout)
-        images = images.masked_fill((below[:, :, None] & beside[:, None, :])[:, None], 0.0)
-    return images.view(x.shape)
+    def __bool__(self) -> bool:
+        return bool(self.flip or self.translate or self.cutout)
+
+    def drawn(
+        self,
+        generators: Sequence[torch.Generator],
+        points: int,
+        height: int,
+        width: int,
+    ) -> Tensor:
+        """What is drawn for one batch: int64 [draws, M * points], on the CPU."""
+        side = 2 * self.translate + 1
+        below = [2] * self.flip + [side, side] * bool(self.translate)
+        if self.cutout:
+            below += [height - self.cutout + 1, width - self.cutout + 1]
+        return torch.stack(
+            [
+                torch.cat([torch.randint(most, (points,), generator=g) for g in generators])
+                for most in below
+            ]
+        )
+
+    def of_batches(
+        self, generators: Sequence[torch.Generator], batches: int, x: Tensor
+    ) -> Iterator[Tensor]:
+        """What is drawn for so many batches like x [M, B, C, H, W], sent to its device at once."""
+        points, _, height, width = x.shape[1:]
+        every = [self.drawn(generators, points, height, width) for _ in range(batches)]
+        return iter(sent(torch.stack(every), x.device))
+
+    def changed(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """Images x [M, B, C, H, W], normalised, so that 0 is the mean colour, as drawn."""
+        draws = iter(drawn)
+        channels, height, width = x.shape[2:]
+        images: Tensor = x.flatten(0, 1)
+        if self.flip:
+            mirrored = next(draws).bool().view(-1, 1, 1, 1)
+            images = torch.where(mirrored, images.flip(-1), images)
+        rows = torch.arange(height, device=x.device)
+        columns = torch.arange(width, device=x.device)
+        if self.translate:
+            padded = F.pad(images, [self.translate] * 4)
+            down, right = next(draws)[:, None] + rows, next(draws)[:, None] + columns
+            images = padded[
+                torch.arange(len(images), device=x.device)[:, None, None, None],
+                torch.arange(channels, device=x.device)[:, None, None],
+                down[:, None, :, None],
+                right[:, None, None, :],
+            ]
+        if self.cutout:
+            top, left = next(draws)[:, None], next(draws)[:, None]
+            below = (rows >= top) & (rows < top + self.cutout)
+            beside = (columns >= left) & (columns < left + self.cutout)
+            images = images.masked_fill((below[:, :, None] & beside[:, None, :])[:, None], 0.0)
+        return images.view(x.shape)

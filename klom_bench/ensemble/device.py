@@ -3,6 +3,7 @@
 import re
 
 import torch
+from torch import Tensor
 
 from klom_bench.errors import KlomError
 
@@ -21,6 +22,13 @@ def device_named(name: str) -> torch.device:
             "use the device cpu, or install a torch build and a driver that fit your GPU"
         )
     return device
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what is under way there."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def finish(device: torch.device) -> None:

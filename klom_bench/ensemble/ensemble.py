@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from klom_bench.ensemble.device import sent
 from klom_bench.ensemble.dropout import active, draw_seed, own_streams, start_pass, use_own_streams
 from klom_bench.ensemble.inputs import Inputs, at, count, each, is_dataset, tensors
 from klom_bench.ensemble.outputs import Outputs, classification
@@ -99,11 +100,12 @@ class Ensemble(nn.Module):
     def forward(self, x: Inputs) -> Tensor:
         """Outputs [M, B, ...] of x [M, B, ...]: logits [M, B, classes], usually."""
         if self._drops and active(layers := own_streams(self.network)):
-            start_pass(layers, torch.tensor([draw_seed(g) for g in self.generators]))
+            of_members = torch.tensor([draw_seed(g) for g in self.generators])
+            start_pass(layers, sent(of_members, self.device))
         if self._stacked:
             return forward(self.network, x)
         draws = self.way.draws and self.training
-        seeds = [draw_seed(g) for g in self.generators] * draws
+        seeds = [draw_seed(g) for g in self.generators] if draws else []
         with self._kernels():
             return one_by_one(self.network, x, seeds)
 
@@ -112,6 +114,11 @@ class Ensemble(nn.Module):
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.network.modules())
         on_gpu = recurrent and self.device.type == "cuda"
         return torch.backends.cudnn.flags(enabled=False) if on_gpu else nullcontext()
+
+    @property
+    def draws(self) -> bool:
+        """Whether passes in training draw from the members' streams, as dropout does."""
+        return self._drops or self.way.draws
 
     def loss(self, x: Inputs, y: Tensor) -> Tensor:
         """The mean loss over a batch x [M, B, ...], y [M, B], summed over members: a scalar."""
@@ -160,8 +167,16 @@ class Ensemble(nn.Module):
 
     def noise_like(self, stacked: Tensor) -> Tensor:
         """Standard normal noise [M, ...], each member's from its own stream."""
-        draws = [torch.randn(stacked.shape[1:], generator=g) for g in self.generators]
-        return torch.stack(draws).to(stacked)
+        (noise,) = self.noises_like([stacked])
+        return noise
+
+    def noises_like(self, stacks: Sequence[Tensor]) -> list[Tensor]:
+        """The same for several tensors in turn, sent to their device in one buffer."""
+        sizes = [stack[:1].numel() for stack in stacks]
+        draws = [[torch.randn(size, generator=g) for size in sizes] for g in self.generators]
+        buffer = sent(torch.stack([torch.cat(parts) for parts in draws]), stacks[0].device)
+        parts = buffer.split(sizes, 1)
+        return [part.view(stack.shape).to(stack) for part, stack in zip(parts, stacks, strict=True)]
 
 
 @contextmanager

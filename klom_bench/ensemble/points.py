@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from klom_bench.ensemble.device import sent
 from klom_bench.ensemble.ensemble import Prepare, as_they_are
-from klom_bench.ensemble.inputs import Inputs, at
+from klom_bench.ensemble.inputs import Inputs, at, is_dataset
 from klom_bench.errors import KlomError
 
 
@@ -63,9 +64,11 @@ class Points:
         self, batch_size: int, *, drop_last: bool = False
     ) -> Iterator[tuple[Inputs, Tensor]]:
         """One epoch: x [M, B, ...] and y [M, B], shuffled anew by each member's own stream."""
-        n = len(self)
+        n, device = len(self), self.y.device
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
         chosen = self.indices.expand(len(order), n).gather(1, order)
+        if not is_dataset(self.x):  # all at once: there would be a copy a batch
+            chosen = sent(chosen, device)
         end = n - n % batch_size if drop_last and n >= batch_size else n
         for start in range(0, end, batch_size):
             batch = chosen[:, start : start + batch_size]

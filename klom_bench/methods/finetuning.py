@@ -71,8 +71,8 @@ def noisy_descent(
             optimizer.zero_grad()
             model.loss(x, y).backward()
             clip_gradients(model, clip)
-            for p in model.parameters():
-                if p.grad is not None:
-                    p.grad += sigma * model.noise_like(p)
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            for gradient, noise in zip(gradients, model.noises_like(gradients), strict=True):
+                gradient += sigma * noise
             optimizer.step()
         yield

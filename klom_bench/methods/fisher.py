@@ -37,8 +37,9 @@ def fisher(
     """
     information = mean_over_examples(model, retain, _scores, torch.square)
     with torch.no_grad():
-        for p, f_r in zip(model.parameters(), information, strict=True):
-            p.add_((alpha * (1 / f_r).clamp(max=largest)).sqrt() * model.noise_like(p))
+        noises = model.noises_like(information)
+        for p, f_r, noise in zip(model.parameters(), information, noises, strict=True):
+            p.add_((alpha * (1 / f_r).clamp(max=largest)).sqrt() * noise)
     yield
 
 

@@ -65,9 +65,10 @@ def train_pack(
     task = ensemble.task
     data = task.data_on(device)
     kept = np.stack([ensemble.kept(i) for i in members])
-    model = new_members(ensemble, members).to(device)
-    points = data.points(kept, model.generators)
+    model = new_members(ensemble, members)
     training, before = task.training, model.fingerprints(trained=True)
+    model.to(device)
+    points = data.points(kept, model.generators)
     warm_up(task, len(members), device)
     if not training.is_recipe:
         import_compiler()

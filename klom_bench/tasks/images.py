@@ -1,6 +1,7 @@
 """Images: where data sets lie, and how models see them."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,8 +22,13 @@ def data_folder() -> Path:
 def normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> Prepare:
     """uint8 [..., C, H, W] -> float32 (x / 255 - mean) / std, a colour at a time."""
 
+    @cache  # a constant that is sent anew is waited for
+    def by_colour(device: torch.device) -> tuple[Tensor, Tensor]:
+        m, s = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (mean, std))
+        return m, s
+
     def prepare(x: Tensor) -> Tensor:
-        m, s = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (mean, std))
+        m, s = by_colour(x.device)
         return x.to(torch.float32).div_(255).sub_(m).div_(s)
 
     return prepare

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from klom_bench.ensemble.augmentation import augmented
+from klom_bench.ensemble.augmentation import Augmentation
 from klom_bench.ensemble.ensemble import Ensemble, initial_state, new_model
 from klom_bench.ensemble.points import Points
 from klom_bench.ensemble.training import Recipe, decay_groups, train
@@ -91,6 +91,11 @@ def test_norm_layers_do_not_decay_where_the_recipe_says_so():
     assert len(decayed["params"]) == 9
     (only,) = decay_groups(model, BUILT_IN["cifar10"].recipe)
     assert len(only["params"]) == 25
+
+
+def augmented(x, generators, **how):
+    changes = Augmentation(**how)
+    return changes.changed(x, changes.drawn(generators, x.shape[1], *x.shape[3:]))
 
 
 IMAGES = torch.arange(1.0, 2 * 200 * 3 * 12 * 12 + 1).view(2, 200, 3, 12, 12)

@@ -1,0 +1,240 @@
+"""All that runs on a device, on a pretended GPU: the CPU's scores, no waits, no faults of placing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.pretended_gpu import CUDA, pretended_gpu
+
+from klom_bench import Data, Recipe, run
+from klom_bench.cell import loading
+from klom_bench.conformance.checks import complaints
+from klom_bench.conformance.subject import Subject
+from klom_bench.ensemble.training import train
+from klom_bench.methods import BUILT_IN
+from klom_bench.methods.method import method_of
+from klom_bench.metrics.klom import klom
+from klom_bench.metrics.margins import margins
+from klom_bench.models.resnet9 import resnet9
+from klom_bench.store.store import Store
+from klom_bench.store.training import new_members
+from klom_bench.tasks import DIGITS, DIGITS_CNN, Task
+from klom_bench.tasks.cifar10 import MEAN, STD
+from klom_bench.tasks.ensemble_id import EnsembleId
+from klom_bench.tasks.images import normalised
+
+pytestmark = pytest.mark.gpu
+QUICK = {"pack": 2}
+SMALL = {
+    "digits": replace(DIGITS, train=replace(DIGITS.train, epochs=1), **QUICK),
+    "digits_cnn": replace(
+        DIGITS_CNN, train=replace(DIGITS_CNN.train, epochs=1, peak_epoch=0), **QUICK
+    ),
+}
+FEW = {"subsets": 4}
+"""Models on random halves."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """What one device has read is not what the other computes with."""
+    forget()
+    yield
+    forget()
+
+
+def forget():
+    for task in SMALL.values():
+        task.forget_data()
+    loading.originals_of.cache_clear()
+    loading._logits.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    return {device: tmp_path_factory.mktemp(device) for device in ("cpu", "cuda")}
+
+
+def scores(name, device, store):
+    method = BUILT_IN[name]
+    params = {"epochs": 1, **FEW}
+    given = {f"{name}.{k}": v for k, v in params.items() if k in method.hyperparameters}
+    task = SMALL["digits_cnn" if method_of(name, method).traits.conv else "digits"]
+    sets = "class_9" if name == "unsir" else "forget_set_3"
+    (record,) = run(
+        task, name, forget_sets=sets, models=2, params=given, store=store, device=device
+    )
+    assert record.device.startswith(device)
+    return record
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_method_scores_as_on_the_cpu(name, stores):
+    on_cpu = scores(name, "cpu", stores["cpu"])
+    forget()
+    with pretended_gpu():
+        there = scores(name, "cuda", stores["cuda"])
+    np.testing.assert_array_equal(there.points, on_cpu.points)
+    np.testing.assert_array_equal(there.reverse_points, on_cpu.reverse_points)
+
+
+@pytest.fixture
+def images():
+    """CIFAR-10's recipe with augmentation on a small ResNet-9, whose members take turns."""
+    draw = torch.Generator().manual_seed(0)
+    x, val = (
+        torch.randint(0, 256, (n, 3, 32, 32), generator=draw, dtype=torch.uint8) for n in (64, 21)
+    )
+    data = Data(x, torch.arange(64) % 10, val, torch.arange(21) % 10, "x", normalised(MEAN, STD))
+    return Task(
+        name="small",
+        architecture=lambda: resnet9(width=4),
+        load=lambda: data,
+        stack=False,
+        forget_sets={"first": lambda: range(8)},
+        train=Recipe(epochs=2, batch_size=16, lr=0.1, label_smoothing=0.1,
+                     undecayed_norm=True, mixed_precision=True, flip=True, translate=2, cutout=4),
+    )  # fmt: skip
+
+
+def trained(task, device, epochs, points=64):
+    model = new_members(EnsembleId(task, "original", 0), [0, 1]).to(device)
+    seen = task.data_on(device).points(np.arange(points), model.generators)
+    recipe = replace(task.train, epochs=epochs)
+    for _ in train(model, seen, recipe):
+        pass
+    return model.states()
+
+
+@pytest.mark.parametrize("kind", ["images", "digits", "digits_cnn"])
+def test_a_training_step_never_waits(kind, images):
+    task = images if kind == "images" else SMALL[kind]
+    batch = task.train.batch_size
+
+    def waits(log, points):
+        log.clear()
+        trained(task, CUDA, 1, points)
+        return dict(log.waits)
+
+    with pretended_gpu() as log:
+        trained(task, CUDA, 1)  # constants are put there once
+        assert waits(log, 4 * batch) == waits(log, 2 * batch)
+
+
+MOST_OPERATIONS = {"images": 330, "digits": 60, "digits_cnn": 120}
+"""A training step of two members, beside views."""
+
+
+@pytest.mark.parametrize("kind", MOST_OPERATIONS)
+def test_a_training_step_takes_few_operations(kind, images):
+    task = images if kind == "images" else SMALL[kind]
+    batch = task.train.batch_size
+    counts = []
+    with pretended_gpu() as log:
+        trained(task, CUDA, 1)
+        for steps in (2, 4):
+            log.clear()
+            trained(task, CUDA, 1, steps * batch)
+            counts.append(log.operations.total())
+    each = (counts[1] - counts[0]) / 2
+    assert 10 < each <= MOST_OPERATIONS[kind]
+
+
+def test_training_is_that_of_the_cpu(images):
+    images = replace(images, train=replace(images.train, mixed_precision=False))
+    on_cpu = trained(images, torch.device("cpu"), 2)
+    images.forget_data()
+    with pretended_gpu():
+        there = trained(images, CUDA, 2)
+    for a, b in zip(on_cpu, there, strict=True):
+        for name, value in a.items():  # foreach rounds otherwise where a layout is another
+            torch.testing.assert_close(b[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_margins_and_klom_may_lie_there():
+    z, y = (
+        torch.randn(2, 6, 50, 10, generator=torch.Generator().manual_seed(0)),
+        torch.arange(50) % 10,
+    )
+    on_cpu = [margins(of, y) for of in z]
+    with pretended_gpu():
+        there = [margins(of.to(CUDA), y.to(CUDA)) for of in z]
+        found = klom(*there).cpu().numpy()
+        for a, b in zip(on_cpu, there, strict=True):
+            assert torch.equal(a, b.cpu())
+    np.testing.assert_array_equal(found, klom(*on_cpu))
+
+
+@pytest.mark.parametrize("name", ["finetune", "ga", "ssd", "scrub", "noisy_descent"])
+def test_methods_conform_there(name):
+    method = method_of(name, BUILT_IN[name])
+    with pretended_gpu():
+        assert complaints(Subject(method, method.values({}, {}), DIGITS, CUDA)) == {}
+    DIGITS.forget_data()
+
+
+def test_a_store_is_verified_there(tmp_path):
+    task = SMALL["digits"]
+    originals = EnsembleId(task, "original", 0)
+    with pretended_gpu():
+        (held,) = Store(tmp_path).complete([(originals, 2)], CUDA)
+        assert held.margins(2, CUDA).shape == (2, 1797)
+    forget()
+    (again,) = Store(tmp_path).complete([(originals, 2)], torch.device("cpu"))
+    assert np.array_equal(again.margins(2, torch.device("cpu")), held.margins(2, CUDA))
+
+
+FAULTS = {
+    "draws left on the CPU": lambda x: x + torch.randn(3, generator=torch.Generator()),
+    "a range made on the CPU": lambda x: x * torch.arange(3),
+    "a mask made on the CPU": lambda x: torch.where(torch.tensor([True, False, True]), x, 0),
+    "a state read without .cpu()": lambda x: x.numpy(),
+    "a generator of the CPU": lambda x: x.normal_(generator=torch.Generator()),
+    "a factory with a generator of the CPU": lambda x: torch.randn(
+        3, generator=torch.Generator(), device=x.device
+    ),
+    "indices there into a tensor here": lambda x: torch.arange(3.0)[x.long()],
+    "weights here": lambda x: torch.nn.Linear(3, 1)(x),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_lies_on_the_wrong_side_is_seen(fault):
+    with (
+        pretended_gpu(),
+        pytest.raises((RuntimeError, TypeError), match=r"cuda|indices should be either on cpu"),
+    ):
+        FAULTS[fault](torch.arange(3.0).to(CUDA))
+
+
+WAITS = {
+    "indices of the CPU": lambda x: x[torch.tensor([0, 2])],
+    "a mask": lambda x: x[x > 1],
+    "a number that is read": lambda x: float(x.sum()),
+    "a branch": lambda x: 1 if x.sum() > 2 else 0,
+    "a constant": lambda x: x * torch.tensor([1.0, 2.0, 3.0], device=x.device),
+    "a list": lambda x: x.tolist(),
+    "a copy back": lambda x: x.cpu(),
+    "a copy there": lambda x: torch.zeros(3).to(x),
+    "copy_": lambda x: x.copy_(torch.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_what_makes_the_host_wait_is_seen(wait):
+    with pretended_gpu() as log:
+        x = torch.arange(3.0).to(CUDA)
+        log.clear()
+        x.mul(2).sum()
+        assert not log.waits
+        WAITS[wait](x)
+        assert log.waits.total() >= 1
