@@ -45,12 +45,12 @@ class Augmentation:
         )
 
     def of_batches(
-        self, generators: Sequence[torch.Generator], batches: int, x: Tensor
+        self, generators: Sequence[torch.Generator], batches: int, points: int, like: Tensor
     ) -> Iterator[Tensor]:
-        """What is drawn for so many batches like x [M, B, C, H, W], sent to its device at once."""
-        points, _, height, width = x.shape[1:]
-        every = [self.drawn(generators, points, height, width) for _ in range(batches)]
-        return iter(sent(torch.stack(every), x.device))
+        """What is drawn for so many batches of so many points, sent at once to the device of images
+        like these [..., H, W]."""
+        every = [self.drawn(generators, points, *like.shape[-2:]) for _ in range(batches)]
+        return iter(sent(torch.stack(every), like.device))
 
     def changed(self, x: Tensor, drawn: Tensor) -> Tensor:
         """Images x [M, B, C, H, W], normalised, so that 0 is the mean colour, as drawn."""

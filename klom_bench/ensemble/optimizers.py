@@ -5,11 +5,12 @@ imports the compiler (1.9 s of every process; torch itself 2.3; measured). Nothi
 so these call what is wrapped. The arithmetic is torch's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from inspect import unwrap
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 
@@ -30,6 +31,36 @@ class SGD(_Uncompiled, torch.optim.SGD):
     """`torch.optim.SGD`, number for number."""
 
     _step = unwrap(torch.optim.SGD.step)
+
+
+class ForeachSGD:
+    """SGD in a few operations for all parameters, with a learning rate that may be a tensor.
+
+    groups: as torch has them, with `params` and `weight_decay`.
+    """
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]], momentum: float) -> None:
+        self._momentum = momentum
+        self._groups = [
+            (of["params"], [torch.zeros_like(p) for p in of["params"]], of["weight_decay"])
+            for of in groups
+        ]
+
+    def rest(self) -> None:
+        """As before the first step."""
+        for _, moving, _ in self._groups:
+            torch._foreach_zero_(moving)
+
+    @torch.no_grad()
+    def __call__(self, lr: float | Tensor) -> None:
+        """v ← μ v + g + λ θ, θ ← θ - η v."""
+        for params, moving, decay in self._groups:
+            gradients = [p.grad for p in params]
+            if decay:
+                torch._foreach_add_(gradients, params, alpha=decay)
+            torch._foreach_mul_(moving, self._momentum)
+            torch._foreach_add_(moving, gradients)
+            torch._foreach_sub_(params, torch._foreach_mul(moving, lr))
 
 
 class Adam(_Uncompiled, torch.optim.Adam):

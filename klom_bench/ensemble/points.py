@@ -64,6 +64,10 @@ class Points:
         self, batch_size: int, *, drop_last: bool = False
     ) -> Iterator[tuple[Inputs, Tensor]]:
         """One epoch: x [M, B, ...] and y [M, B], shuffled anew by each member's own stream."""
+        yield from map(self.at, self.rows(batch_size, drop_last=drop_last))
+
+    def rows(self, batch_size: int, *, drop_last: bool = False) -> Iterator[Tensor]:
+        """The same as numbers of train points [M, B], where the points lie."""
         n, device = len(self), self.y.device
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
         chosen = self.indices.expand(len(order), n).gather(1, order)
@@ -73,7 +77,7 @@ class Points:
         for start in range(0, end, batch_size):
             batch = chosen[:, start : start + batch_size]
             self.count(batch.shape[1])
-            yield self.at(batch)
+            yield batch
 
     def at(self, rows: Tensor) -> tuple[Inputs, Tensor]:
         """(x, y) of train points with these numbers, of the same shape."""

@@ -2,21 +2,17 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from klom_bench.ensemble.augmentation import Augmentation
-from klom_bench.ensemble.clipping import clip_gradients
 from klom_bench.ensemble.ensemble import Ensemble
-from klom_bench.ensemble.losses import cross_entropy
-from klom_bench.ensemble.optimizers import SGD, AdamW
+from klom_bench.ensemble.graph import graph_of, replayed
 from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.step import Step
 from klom_bench.errors import KlomError, unknown
 
 Optimizer = Literal["sgd", "adamw"]
@@ -113,71 +109,16 @@ def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
         ...     model.load_states(model.fresh_states())
         ...     yield from train(model, retain, task.recipe)
     """
-    optimizer = optimizer_of(recipe, model)
-    batches = max(1, len(points) // recipe.batch_size)
-    step, steps = 0, recipe.epochs * batches
-    mixed = recipe.mixed_precision and model.device.type == "cuda"
-    changes = Augmentation(recipe.flip, recipe.translate, recipe.cutout)
-    drawn: Iterator[Tensor] = iter(())
+    step, graph = Step(model, points, recipe), None
+    done, steps = 0, recipe.epochs * step.batches
     model.train()
-    for _ in range(recipe.epochs):
-        for i, (x, y) in enumerate(points.batches(recipe.batch_size, drop_last=True)):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(step, steps)
-            optimizer.zero_grad()
-            if changes:
-                if i == 0 or model.draws:  # those of passes come between, from the same streams
-                    ahead = 1 if model.draws else batches
-                    drawn = changes.of_batches(points.generators, ahead, x)
-                x = changes.changed(x, next(drawn))
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
-                logits = model(x)
-            loss_of(recipe, model, logits.float(), y).backward()
-            for p in model.parameters():
-                if p.grad is None:  # as of a layer that was left out: else packs would differ
-                    p.grad = torch.zeros_like(p)
-            if recipe.max_norm:
-                clip_gradients(model, recipe.max_norm)
-            optimizer.step()
-            step += 1
+    for epoch in range(recipe.epochs):
+        every = step.epoch()
+        first = next(every)
+        if epoch == 0 and (graph := graph_of(step, *first, steps)):
+            graph.rest()
+        with replayed(model, graph) if graph else nullcontext(step) as take:
+            for rows, drawn in chain([first], every):
+                take(rows, drawn, recipe.lr_at(done, steps))
+                done += 1
         yield
-
-
-def optimizer_of(recipe: Recipe, model: Ensemble) -> torch.optim.Optimizer:
-    """SGD or AdamW, as the recipe says."""
-    groups = decay_groups(model, recipe)
-    # On a GPU all parameters in a few operations, 4 in place of 100 for a ResNet-9 (counted). Fused
-    # kernels, which would be one, would make a member depend on how it is packed (measured).
-    foreach = model.device.type == "cuda"
-    if recipe.optimizer == "adamw":
-        return AdamW(groups, lr=recipe.lr, foreach=foreach, fused=False)
-    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, foreach=foreach, fused=False)
-
-
-def loss_of(recipe: Recipe, model: Ensemble, z: Tensor, y: Tensor) -> Tensor:
-    """The mean over a batch, summed over members."""
-    if recipe.class_weights:
-        w = _on(z.device, z.dtype, recipe.class_weights)[y]
-        least = torch.finfo(w.dtype).tiny  # of a batch that has only classes of no weight
-        return ((w * model.outputs.losses(z, y)).sum(1) / w.sum(1).clamp(min=least)).sum()
-    if recipe.label_smoothing:
-        return cross_entropy(z, y, recipe.label_smoothing)
-    return model.outputs.mean_loss(z, y)
-
-
-@lru_cache(maxsize=16)  # what is sent anew is waited for
-def _on(device: torch.device, dtype: torch.dtype, numbers: tuple[float, ...]) -> Tensor:
-    return torch.tensor(numbers, dtype=dtype, device=device)
-
-
-def decay_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters by weight decay: none for norm layers where the recipe says so."""
-    norms = {
-        id(p): p
-        for module in model.modules()
-        if recipe.undecayed_norm and isinstance(module, _NormBase | nn.LayerNorm | nn.GroupNorm)
-        for p in module.parameters()
-    }
-    others = [p for p in model.parameters() if id(p) not in norms]
-    groups = [{"params": others, "weight_decay": recipe.weight_decay}]
-    return groups + ([{"params": list(norms.values()), "weight_decay": 0.0}] if norms else [])

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.pretended_gpu import CUDA, pretended_gpu
+from torch import nn
 
 from klom_bench import Data, Recipe, run
 from klom_bench.cell import loading
 from klom_bench.conformance.checks import complaints
 from klom_bench.conformance.subject import Subject
+from klom_bench.ensemble import graph
 from klom_bench.ensemble.training import train
+from klom_bench.errors import KlomWarning
 from klom_bench.methods import BUILT_IN
 from klom_bench.methods.method import method_of
 from klom_bench.metrics.klom import klom
@@ -158,6 +161,86 @@ def test_training_is_that_of_the_cpu(images):
     for a, b in zip(on_cpu, there, strict=True):
         for name, value in a.items():  # foreach rounds otherwise where a layout is another
             torch.testing.assert_close(b[name], value, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def no_graphs():
+    graph._captured.clear()
+    yield graph._captured
+    graph._captured.clear()
+
+
+STEPS = 4 * 25
+"""As many as make a graph worth while: 25 epochs of four batches."""
+
+
+def of_layers(*more):
+    """A task of small images and few layers, one member after the other."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(36, 1, 6, 6, generator=draw), torch.arange(36) % 4
+    return Task(
+        name="few_layers",
+        architecture=lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), *more, nn.Linear(64, 4)
+        ),
+        load=lambda: Data(x[:32], y[:32], x[32:], y[32:]),
+        stack=False,
+        forget_sets={"first": lambda: range(8)},
+        train=Recipe(epochs=25, batch_size=8, lr=0.02, peak_epoch=3, label_smoothing=0.1, flip=True, cutout=2),
+    )  # fmt: skip
+
+
+def test_a_replayed_training_is_that_of_the_cpu(no_graphs):
+    task = of_layers()
+    on_cpu = trained(task, torch.device("cpu"), 25, 32)
+    task.forget_data()
+    with pretended_gpu() as log:
+        there = trained(task, CUDA, 25, 32)
+        assert log.operations["graph"] == STEPS + 1  # one to see that it does the same
+        log.clear()
+        again = trained(task, CUDA, 25, 32)
+        assert log.operations["graph"] == STEPS
+        others = log.operations.total() - STEPS
+        assert others <= 10 * STEPS  # rows, draws and a learning rate go there
+    assert len(no_graphs) == 1  # captured once, used for two packs
+    for a, b, c in zip(on_cpu, there, again, strict=True):
+        for name, value in a.items():
+            torch.testing.assert_close(b[name], value, atol=1e-4, rtol=1e-3)
+            assert torch.equal(b[name], c[name])
+
+
+class Looks(nn.Module):
+    """The host reads a number that lies on the GPU."""
+
+    def forward(self, x):
+        return x if float(x.mean()) < 9 else -x
+
+
+def test_what_cannot_be_captured_is_trained_step_by_step(no_graphs):
+    task = of_layers(Looks())
+    with pretended_gpu(), pytest.warns(KlomWarning, match="step by step, since no CUDA graph"):
+        there = trained(task, CUDA, 25, 32)
+    task.forget_data()
+    on_cpu = trained(task, torch.device("cpu"), 25, 32)
+    for a, b in zip(on_cpu, there, strict=True):
+        for name, value in a.items():
+            torch.testing.assert_close(b[name], value, atol=1e-4, rtol=1e-3)
+
+
+class Counts(nn.Module):
+    """Something that the host changes from pass to pass, and no graph sees."""
+
+    passes = 0
+
+    def forward(self, x):
+        Counts.passes += 1
+        return x * (Counts.passes % 7)
+
+
+def test_a_graph_that_does_something_else_is_not_used(no_graphs):
+    with pretended_gpu(), pytest.warns(KlomWarning, match="a replayed step is not that"):
+        trained(of_layers(Counts()), CUDA, 25, 32)
+    assert [*no_graphs.values()] == [None]
 
 
 def test_margins_and_klom_may_lie_there():

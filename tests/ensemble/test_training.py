@@ -8,7 +8,8 @@ from torch import nn
 from klom_bench.ensemble.augmentation import Augmentation
 from klom_bench.ensemble.ensemble import Ensemble, initial_state, new_model
 from klom_bench.ensemble.points import Points
-from klom_bench.ensemble.training import Recipe, decay_groups, train
+from klom_bench.ensemble.step import decay_groups
+from klom_bench.ensemble.training import Recipe, train
 from klom_bench.models.resnet9 import resnet9
 from klom_bench.tasks import BUILT_IN
 

@@ -12,7 +12,7 @@ Nothing is told of kernels (numerics, determinism, speed), memory and streams.
 import sys
 from collections import Counter
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from unittest import mock
 
@@ -305,6 +305,16 @@ class Inline:
         return future
 
 
+class Stream:
+    """There is one: all is done in turn."""
+
+    def __init__(self, *args):
+        pass
+
+    def wait_stream(self, other):
+        pass
+
+
 class Graph:
     """As torch.cuda.CUDAGraph: what was done while it was captured, again and on the same memory."""
 
@@ -345,6 +355,9 @@ def pretended_gpu():
         (torch.cuda, "is_current_stream_capturing"): lambda: LOG.capturing is not None,
         (torch.cuda, "CUDAGraph"): Graph,
         (torch.cuda, "graph"): capturing,
+        (torch.cuda, "Stream"): Stream,
+        (torch.cuda, "current_stream"): Stream,
+        (torch.cuda, "stream"): nullcontext,
         (torch, "autocast"): lambda kind, dtype=None, enabled=True: on_cpu("cpu", dtype, enabled),
         (threads, "ThreadPoolExecutor"): Inline,
     }
