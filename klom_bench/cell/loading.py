@@ -19,6 +19,7 @@ from klom_bench.progress import Announce
 from klom_bench.store.held import Held
 from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import packs
+from klom_bench.tasks.pack_size import pack_on
 from klom_bench.tasks.task import Task
 
 Needs = Callable[[Sequence[int]], Mapping[str, Any]]
@@ -66,7 +67,10 @@ def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None
     """
     counts = [cell.members, cell.oracles]
     if whole and store.missing == "train" and cell.task.trains:
-        step, most = cell.task.pack * thread_count(cell.device), (whole.members, whole.oracles)
+        step, most = (
+            pack_on(cell.task, cell.device) * thread_count(cell.device),
+            (whole.members, whole.oracles),
+        )
         counts = [min(-(-n // step) * step, m) for n, m in zip(counts, most, strict=True)]
     wanted = list(zip((cell.original_id, cell.oracle_id), counts, strict=True))
     if "datamodels" in cell.method.needs:
@@ -169,4 +173,4 @@ def evaluate(
         with evaluating(model):
             keep(pack, data.outputs(model, len(pack)).cpu())
 
-    each(packs(range(members), task.pack), one, device)
+    each(packs(range(members), pack_on(task, device)), one, device)

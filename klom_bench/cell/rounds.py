@@ -23,6 +23,7 @@ from klom_bench.errors import KlomError
 from klom_bench.files.scratch import scratch
 from klom_bench.progress import Announce, Tick
 from klom_bench.tasks.ensemble_id import packs
+from klom_bench.tasks.pack_size import pack_on
 from klom_bench.tasks.warm_up import import_compiler, warm_up
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class Unlearned:
         if members == self.done:
             return
         before, at_a_time = marks(cell, models, members), thread_count(cell.device)
-        every = packs(range(self.done, members), cell.task.pack)
+        every = packs(range(self.done, members), pack_on(cell.task, cell.device))
         warm_up(cell.task, len(every[0]), cell.device)  # which is not the method's doing
         if not cell.method.built_in:
             import_compiler()

@@ -19,6 +19,7 @@ from klom_bench.ensemble.stacked import (
     LARGE,
     SIDE_BY_SIDE,
     Way,
+    as_kernels_like_it,
     forward,
     one_by_one,
     without_fused_attention,
@@ -92,6 +93,9 @@ class Ensemble(nn.Module):
         self._drops = bool(use_own_streams(self.network, len(states)))
         parameters = sum(p.numel() for p in self.network.parameters()) / max(1, len(states))
         self._stacked = way.stacked and parameters < LARGE
+        if not self._stacked:  # else each pass and each gradient would be laid anew
+            for p in self.network.parameters():
+                p.data = as_kernels_like_it(p.data)
         without_fused_attention()
 
     def __len__(self) -> int:
@@ -145,7 +149,11 @@ class Ensemble(nn.Module):
     def states(self) -> list[dict[str, Tensor]]:
         """One CPU state dict a member, with the keys of a single model."""
         whole = {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
-        return [{name: v[i].clone() for name, v in whole.items()} for i in range(len(self))]
+        plain = torch.contiguous_format
+        return [
+            {name: v[i].clone(memory_format=plain) for name, v in whole.items()}
+            for i in range(len(self))
+        ]
 
     @torch.no_grad()
     def load_states(self, states: Sequence[State]) -> None:
@@ -214,11 +222,14 @@ def logits(
     prepare: Prepare = as_they_are,
     batch_size: int = BATCH,
     device: torch.device | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Outputs [M, points, ...] of every member on the same points x [points, ...].
 
-    In canonical order and fixed, even batches: both change the last bits.
+    In canonical order and fixed, even batches: both change the last bits. first: the number of the
+    first of them among all points, for models that are called with numbers, too (`of_points`).
     """
+    known = getattr(model, "of_points", None)
     parts, n = [], count(x)
     device = device or (torch.device("cpu") if is_dataset(x) else tensors(x)[0].device)
     for start in range(0, n, batch_size):
@@ -228,7 +239,8 @@ def logits(
         seen = each(
             lambda t: t.expand(members, *t.shape).contiguous(), prepare(at(x, even, device))
         )
-        parts.append(model(seen)[:, :some])
+        z = model(seen) if known is None else known(seen, first + even)
+        parts.append(z[:, :some])
     return torch.cat(parts, 1)
 
 

@@ -52,7 +52,7 @@ def one_by_one(module: nn.Module, x: Inputs, seeds: Sequence[int] = ()) -> Tenso
     """
     stacks = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     states = zip(*(value.unbind() for value in stacks.values()), strict=True)
-    x = each(_as_kernels_like_it, x)
+    x = each(as_kernels_like_it, x)
     layers, outputs = own_streams(module), []
     for i, state in enumerate(states):
         start_pass(layers)
@@ -63,8 +63,8 @@ def one_by_one(module: nn.Module, x: Inputs, seeds: Sequence[int] = ()) -> Tenso
     return torch.stack(outputs)
 
 
-def _as_kernels_like_it(x: Tensor) -> Tensor:
-    """Images in cuDNN's and oneDNN's fastest layout."""
+def as_kernels_like_it(x: Tensor) -> Tensor:
+    """Images [M, B, C, H, W], or weights for them, in cuDNN's and oneDNN's fastest layout."""
     return x.movedim(2, -1).contiguous().movedim(-1, 2) if x.ndim == 5 else x
 
 

@@ -12,7 +12,7 @@ from klom_bench.methods.dampening import squared_norm
 from klom_bench.methods.descent import Descent
 from klom_bench.methods.distillation import together
 from klom_bench.methods.method import method
-from klom_bench.methods.needs import SUBSETS, Datamodels, Oracles
+from klom_bench.methods.needs import SUBSETS, Corrected, Datamodels, Oracles
 from klom_bench.methods.ranges import ADAM, Range
 
 
@@ -71,7 +71,7 @@ def dm_direct(
     Sees: forget.
     """
     change = removal(datamodels, forget, subsets, ridge)
-    yield datamodels.subtracted(model, change)
+    yield Corrected(model, change, datamodels)
 
 
 @method(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from klom_bench.ensemble.device import sent
 from klom_bench.ensemble.inputs import Inputs, count, each, tensors
 from klom_bench.ensemble.outputs import Outputs, classification
 from klom_bench.errors import KlomError
@@ -87,35 +88,42 @@ class Datamodels:
             places.setdefault(key, i)  # inputs may be there twice
         return places
 
-    def subtracted(
-        self, f: Callable[[Inputs], Tensor], change: Tensor
-    ) -> Callable[[Inputs], Tensor]:
-        """x [M, B, ...] -> f(x) - change at x, x of the data; change [M or 1, points, classes]."""
+    def places(self, x: Inputs) -> Tensor:
+        """Which points of the data these inputs [B, ...] are; KlomError for any other."""
+        try:
+            return torch.tensor([self._place[key] for key in _keys(x)])
+        except KeyError:
+            raise KlomError(
+                "datamodels are of the task's own points, and say nothing of other inputs"
+            ) from None
 
-        def corrected(x: Inputs) -> Tensor:
-            members = count(x)
-            alike = all(bool((t == t[:1]).all()) for t in tensors(x))
-            try:
-                places = [
-                    [self._place[key] for key in _keys(each(lambda t, i=i: t[i], x))]
-                    for i in range(1 if alike else members)
-                ]
-            except KeyError:
-                raise KlomError(
-                    "datamodels are of the task's own points, and say nothing of other inputs"
-                ) from None
-            where = torch.tensor(places)
-            rows = (
-                change[:, where[0]]
-                if alike
-                else change.expand(members, *change.shape[1:])[
-                    torch.arange(members)[:, None], where
-                ]
-            )
-            z = f(x)
-            return z - rows.to(z.device)
 
-        return corrected
+@dataclass(frozen=True)
+class Corrected:
+    """f(x) - change at x, for x of the data; change [M or 1, points, classes].
+
+    Called like a model it looks up which points it is given; `of_points` is told.
+    """
+
+    f: Callable[[Inputs], Tensor]
+    change: Tensor
+    datamodels: Datamodels
+
+    def __call__(self, x: Inputs) -> Tensor:
+        """Outputs [M, B, classes] of x [M, B, ...]."""
+        members = count(x)
+        alike = all(bool((t == t[:1]).all()) for t in tensors(x))
+        if alike:
+            return self.of_points(x, self.datamodels.places(each(lambda t: t[0], x)))
+        every = [self.datamodels.places(each(lambda t, i=i: t[i], x)) for i in range(members)]
+        member, change = torch.arange(members)[:, None], self.change
+        z = self.f(x)
+        return z - change.expand(members, *change.shape[1:])[member, torch.stack(every)].to(z)
+
+    def of_points(self, x: Inputs, numbers: Tensor) -> Tensor:
+        """The same of points with these numbers [B], the same for all members."""
+        z = self.f(x)
+        return z - sent(self.change[:, numbers], z.device).to(z)
 
 
 def _keys(x: Inputs) -> list[bytes]:

@@ -79,8 +79,8 @@ class Data:
         """Outputs [members, points, ...] for all points, train first."""
         device = self.y_train.device
         parts = (
-            logits(model, x, members, self.prepare, device=device)
-            for x in (self.x_train, self.x_val)
+            logits(model, x, members, self.prepare, device=device, first=first)
+            for x, first in ((self.x_train, 0), (self.x_val, len(self.y_train)))
         )
         return torch.cat(list(parts), 1)
 
