@@ -7,9 +7,22 @@ from torch import Tensor
 
 from klom_bench.errors import KlomError
 
+ARITHMETIC = "IEEE float32"
+"""Of margins, and of all that a recipe does not have in mixed precision."""
+
+
+def as_on_a_cpu() -> None:
+    """float32 is IEEE's on a GPU, too: TF32, which torch takes for convolutions, has 10 bits.
+
+    Which algorithm a library takes is left to it, so that on a GPU two runs differ in last bits.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
 
 def device_named(name: str) -> torch.device:
-    """auto, cpu, cuda or cuda:N; KlomError where it is not there."""
+    """auto, cpu, cuda or cuda:N, set to compute as here; KlomError where it is not there."""
+    as_on_a_cpu()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):

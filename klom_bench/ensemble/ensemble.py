@@ -103,6 +103,13 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Inputs) -> Tensor:
         """Outputs [M, B, ...] of x [M, B, ...]: logits [M, B, classes], usually."""
+        if not (self.way.mixed and self.training and self.device.type == "cuda"):
+            return self._outputs(x)
+        with torch.autocast("cuda", torch.bfloat16):
+            z = self._outputs(x)
+        return z.float()
+
+    def _outputs(self, x: Inputs) -> Tensor:
         if self._drops and active(layers := own_streams(self.network)):
             of_members = torch.tensor([draw_seed(g) for g in self.generators])
             start_pass(layers, sent(of_members, self.device))

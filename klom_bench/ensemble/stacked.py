@@ -28,11 +28,13 @@ class Way:
 
     stacked: side by side, by rules for layers and vmap; else one after the other. draws: forward
     passes draw from torch's global generator, as dropout in attention and recurrent layers does;
-    then each is set to a number of its member's stream before it.
+    then each is set to a number of its member's stream before it. mixed: on a GPU passes in train
+    mode are in bfloat16, those of methods as those of training, so that their times compare.
     """
 
     stacked: bool = True
     draws: bool = False
+    mixed: bool = False
 
 
 SIDE_BY_SIDE = Way()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from klom_bench.ensemble.device import finish
+from klom_bench.ensemble.device import ARITHMETIC, finish
 from klom_bench.ensemble.ensemble import Ensemble, evaluating, initial_state
 from klom_bench.errors import KlomError
 from klom_bench.progress import Tick
@@ -109,7 +109,9 @@ def train_pack(
 
 def made_with(task: Task, device: torch.device) -> str:
     """What computes here: torch and the device, in words, and whether members are side by side."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    name = platform.machine()
+    if device.type == "cuda":
+        name = f"{torch.cuda.get_device_name(device)} {ARITHMETIC}"
     way, why = task.way
     alone = "" if way.stacked else f", members one after the other ({why})"
     return f"torch {torch.__version__}, {device.type} {name}{alone}"

@@ -242,7 +242,8 @@ class Task:
         generators: Sequence[torch.Generator] | None = None,
     ) -> Ensemble:
         """Models with these state dicts, as an ensemble of this task."""
-        return Ensemble(self.architecture, states, members, generators, self.outputs, self.way[0])
+        way = replace(self.way[0], mixed=self.training.is_mixed)
+        return Ensemble(self.architecture, states, members, generators, self.outputs, way)
 
     def is_class(self, forget_set: ForgetSet) -> bool:
         """Whether a forget set is all train points of one class."""

@@ -62,6 +62,11 @@ class Training:
         return isinstance(self.function, Recipe)
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether it computes in mixed precision, where there is a GPU."""
+        return isinstance(self.function, Recipe) and self.function.mixed_precision
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether nothing trains here."""
         return isinstance(self.function, Elsewhere)

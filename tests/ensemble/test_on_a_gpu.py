@@ -13,6 +13,8 @@ from klom_bench.cell import loading
 from klom_bench.conformance.checks import complaints
 from klom_bench.conformance.subject import Subject
 from klom_bench.ensemble import graph
+from klom_bench.ensemble.device import device_named
+from klom_bench.ensemble.ensemble import Ensemble, initial_state
 from klom_bench.ensemble.training import train
 from klom_bench.errors import KlomWarning
 from klom_bench.methods import BUILT_IN
@@ -21,7 +23,7 @@ from klom_bench.metrics.klom import klom
 from klom_bench.metrics.margins import margins
 from klom_bench.models.resnet9 import resnet9
 from klom_bench.store.store import Store
-from klom_bench.store.training import new_members
+from klom_bench.store.training import made_with, new_members
 from klom_bench.tasks import DIGITS, DIGITS_CNN, Task
 from klom_bench.tasks.cifar10 import MEAN, STD
 from klom_bench.tasks.ensemble_id import EnsembleId
@@ -242,6 +244,39 @@ def test_a_graph_that_does_something_else_is_not_used(no_graphs):
     with pretended_gpu(), pytest.warns(KlomWarning, match="a replayed step is not that"):
         trained(of_layers(Counts()), CUDA, 25, 32)
     assert [*no_graphs.values()] == [None]
+
+
+def test_methods_compute_as_training_does(images):
+    """In bfloat16 in train mode, if the recipe has mixed precision, and in float32 in eval mode."""
+    x = images.data.first(16)[0]
+    for mixed in (True, False):
+        task = replace(images, train=replace(images.train, mixed_precision=mixed))
+        state = [initial_state(task.architecture, 0)]
+        with pretended_gpu():
+            model = task.ensemble(state).to(CUDA)
+            there = x[None].to(CUDA)
+            passes = {}
+            for mode in (False, True):  # statistics of batches move with a pass in train mode
+                model.train(mode)
+                with torch.no_grad():
+                    passes[mode] = model(there).cpu()
+        plain = Ensemble(task.architecture, state, way=task.way[0])
+        for mode, found in passes.items():
+            assert found.dtype == torch.float32
+            with torch.no_grad():
+                expected = plain.train(mode)(x[None])
+            away = float((found - expected).abs().max() / expected.abs().max())
+            assert (away > 1e-4) == (mixed and mode), (mixed, mode, away)
+            assert away < 0.1
+
+
+def test_float32_is_not_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    with pretended_gpu():
+        device = device_named("auto")
+        assert "IEEE float32" in made_with(SMALL["digits"], device)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_margins_and_klom_may_lie_there():
