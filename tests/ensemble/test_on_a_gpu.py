@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmarks.gpu import Sizes, table
 from helpers.pretended_gpu import CUDA, pretended_gpu
 from torch import nn
 
@@ -277,6 +278,30 @@ def test_float32_is_not_tf32():
         assert "IEEE float32" in made_with(SMALL["digits"], device)
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_what_a_gpu_does_is_measured_in_one_table(no_graphs):
+    """`tox run -e gpu`, which nobody runs where there is none."""
+    few = Sizes(
+        matrix=8,
+        images=32,
+        width=2,
+        batch=8,
+        steps=3,
+        members=(1, 2),
+        models=2,
+        methods=("ga",),
+        **SMALL,
+    )
+    with pretended_gpu():
+        rows = dict(table(device_named("cuda"), few))
+    assert rows["card"] == "pretended"
+    assert {f"ResNet-9, {n} at a time, as a graph" for n in (1, 2)} < {*rows}
+    assert rows["two trainings of ResNet-9"] == "the same bits"
+    assert rows["margins with TF32"].startswith(
+        "differ by up to 0.0e+00; mean KLOM between the two 0.0000"
+    )
+    assert rows["conformance"] == "0 of 1 methods are complained of"
 
 
 def test_margins_and_klom_may_lie_there():

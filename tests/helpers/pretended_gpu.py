@@ -353,6 +353,8 @@ def pretended_gpu():
         (torch.cuda, "synchronize"): lambda *_: LOG.wait("torch.cuda.synchronize"),
         (torch.cuda, "get_device_name"): lambda *_: "pretended",
         (torch.cuda, "is_current_stream_capturing"): lambda: LOG.capturing is not None,
+        (torch.cuda, "reset_peak_memory_stats"): lambda *_: None,
+        (torch.cuda, "max_memory_allocated"): lambda *_: 0,
         (torch.cuda, "CUDAGraph"): Graph,
         (torch.cuda, "graph"): capturing,
         (torch.cuda, "Stream"): Stream,
