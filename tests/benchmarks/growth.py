@@ -41,7 +41,9 @@ print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 
 RUNNING = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
-subprocess.run([sys.executable, "-m", "pytest", *sys.argv[1:]], check=True, stdout=subprocess.PIPE)
+folder, *asked = sys.argv[1:]
+command = [sys.executable, "-m", "pytest", *asked]
+subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=folder)
 seconds = time.perf_counter() - start
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20]))
 """
@@ -63,9 +65,8 @@ def run(models: int, workers: int) -> tuple[Measured, Measured]:
     asked = ["--klom-method=ga", "--klom-forget-set=1-4", f"--klom-models={models}", "-q"]
     asked += ["-n", str(workers)] * (workers > 1)
     with tempfile.TemporaryDirectory() as folder:  # without this repository's gates
-        test = Path(folder) / "test_it.py"
-        test.write_text("from klom_bench.suite import test_klom\n")
-        cold, warm = (measured(RUNNING, test, *asked, f"--klom-store={folder}/s") for _ in "cw")
+        (Path(folder) / "test_it.py").write_text("from klom_bench.suite import test_klom\n")
+        cold, warm = (measured(RUNNING, folder, *asked, "--klom-store=store") for _ in "cw")
     return cold, warm
 
 
