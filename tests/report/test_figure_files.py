@@ -15,8 +15,8 @@ from klom_bench.report.figures.canvas import COLUMN, PAGE, inline_svg, written
 from klom_bench.report.figures.every import drawings, figures, with_own_name
 
 SVG = "{http://www.w3.org/2000/svg}"
-ODD = "$a_b$ <b>&\n\\frac \U0001f600"
-SHOWN = "$a_b$ <b>&\\n\\frac \U0001f600"
+ODD = "$a_b$ <b>&\n\\frac \U0001f9ea"
+SHOWN = "$a_b$ <b>&\\n\\frac \U0001f9ea"
 
 
 @pytest.fixture(scope="module")

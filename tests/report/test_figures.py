@@ -42,6 +42,10 @@ def test_a_marker_of_the_plane_stands_at_its_scores(found, score, y):
         name: pytest.approx((of(record, "forget"), of(record, y))) for name, record in each.items()
     }
     assert drawn.choice == {"forget set": "a", "score": score, "y": y}
+    axes = drawn.figure.axes[0]
+    seen = axes.viewLim
+    assert all(seen.contains(*place) for place in places(drawn).values())
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (f"{score}, forget", f"{score}, {y}")
 
 
 def test_bars_are_intervals(found):
@@ -50,8 +54,8 @@ def test_bars_are_intervals(found):
     x, y = B["excess"]["forget"], B["excess"]["val"]
     np.testing.assert_allclose([*low, *high], [x["low"], y["value"], x["high"], y["value"]])
     np.testing.assert_allclose([*under, *over], [x["value"], y["low"], x["value"], y["high"]])
-    (bars,) = artists(only(found("cost"), "cost-a-KLOM P95"), "forget-bars")
-    end = A["errors"]["forget"]["p95"]["high"]
+    (bars,) = artists(only(found("cost"), "cost-a-KLOM P95"), "val-bars")
+    end = A["errors"]["val"]["p95"]["high"]
     assert bars.get_segments()[0][1] == pytest.approx((A["relative_cost"]["examples"], end))
 
 
@@ -132,29 +136,33 @@ def test_all_points_are_drawn_where_they_were_kept():
 
 
 def test_the_map_has_every_method_and_why_it_has_no_score():
-    saved = run(A, B, row("first", forget_set="b"), unfit("third"), failed=["fourth"])
-    drawn = only(drawn_of(saved, "map"), "excess")
+    alone = row("alone", forget_set="b")
+    alone["excess"]["forget"]["value"] = 0.0
+    sets = (A, B, row("first", forget_set="b"), alone)
+    drawn = only(drawn_of(run(*sets, unfit("third"), failed=["fourth"]), "map"), "excess")
     (cells,) = artists(drawn, "map")
     values = cells.get_array()
-    assert values.shape == (6, 2)
+    assert values.shape == (7, 2)
     ticks = [label.get_text() for label in drawn.figure.axes[0].get_yticklabels()]
-    assert ticks == ["first", "second lr=1", "third", "fourth", "do nothing", "oracles"]
-    assert values[1, 0] == pytest.approx(B["excess"]["forget"]["value"])
-    assert values.mask[1:4, 1].all()
+    assert ticks == ["first", "alone", "second lr=1", "third", "fourth", "do nothing", "oracles"]
+    assert values[2, 0] == pytest.approx(B["excess"]["forget"]["value"])
+    assert values.mask[2:5, 1].all()
     assert words(drawn).count("failed") == 1
-    assert words(drawn).count("n/a") == 4
+    assert words(drawn).count("n/a") == 5
 
 
 def test_margins_of_the_worst_points():
     drawn = figure_of_row(A)
     for histogram in A["histograms"]:
+        highest = 0
         for kind in ("oracles", "originals", "unlearned"):
             (steps,) = artists(drawn, f"{kind}-{histogram['point']}")
-            heights, _, base = steps.get_data()
-            counts = np.array(histogram[kind])
-            np.testing.assert_allclose(
-                (heights - base) / (heights - base).max(), counts / counts.max()
-            )
+            heights, edges, base = steps.get_data()
+            counts, rises = np.array(histogram[kind]), heights - base
+            np.testing.assert_allclose(rises / rises.max(), counts / counts.max())
+            highest = max(highest, rises.max())
+            assert (edges[0], edges[-1]) == (0, 1)
+        assert highest == pytest.approx(0.7)
     assert [w for w in words(drawn) if w.startswith("point")] == [
         f"point {of['point']}\nKLOM {of['klom']:.1f}" for of in A["worst"]["forget"]
     ]
