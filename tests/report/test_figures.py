@@ -193,6 +193,7 @@ def test_names_do_not_lie_on_each_other():
             of["excess"][split]["value"] = 0.3 + 0.01 * i * (3 if split == "val" else 1)
     drawn = only(drawn_of(run(*many), "plane"), "excess-val")
     (axes,) = [a for a in drawn.figure.axes if a.get_xlabel()]
+    assert all(axes.viewLim.contains(*place) for place in places(drawn).values())
     boxes = [text.get_window_extent().padded(-1.5) for text in axes.texts]
     assert not [1 for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
     left_out = 27 - len(boxes)
