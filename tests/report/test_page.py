@@ -180,13 +180,17 @@ def gate(verdict, **more):
 
 def test_limits_are_counted_and_have_a_table(run, records):
     assert "No limit was set" in sentences(run, "gates")
-    held = {**records[0], "gates": [gate("fail"), gate("pass", limit=3.0)], "verdict": "fail"}
+    held = {
+        **records[0],
+        "gates": [gate("fail"), gate("pass", limit=3.0), gate("pass", limit=4.0)],
+        "verdict": "fail",
+    }
     of_two = replace(run, rows=(held, records[1]))
     text = sentences(of_two, "gates")
-    assert "2 limits on 1 test: 1 kept, 1 exceeded, 0 inconclusive." in text
+    assert "3 limits on 1 test: 2 kept, 1 exceeded, 0 inconclusive." in text
     assert "1 test had no limit" in text
     root = read(page([of_two]))
-    head, first, second = rows(root.one("table", id="gates"))
+    head, first, second, _ = rows(root.one("table", id="gates"))
     assert first[:4] == ["shift lr=0.1 on made_up", "val_p95", "1", "2"]
     assert [dict(zip(head, row, strict=True))["verdict"] for row in (first, second)] == [
         "fail",
@@ -267,6 +271,10 @@ def test_two_runs_with_the_same_test_are_compared(run, records):
     assert "only in one.json: made_up-made_up-shift:lr=1.0" in told.said
     shown = [row[0] for row in rows(root.one("table", id="rows"))]
     assert shown == ["method", "oracles", "do nothing", "shift lr=0.1", "shift lr=1.0"]
+    data = packed(root)
+    excesses = [row[data["columns"].index("forget_excess")] for row in data["rows"]]
+    known = [record["excess"]["forget"]["value"] for record in now.records]
+    assert excesses == pytest.approx(known, rel=1e-5)
     facts = dict(pairs(root.one("dl", id="facts")))
     assert facts["before.json"] == facts["one.json"]
     assert facts["one.json"].endswith(", main, of 2026-01-02 03:04, a CPU")

@@ -102,48 +102,57 @@
   const table = (element) => {
     const heads = [...element.tHead.rows[0].cells];
     const every = [...element.tBodies].flatMap((body) => [...body.rows]);
-    const rows = every.map((row, place) => ({ row, place, texts: [...row.cells].map((cell) => cell.textContent.trim()) }));
+    const textOf = (row, i) => row.cells[i].textContent.trim();
+    const rows = every.map((row, place) => ({
+      row,
+      place,
+      get texts() { return (this.read ??= heads.map((_, i) => textOf(row, i))); }, // when they are wanted
+    }));
     const first = element.tBodies[0];
     const rest = element.tBodies[1] ?? element.appendChild(make("tbody"));
-    const numeric = heads.map((_, i) => {
+    const isNumeric = (i) => {
       const texts = rows.map(({ texts }) => texts[i]).filter((text) => text && text !== "n/a");
       return 2 * texts.filter((text) => /^[-+]?[\d.]/.test(text)).length > texts.length;
-    });
+    };
     const chosen = new Map();
     let words = [], sorted = null, shown = rows, all = false;
 
-    const link = ({ row, texts }) => {
+    const link = ({ row }) => {
       const place = row.dataset.i;
       if (place === undefined || row.cells[0].firstElementChild) return;
-      const anchor = make("a", texts[0], { href: "#row-" + place });
+      const [name, where] = [textOf(row, 0), textOf(row, 1)];
+      const anchor = make("a", name, { href: "#row-" + place });
       anchor.addEventListener("click", (event) => {
         event.preventDefault();
-        open(place, `${texts[0]} on ${texts[1]}`);
+        open(place, `${name} on ${where}`);
       });
       row.cells[0].replaceChildren(anchor);
+    };
+    const told = (visible) => {
+      if ("links" in element.dataset) visible.forEach(link);
+      state.textContent = visible.size === rows.length ? `${rows.length} rows` :
+        `${visible.size} of ${rows.length} rows` + (shown.length > visible.size ? `, ${shown.length} match` : "");
+      more.hidden = shown.length <= visible.size;
     };
     const show = () => {
       shown = rows.filter(({ texts }) =>
         words.every((word) => texts.some((text) => text.toLowerCase().includes(word))) &&
         [...chosen].every(([i, value]) => !value || texts[i] === value));
       if (sorted) {
-        const { i, down } = sorted;
-        const keyed = shown.map((entry) => [numeric[i] ? keyOf(entry.texts[i]) : entry.texts[i], entry]);
+        const { i, down } = sorted, numeric = isNumeric(i);
+        const keyed = shown.map((entry) => [numeric ? keyOf(entry.texts[i]) : entry.texts[i], entry]);
         keyed.sort(([a, x], [b, y]) => {
           const none = (a === "") - (b === "");
-          const sides = numeric[i] ? (typeof a === "string") - (typeof b === "string") : 0;
+          const sides = numeric ? (typeof a === "string") - (typeof b === "string") : 0;
           return none || sides || (down ? order(b, a) : order(a, b)) || x.place - y.place;
         });
         shown = keyed.map(([, entry]) => entry);
       }
       const visible = new Set(all ? shown : shown.slice(0, AT_ONCE));
-      if ("links" in element.dataset) visible.forEach(link);
       first.replaceChildren(...[...visible].map(({ row }) => row));
       rest.replaceChildren(...rows.filter((entry) => !visible.has(entry)).map(({ row }) => row));
       rest.className = "other";
-      state.textContent = visible.size === rows.length ? `${rows.length} rows` :
-        `${visible.size} of ${rows.length} rows` + (shown.length > visible.size ? `, ${shown.length} match` : "");
-      more.hidden = shown.length <= visible.size;
+      told(visible);
     };
 
     heads.forEach((head, i) => {
@@ -169,7 +178,7 @@
     controls.append(label);
     heads.forEach((head, i) => {
       if (!("choose" in head.dataset)) return;
-      const values = [...new Set(rows.map(({ texts }) => texts[i]))].filter(Boolean).sort(known.compare);
+      const values = [...new Set(every.map((row) => textOf(row, i)))].filter(Boolean).sort(known.compare);
       if (values.length < 2) return;
       const options = [["", "all"], ...values.map((value) => [value, value])];
       controls.append(chooser(head.textContent, options, (value) => { chosen.set(i, value); show(); })[0]);
@@ -203,7 +212,7 @@
     const more = button("show all", () => { all = true; show(); });
     controls.append(state, more);
     element.parentElement.before(controls);
-    show();
+    told(new Set(rows.slice(0, first.rows.length))); // they lie there already
   };
 
   // Figures: one at a time
