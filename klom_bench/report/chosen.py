@@ -22,7 +22,7 @@ def chosen(
     every: list[OfTest] = [row for run in runs for row in (*run.rows, *run.failed)]
     known = {row["method"] for row in every}
     asked = {name.strip() for given in methods for name in given.split(",")}
-    for name in asked - known:
+    for name in sorted(asked - known):
         raise KlomError(unknown("method", name, sorted(map(visible, known))))
     sets = selected(forget_sets, tuple(dict.fromkeys(row["forget_set"] for row in every)))
 
