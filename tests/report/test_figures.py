@@ -190,7 +190,7 @@ def test_names_do_not_lie_on_each_other():
     many = [row(f"method_{i}") for i in range(25)]
     for i, of in enumerate(many):
         for split in ("forget", "val"):
-            of["excess"][split]["value"] = 0.3 + 0.01 * i * (3 if split == "val" else 1)
+            of["excess"][split]["value"] = 0.3 + 0.01 * i * (9 if split == "val" else 1)
     drawn = only(drawn_of(run(*many), "plane"), "excess-val")
     (axes,) = [a for a in drawn.figure.axes if a.get_xlabel()]
     assert all(axes.viewLim.contains(*place) for place in places(drawn).values())
