@@ -30,7 +30,9 @@ def is_cut(report: pytest.TestReport, terminal: pytest.TerminalReporter) -> bool
     in_full = any(os.environ.get(name) for name in ("CI", "BUILD_NUMBER"))
     if (in_full or config.get_verbosity() >= 2) and not config.option.force_short_summary:
         return False
+    room, why = config.get_terminal_writer().fullwidth, f" - {reason(report)}"
+    if config.get_terminal_writer().hasmarkup:
+        return len(why) > room  # pytest takes a line with colours for one without width
     path, *names = report.nodeid.split("::")
     seen_from_here = os.path.relpath(config.rootpath / path, config.invocation_params.dir)
-    line = f"{word} {'::'.join([seen_from_here, *names])} - {reason(report)}"
-    return len(line) > config.get_terminal_writer().fullwidth
+    return len(f"{word} {'::'.join([seen_from_here, *names])}{why}") > room

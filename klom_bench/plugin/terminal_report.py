@@ -203,15 +203,9 @@ class TerminalReport:
             red = text.startswith("error: ") or (not complete and " tests measured" in text)
             terminalreporter.write_line(visible_lines(text), red=red)
         for test, report in self._failed.items():
-            if test in (self._tests | self._conformance) and is_cut(report, terminalreporter):
-                text = f"failed: {self._name(test)}: {reason(report)}"
+            if (record := self._found.get(test)) and is_cut(report, terminalreporter):
+                text = f"failed: {record['forget_set']} {named(record)}: {reason(report)}"
                 terminalreporter.write_line(visible(text), red=True)
-
-    def _name(self, test: str) -> str:
-        """Of a test, as its row has it."""
-        if record := self._found.get(test):
-            return f"{record['forget_set']} {named(record)}"
-        return test.rpartition("::")[2]
 
     def add(self, line: str) -> None:
         """One more line below the table, as of where something was saved."""
