@@ -194,7 +194,7 @@ def test_a_file_that_is_no_baseline(project, pytester, content, message):
         (["--klom-max-regression=val_p95"], "must be METRIC=RISE"),
         (["--klom-baseline="], "--klom-baseline is empty"),
         (["--klom-save-baseline=nowhere/b.json"], "nowhere/b.json cannot be written"),
-        (["--klom-save-baseline=."], "cannot be written: name a file"),
+        (["--klom-save-baseline=."], "is a folder: name a file"),
         (
             ["--klom-baseline=.", "--klom-max-regression=val_p95=5%"],
             "cannot be read (Is a directory)",

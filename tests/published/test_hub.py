@@ -26,8 +26,7 @@ def test_a_folder_as_it_is(hub, run_klom, tmp_path):
     wanted = [p for p in hub.files if p.startswith("oracles/")]
     assert names(tmp_path / "store") == sorted(wanted)
     assert all((tmp_path / "store" / p).read_bytes() == hub.files[p] for p in wanted)
-    assert "downloading oracles/DIGITS/forget_set_3 (0." in err
-    assert "MB): 15" in err
+    assert err == ""  # in a log, progress is told after half a minute
 
 
 def test_a_single_file_and_one_that_git_keeps(hub, run_klom, tmp_path):
