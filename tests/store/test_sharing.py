@@ -11,9 +11,13 @@ from helpers.ensembles import CPU, ORACLES, TRAIN
 from helpers.processes import wait_for
 
 
-def start(store, members):
-    command = [sys.executable, "-c", TRAIN, store.root, str(members)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+READY_AND_WAITS = TRAIN.replace("flush=True)\nStore", "flush=True)\ninput()\nStore")
+
+
+def start(store, members, program=TRAIN):
+    command = [sys.executable, "-c", program, store.root, str(members)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -42,9 +46,12 @@ def test_a_kill_before_anything_was_written_is_resumed(store):
 
 @pytest.mark.processes
 def test_processes_share_the_work_and_train_each_member_once(store):
-    both = [start(store, 26) for _ in range(2)]  # two packs, of which one is small
+    both = [start(store, 50, READY_AND_WAITS) for _ in range(2)]
+    for process in both:  # else one would be done before the other has begun
+        process.stdin.write("go\n")
+        process.stdin.flush()
     trained = [[int(i) for i in process.communicate()[0].split()] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sorted(trained[0] + trained[1]) == list(range(26))
+    assert sorted(trained[0] + trained[1]) == list(range(50))
     assert all(trained)
-    assert sorted(store.manifest(ORACLES).members) == list(range(26))
+    assert sorted(store.manifest(ORACLES).members) == list(range(50))
