@@ -10,7 +10,6 @@ import pytest
 from helpers.ensembles import CPU, ORACLES, TRAIN
 from helpers.processes import wait_for
 
-
 READY_AND_WAITS = TRAIN.replace("flush=True)\nStore", "flush=True)\ninput()\nStore")
 
 
