@@ -100,7 +100,8 @@ def graph_of(step: Step, rows: Tensor, drawn: Tensor | None, steps: int) -> Grap
     if plain or steps < WORTH:
         return None
     places = tuple(t.data_ptr() for t in (*tensors(points.x), points.y))
-    key = (model.architecture, model.outputs, model.way, step.recipe, rows.shape, places)
+    trained = tuple(p.requires_grad for p in model.parameters())
+    key = (model.architecture, model.outputs, model.way, step.recipe, rows.shape, places, trained)
     if key not in _captured:
         _captured[key] = _captured_from(step, rows, drawn)
         while len(_captured) > KEPT:

@@ -26,8 +26,6 @@ class HistoryJson:
             write_whole(path, (json.dumps(entries, indent=1, allow_nan=False) + "\n").encode())
         except OSError as error:
             why = f"{self._path} not written ({error.strerror})"
-            self._report.add(f"error: --klom-history-json: {why}")
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._report.add_error(session, f"--klom-history-json: {why}")
         else:
             self._report.add(f"history saved: {self._path} ({len(entries)} numbers)")

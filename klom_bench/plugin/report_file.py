@@ -48,9 +48,7 @@ class ReportFile:
             why = error.strerror if isinstance(error, OSError) else error
             if not isinstance(error, OSError | KlomError):
                 why = "".join(traceback.format_exception(error)).rstrip()
-            self._report.add(f"error: --klom-report: {self._path} not written ({why})")
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._report.add_error(session, f"--klom-report: {self._path} not written ({why})")
         else:
             self._report.add(f"report: {self._path} ({len(content.encode()) / 1e6:.1f} MB)")
 

@@ -211,6 +211,12 @@ class TerminalReport:
         """One more line below the table, as of where something was saved."""
         self._saved.append(line)
 
+    def add_error(self, session: pytest.Session, why: str) -> None:
+        """One more line, of what makes a run red that may have been green."""
+        self.add(f"error: {why}")
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
     def records(self) -> list[RecordJson]:
         """What was measured, in the order of `rows`."""
         return [row for row in self.rows() if "unfit" not in row]
