@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from klom_bench.ensemble.by_hand import by_hand
 from klom_bench.ensemble.ensemble import Ensemble
 from klom_bench.ensemble.graph import graph_of, replayed
 from klom_bench.ensemble.points import Points
@@ -110,14 +111,14 @@ def train(model: Ensemble, points: Points, recipe: Recipe) -> Iterator[None]:
         ...     yield from train(model, retain, task.recipe)
     """
     step, graph = Step(model, points, recipe), None
-    done, steps = 0, recipe.epochs * step.batches
+    plain, (done, steps) = by_hand(step) or step, (0, recipe.epochs * step.batches)
     model.train()
     for epoch in range(recipe.epochs):
         every = step.epoch()
         first = next(every)
         if epoch == 0 and (graph := graph_of(step, *first, steps)):
             graph.rest()
-        with replayed(model, graph) if graph else nullcontext(step) as take:
+        with replayed(model, graph) if graph else nullcontext(plain) as take:
             for rows, drawn in chain([first], every):
                 take(rows, drawn, recipe.lr_at(done, steps))
                 done += 1

@@ -1,0 +1,145 @@
+"""A step of SGD on networks of Linear and ReLU on a CPU, its gradient written out.
+
+autograd spends more on a small network than the network does: by hand a step of 25 members of
+`digits` takes half as long (measured), which is most of what a first run takes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from klom_bench.ensemble.ensemble import as_they_are
+from klom_bench.ensemble.outputs import class_loss
+from klom_bench.ensemble.points import Points
+from klom_bench.ensemble.stacked import is_plain
+from klom_bench.ensemble.step import Step
+
+ALIGNED = 4
+"""Numbers in 16 bytes. MKL computes a slice that begins elsewhere by another path: a member's last
+bits would depend on how many are before it."""
+Take = Callable[[Tensor, Tensor | None, float], None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A Linear of all members, and the velocities of its weight [M, out, in] and bias [M, out]."""
+
+    linear: nn.Linear
+    relu: bool
+    v_weight: Tensor
+    v_bias: Tensor | None
+
+
+def by_hand(step: Step) -> Take | None:
+    """What takes this step by hand, or None where it would not be the same step."""
+    layers = layers_of(step.model.network)
+    recipe, points = step.recipe, step.points
+    usual = (
+        recipe.optimizer == "sgd"
+        and not (recipe.class_weights or recipe.label_smoothing or recipe.max_norm)
+        and not step.changes
+        and step.model.outputs.loss is class_loss
+        and step.model._stacked
+        and points.prepare is as_they_are
+        and not any((_global_optimizer_pre_hooks, _global_optimizer_post_hooks))
+    )
+    if not (usual and layers and _fit(points, layers)):
+        return None
+    batch = min(recipe.batch_size, len(points))
+    return ByHand(step, layers) if _lie_well(layers, batch) else None
+
+
+class ByHand:
+    """θ ← θ - η v with v ← μ v + ∇L + λ θ, for h₀ = x, hₖ = relu(hₖ₋₁ Wₖᵀ + bₖ), L the mean
+    cross-entropy of softmax(h_last)."""
+
+    def __init__(self, step: Step, layers: list[Layer]) -> None:
+        self.points, self.recipe, self.layers = step.points, step.recipe, layers
+        step.model.zero_grad()
+
+    @torch.no_grad()
+    def __call__(self, rows: Tensor, drawn: Tensor | None, lr: float) -> None:
+        """As `Step`."""
+        x, y = self.points.at(rows)
+        hs = [x]
+        for layer in self.layers:
+            h = torch.bmm(hs[-1], layer.linear.weight.mT)
+            if layer.linear.bias is not None:
+                h += layer.linear.bias.unsqueeze(1)
+            hs.append(h.relu_() if layer.relu else h)
+        delta = torch.softmax(hs.pop(), -1)  # ∂L/∂z of each point, and so on down
+        delta.scatter_add_(2, y.unsqueeze(2), delta.new_full((), -1.0).expand(*y.shape, 1))
+        delta /= y.shape[1]
+        for k in reversed(range(len(self.layers))):
+            layer, h = self.layers[k], hs[k]
+            W, b = layer.linear.weight, layer.linear.bias
+            below = torch.bmm(delta, W).masked_fill_(h <= 0, 0) if k else delta
+            layer.v_weight.baddbmm_(delta.mT, h, beta=self.recipe.momentum)
+            self._move(W, layer.v_weight, lr)
+            if layer.v_bias is not None:
+                layer.v_bias.mul_(self.recipe.momentum).add_(delta.sum(1))
+                self._move(b, layer.v_bias, lr)
+            delta = below
+
+    def _move(self, p: Tensor, v: Tensor, lr: float) -> None:
+        if self.recipe.weight_decay:
+            v.add_(p, alpha=self.recipe.weight_decay)
+        p.add_(v, alpha=-lr)
+
+
+def layers_of(network: nn.Module) -> list[Layer]:
+    """The layers of a Sequential of Linear, each followed by a ReLU but the last; else nothing.
+
+    Nothing, too, where somebody listens to a layer or a gradient, where two layers share weights,
+    and where some are frozen.
+    """
+    modules = [*network.modules()]
+    heard = _has_any_global_hook() or any(map(_listened_to, modules))
+    if heard or not is_plain(network, nn.Sequential):
+        return []
+    linears, relus = modules[1::2], modules[2::2]
+    if len(relus) != len(linears) - 1 or not all(is_plain(m, nn.ReLU) for m in relus):
+        return []
+    layers = []
+    for k, m in enumerate(linears):
+        if not (isinstance(m, nn.Linear) and is_plain(m, nn.Linear)):
+            return []
+        v_bias = torch.zeros_like(m.bias) if m._parameters["bias"] is not None else None
+        layers.append(Layer(m, k < len(relus), torch.zeros_like(m.weight), v_bias))
+    parameters = [*network.parameters()]
+    each_alone = len(parameters) == sum(1 + (layer.v_bias is not None) for layer in layers)
+    trained = all(p.requires_grad and p.dtype == torch.float32 for p in parameters)
+    on_cpu = all(p.device.type == "cpu" and p.is_contiguous() for p in parameters)
+    return layers if each_alone and trained and on_cpu else []
+
+
+def _listened_to(module: nn.Module) -> bool:
+    of_module = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    of_parameters = (
+        hooks
+        for p in module.parameters(recurse=False)
+        for hooks in (p._backward_hooks, p._post_accumulate_grad_hooks)
+    )
+    return any(of_module) or any(of_parameters)
+
+
+def _fit(points: Points, layers: list[Layer]) -> bool:
+    x, y, classes = points.x, points.y, layers[-1].linear.weight.shape[1]
+    right = isinstance(x, Tensor) and x.ndim == 2 and x.dtype == torch.float32
+    return right and y.dtype == torch.int64 and 0 <= int(y.min()) <= int(y.max()) < classes
+
+
+def _lie_well(layers: list[Layer], batch: int) -> bool:
+    widths = [layers[0].linear.weight.shape[2], *(la.linear.weight.shape[1] for la in layers)]
+    places = [batch * w for w in widths] + [a * b for a, b in pairwise(widths)]
+    return batch % 2 == 0 and all(n % ALIGNED == 0 for n in places)
