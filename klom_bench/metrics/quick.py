@@ -1,13 +1,16 @@
 """KLOM of NumPy margins in float32, for repeating it hundreds of times."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.klom import divergence
 
-CHUNK = 1 << 16
+CHUNK = 1 << 15
 MOST_POINTS = 5_000
 LARGEST = 1e37
 """Margins are cut to it: their differences are numbers in float32, too."""
@@ -34,12 +37,14 @@ def klom_of_many(
     """KLOM and its reverse, float64 [draws, 2, points], of models drawn again and again.
 
     draw(oracle, unlearned) gives the margins of both sides draw after draw, from those of some of
-    the points: these fit into a core's cache.
+    the points: these fit into a core's cache, and each core has some, the same however many cores
+    there are.
     """
     points = oracle.shape[1]
     step = max(1, CHUNK // max(len(oracle), len(unlearned)))
     found = np.empty((draws, 2, points))
-    for start in range(0, points, step):
+
+    def fill(start: int) -> None:
         part = slice(start, start + step)
         o, u = (
             np.ascontiguousarray(np.clip(x[:, part], -LARGEST, LARGEST), dtype=np.float32)
@@ -47,7 +52,20 @@ def klom_of_many(
         )
         for i, sides in enumerate(draw(o, u)):
             found[i, :, part] = quick_klom(*sides, est)
+
+    with ThreadPoolExecutor(cores(), thread_name_prefix="klom") as pool:
+        for done in [pool.submit(fill, start) for start in range(0, points, step)]:
+            done.result()
     return found
+
+
+def cores() -> int:
+    """That this process may use: what torch was told, where it is imported, or OMP_NUM_THREADS."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(told)) if told.isdigit() else os.cpu_count() or 1
 
 
 def quick_klom(

@@ -1,15 +1,20 @@
 """Quick KLOM against `klom_and_reverse`, and errors of KLOM against what repeats show."""
 
+import os
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from klom_bench.metrics import quick
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.klom import klom_and_reverse
+from klom_bench.metrics.permutation import permuted_klom
 from klom_bench.metrics.quick import quick_klom
 from klom_bench.metrics.resampling import DRAWS, klom_errors, with_error
 
@@ -34,10 +39,33 @@ def normal(seed, n, m, points, shift=0.5):
 
 
 def assert_same(oracle, unlearned, estimator):
-    quick = quick_klom(oracle, unlearned, estimator)
-    for found, expected in zip(quick, klom_and_reverse(oracle, unlearned, estimator), strict=True):
+    both = quick_klom(oracle, unlearned, estimator)
+    for found, expected in zip(both, klom_and_reverse(oracle, unlearned, estimator), strict=True):
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_it_is_the_same_however_many_cores_there_are(monkeypatch):
+    sides, splits = normal(3, 40, 30, 2000), {"all": np.arange(2000)}
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(quick, "cores", lambda count=count: count)
+        found.append((klom_errors(*sides, splits, DEFAULT), permuted_klom(*sides, DEFAULT)))
+    (errors, dealt), (others, again) = found
+    assert errors == others
+    for back in (False, True):
+        for name, drawn in dealt[back].items():
+            np.testing.assert_array_equal(drawn, again[back][name])
+
+
+def test_threads_are_those_that_this_process_was_told_to_use(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert quick.cores() == 3
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert quick.cores() == 5
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert quick.cores() == os.cpu_count()
 
 
 class TestQuick:
@@ -55,8 +83,8 @@ class TestQuick:
             klom_and_reverse(oracle, unlearned, estimator),
             strict=True,
         )
-        for quick, expected in pairs:
-            assert (np.abs(quick - expected) > 1e-12).mean() < 0.01
+        for found, expected in pairs:
+            assert (np.abs(found - expected) > 1e-12).mean() < 0.01
 
     @every_estimator
     @settings(max_examples=30, deadline=None)
