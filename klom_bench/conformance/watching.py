@@ -70,13 +70,15 @@ def rows(x: Tensor, shape: Sequence[int]) -> set[bytes]:
 
 @contextmanager
 def recorded(model: Ensemble, gradients: Gradients | None) -> Iterator[None]:
-    """Keep the gradients [members, ...] of each parameter that optimizers step along."""
-    if gradients is None:
-        yield
-        return
+    """Keep the gradients [members, ...] of each parameter that optimizers step along.
+
+    Where they are not kept, somebody listens all the same: steps are rounded as where they are.
+    """
     names = {p: name for name, p in model.network.named_parameters()}
 
     def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if gradients is None:
+            return
         for p in (p for group in optimizer.param_groups for p in group["params"]):
             if p in names and p.grad is not None:
                 gradients.setdefault(names[p], []).append(p.grad.detach().clone())

@@ -1,8 +1,12 @@
 """A step that is written out is the step that autograd and torch's optimizer take."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -91,6 +95,34 @@ def test_it_leads_where_the_plain_step_leads(net, momentum, decay):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
         assert (p - old).abs().max() > 0.01
     assert a[1].seen == b[1].seen == 3 * 64
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    widths=st.lists(st.integers(1, 6).map(lambda k: 4 * k), max_size=3),
+    biases=st.lists(st.booleans(), min_size=4, max_size=4),
+    batch=st.integers(1, 16).map(lambda k: 2 * k),
+    momentum=st.floats(0, 0.99),
+    decay=st.floats(0, 0.1),
+    seed=st.integers(0, 2**31),
+)
+def test_a_step_of_any_such_network_is_the_plain_one(widths, biases, batch, momentum, decay, seed):
+    def architecture():
+        layers, ends = [], [12, *widths, 4]
+        for k, (a, b) in enumerate(pairwise(ends)):
+            layers += [nn.ReLU()] * (k > 0) + [nn.Linear(a, b, bias=biases[k])]
+        return nn.Sequential(*layers)
+
+    recipe = Recipe(
+        epochs=1, batch_size=batch, lr=0.05, momentum=momentum, weight_decay=decay
+    )  # fmt: skip
+    a, b = (made(architecture, range(seed, seed + 2), recipe, points=2 * batch) for _ in "ab")
+    assert by_hand(Step(*a, recipe)) is not None
+    for _ in train(*a, recipe):
+        pass
+    plainly(*b, recipe)
+    for p, q in zip(a[0].parameters(), b[0].parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("net", range(len(NETS)))
