@@ -21,6 +21,7 @@ LAYERS = [
     ["files"],
     ["found"],
     ["methods"],
+    ["engine"],
     ["tasks"],
     ["ensemble", "models"],
     ["metrics"],

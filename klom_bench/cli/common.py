@@ -16,6 +16,7 @@ from klom_bench.progress import progress as progress
 if TYPE_CHECKING:
     import torch
 
+    from klom_bench.engine import Engine
     from klom_bench.found import Tasks
     from klom_bench.tasks.ensemble_id import EnsembleId
     from klom_bench.tasks.task import Task
@@ -85,6 +86,19 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """--seed."""
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--engine and --gpu-share."""
+    parser.add_argument("--engine", default="threads", help="as --klom-engine: threads, ray")
+    parser.add_argument("--gpu-share", type=float, metavar="SHARE", help="as --klom-gpu-share")
+
+
+def engine_of(args: argparse.Namespace) -> "Engine":
+    """--engine; KlomError where it cannot be."""
+    from klom_bench.engine import engine_named
+
+    return engine_named(args.engine, args.gpu_share, args.device)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -2,15 +2,19 @@
 
 import argparse
 import sys
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from klom_bench.cli.common import (
     Commands,
     add_device,
+    add_engine,
     add_forget_set,
     add_seed,
     add_store,
     device_of,
+    engine_of,
     ensembles,
     progress,
     store_of,
@@ -26,6 +30,7 @@ EXAMPLES = """examples:
   klom train digits --forget-set 1-3 --models 100
   klom train cifar10 living17 -n auto                     # on 8 GPUs: 8 processes, one on each
   klom train cifar10 -n auto --shard 2/8                  # the third of 8 array jobs
+  klom train cifar10 --engine ray --gpu-share 0.5         # on a cluster (klom help cluster)
   klom train digits --models 0 --subsets 2000             # models on random halves only
 
 Any number of these may work on one store at a time, and each trains what no other has begun; a
@@ -69,7 +74,7 @@ def add(commands: Commands) -> None:
     train.add_argument(
         "--stale", choices=("error", "retrain"), default="error", help="as --klom-stale"
     )
-    for more in (add_store, add_forget_set, add_seed, add_device):
+    for more in (add_store, add_forget_set, add_seed, add_device, add_engine):
         more(train)
 
 
@@ -79,6 +84,12 @@ def run(args: argparse.Namespace) -> int:
 
     device, shard = device_of(args), shard_of(args.shard)
     processes = process_count(args.processes, args.device)
+    engine = engine_of(args)
+    if not engine.here and args.processes != "1":
+        raise KlomError(
+            "-n shares the work among processes of this machine, and --engine ray among those of a "
+            "cluster: choose one of the two"
+        )
     store, wanted = asked(args)
     store.root.mkdir(parents=True, exist_ok=True)
     finished = True
@@ -87,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
         finished = train_in_processes(processes, args, progress())
         held = [store.held(ensemble) for ensemble, _ in wanted]
     else:
-        held = store.complete(wanted, device, progress(), shard)
+        with closing(engine):
+            held = replace(store, engine=engine).complete(wanted, device, progress(), shard)
     total = sum(n for _, n in wanted)
     there = total - sum(one.lacks(n) for one, (_, n) in zip(held, wanted, strict=True))
     if not finished:

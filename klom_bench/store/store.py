@@ -7,6 +7,7 @@ from typing import Literal, NoReturn
 
 import torch
 
+from klom_bench.engine import HERE, Engine
 from klom_bench.errors import KlomError, warn
 from klom_bench.files import atomic
 from klom_bench.progress import Announce, silent
@@ -21,7 +22,7 @@ from klom_bench.store.advice import (
     to_bring,
     what_to_do,
 )
-from klom_bench.store.filling import Packs, fill
+from klom_bench.store.filling import fill
 from klom_bench.store.held import Held
 from klom_bench.store.leases import CLAIMS
 from klom_bench.store.manifest import (
@@ -34,6 +35,7 @@ from klom_bench.store.manifest import (
 )
 from klom_bench.store.members import MEMBERS
 from klom_bench.store.own import OwnEnsemble
+from klom_bench.store.sharing import Packs
 from klom_bench.store.stale import bring_up_to_date, holds_nothing, move_aside, why_stale
 from klom_bench.tasks.checks import checked_model
 from klom_bench.tasks.ensemble_id import EnsembleId, packs
@@ -46,11 +48,14 @@ WhenStale = Literal["error", "retrain"]
 @dataclass(frozen=True)
 class Store:
     """One folder; `missing` says what to do about ensembles that are not in it, `stale` about those
-    that are of other data, another model or another recipe than is asked for."""
+    that are of other data, another model or another recipe than is asked for.
+
+    engine: what computes packs of its members, and of what is made of them."""
 
     root: Path
     missing: Missing = "train"
     stale: WhenStale = "error"
+    engine: Engine = field(default=HERE, compare=False, repr=False)
     settled: set[object] = field(default_factory=set, compare=False, repr=False)
     """What was looked at already, and need not be again in this process."""
 
@@ -104,7 +109,7 @@ class Store:
             return held
         for ensemble in ensembles:
             self._take_folder(ensemble)
-        fill(self.root, lacking, device, announce)
+        fill(self.root, lacking, device, announce, self.engine)
         return [self.held(ensemble) for ensemble, _ in wanted]
 
     def _refuse_missing(self, wanted: Wanted, lacking: Packs) -> NoReturn:

@@ -82,7 +82,7 @@ class _Walk:
 
     def _defined(self, thing: Any, trains: bool) -> str:
         name = f"{thing.__module__}.{thing.__qualname__}"
-        if _is_installed(str(thing.__module__)):
+        if is_installed(str(thing.__module__)):
             return name
         if name.endswith("<lambda>"):  # there may be many
             name = f"{name} {id(thing)}"
@@ -113,7 +113,7 @@ class _Walk:
 
 
 @lru_cache(maxsize=4096)
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
     """Whether a module is Python's, this package's or installed, and not of the user's project."""
     if module.partition(".")[0] in ("builtins", "klom_bench"):
         return True

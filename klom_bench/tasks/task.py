@@ -26,6 +26,7 @@ from klom_bench.tasks.published import Published
 from klom_bench.tasks.signature import POINTS, Signature, signature_of
 from klom_bench.tasks.start import started
 from klom_bench.tasks.training import Training, not_trained, training_of
+from klom_bench.tasks.travelling import Travels
 
 TRIED = 16
 """Points on which it is tried whether members can be computed side by side."""
@@ -34,7 +35,7 @@ NAME = r"[A-Za-z_][\w.]*"
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Task:
+class Task(Travels):
     """A dataset, an architecture and a training that belong together. All is given by keyword.
 
     Args:

@@ -22,8 +22,9 @@ from klom_bench.files import atomic
 from klom_bench.metrics.margins import margins
 from klom_bench.models.mlp import mlp
 from klom_bench.store import leases
-from klom_bench.store.filling import Filling, make
+from klom_bench.store.filling import make, train_here
 from klom_bench.store.leases import CLAIMS, Claims, Holder
+from klom_bench.store.sharing import Sharing
 from klom_bench.store.store import Store
 from klom_bench.tasks import DIGITS
 from klom_bench.tasks.ensemble_id import EnsembleId
@@ -188,11 +189,11 @@ def test_a_stale_claim_costs_no_member_and_is_told(tmp_path):
         return leases.contextlib.nullcontext(lambda amount: None)
 
     store._take_folder(ORACLES)
-    filling = Filling(tmp_path, [(ORACLES, [0, 1])], CPU, announce, Claims(stale_seconds=3.3))
-    filling.work(lambda: None, lambda amount: None)
+    sharing = Sharing(tmp_path, [(ORACLES, [0, 1])], CPU, announce, Claims(stale_seconds=3.3))
+    sharing.work(lambda left: train_here(sharing, left, lambda: None, lambda amount: None))
     assert sorted(store.manifest(ORACLES).members) == [0, 1]
     assert said == [("waiting for process 7 on a-host-that-is-gone (since 2026-01-01 00:00:00)", 2)]
-    assert "a-host-that-is-gone" in filling.claims.notes[0]
+    assert "a-host-that-is-gone" in sharing.claims.notes[0]
 
 
 class Noisy(nn.Module):

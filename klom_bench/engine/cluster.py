@@ -1,0 +1,90 @@
+"""A cluster of Ray: the one that RAY_ADDRESS names, else one of this machine."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from klom_bench.errors import KlomError
+from klom_bench.tasks.code import is_installed
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
+}
+"""Ray tells nobody of this run, and says nothing in its terminal."""
+
+
+def refuse_without_ray() -> None:
+    """KlomError where it is not installed."""
+    if find_spec("ray") is None:
+        raise KlomError(
+            "the engine ray needs Ray, which is not installed: pip install klom-bench[ray]"
+        )
+
+
+def connected() -> tuple[Any, bool]:
+    """The module `ray`, connected to a cluster, and whether that was done here.
+
+    Who has called `ray.init` already stays where it is. KlomError where no cluster answers.
+    """
+    refuse_without_ray()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return ray, False
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith("ray://"):
+        raise KlomError(
+            f"RAY_ADDRESS={address} is for Ray's client, which this is not: start the command on a "
+            "node of the cluster with RAY_ADDRESS=HOST:6379, or by `ray job submit`"
+        )
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        with _handlers_kept():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(address="local", include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        where = f"at RAY_ADDRESS={address}" if address else "on this machine"
+        first = str(error).strip().partition("\n")[0]
+        raise KlomError(
+            f"no cluster of Ray could be used {where}: {first}. `ray start --head` starts one; "
+            "without RAY_ADDRESS the cores of this machine are used"
+        ) from error
+    return ray, True
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray sets what ends a process by SIGTERM, and what shows exceptions: they stay as they are."""
+    hook, before = sys.excepthook, signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        sys.excepthook = hook
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def send_own_modules() -> None:
+    """Have functions and classes of the user's files travel whole: nodes may not have the files.
+
+    What is installed goes by its name.
+    """
+    from ray import cloudpickle
+
+    for name, module in [*sys.modules.items()]:
+        known = getattr(module, "__name__", None) == name and getattr(module, "__file__", None)
+        if known and name != "__main__" and not is_installed(name):
+            cloudpickle.register_pickle_by_value(module)

@@ -1,0 +1,153 @@
+"""Packs on the nodes of a cluster, by Ray."""
+
+import warnings
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+
+from klom_bench.engine.cluster import connected, send_own_modules
+from klom_bench.engine.engine import nothing
+from klom_bench.engine.worker import Later, Outcome, compute
+from klom_bench.errors import KlomError
+from klom_bench.tasks.data import Data
+from klom_bench.tasks.travelling import leaving
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+A_SLOT = 2
+"""Packs that are on their way for each that is computed: the next is there when one is done."""
+RETRIES = 3
+"""How often a pack is begun anew that was lost with its process or its node."""
+
+
+@dataclass(eq=False)
+class OnRay:
+    """The engine of a cluster, which is started or connected to when it is first needed.
+
+    gpu_share: of a GPU, for each pack; 0.25 has four share one. asked: the device that was asked
+    for.
+    """
+
+    gpu_share: float = 1.0
+    asked: str = "auto"
+    _ray: Any = None
+    _is_mine: bool = False
+    _task: Any = None
+    _data: dict[str, Any] = field(default_factory=dict)
+    _said: set[object] = field(default_factory=set)
+
+    here = False
+
+    def device(self, own: torch.device) -> torch.device:
+        """A GPU where the cluster has any, unless a CPU was asked for."""
+        has_gpus = self.asked != "cpu" and self._total("GPU") > 0
+        if self.asked.startswith("cuda") and not has_gpus:
+            raise KlomError(f"device {self.asked}: no node of Ray's cluster has a GPU")
+        return torch.device("cuda" if has_gpus else "cpu")
+
+    def slots(self, device: torch.device) -> int:
+        """As many as there are cores, on GPUs no more than their shares; at least one."""
+        found = self._total("CPU")
+        if device.type == "cuda":
+            found = min(found, self._total("GPU") / self.gpu_share)
+        return max(1, int(found + 1e-6))
+
+    def map(
+        self,
+        function: Callable[[S, Any], T],
+        items: Iterable[S],
+        device: torch.device,
+        read: Callable[[S], Any] = nothing,
+    ) -> Generator[tuple[S, T], None, None]:
+        """As of `Engine`. A pack whose process or node dies is begun anew, three times."""
+        ray = self._started()
+        on_gpu = {"num_gpus": self.gpu_share} if device.type == "cuda" else {}
+        task = self._task.options(**on_gpu)
+        with self._leaving():
+            place = self._put(function)
+        waiting, running = iter(items), dict[Any, S]()
+        try:
+            while True:
+                for item in islice(waiting, A_SLOT * self.slots(device) - len(running)):
+                    given = read(item)
+                    with self._leaving():
+                        running[task.remote([place], item, given)] = item
+                if not running:
+                    return
+                (done,), _ = ray.wait([*running])
+                item = running.pop(done)
+                yield item, self._result(done)
+        finally:
+            for one in running:
+                ray.cancel(one)
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._ray and self._is_mine:
+            self._ray.shutdown()
+        self._ray = self._task = None
+        self._data.clear()
+
+    def _started(self) -> Any:
+        if not self._ray:
+            self._ray, self._is_mine = connected()
+            # Without max_calls=0 a process that has used a GPU would end after each pack.
+            how = {"num_cpus": 1, "max_retries": RETRIES, "max_calls": 0}
+            self._task = self._ray.remote(**how)(compute)
+        return self._ray
+
+    def _total(self, kind: str) -> float:
+        return float(self._started().cluster_resources().get(kind, 0))
+
+    def _leaving(self) -> AbstractContextManager[None]:
+        send_own_modules()
+        return leaving(self._bring)
+
+    def _bring(self, token: str, data: Data) -> Later:
+        """Where data lie in the cluster's memory: they are put there once."""
+        if token not in self._data:
+            self._data[token] = Later(self._put(data))
+        found: Later = self._data[token]
+        return found
+
+    def _put(self, value: Any) -> Any:
+        try:
+            return self._ray.put(value)
+        except KlomError:
+            raise
+        except Exception as error:  # pickle has errors of many kinds
+            first = str(error).strip().partition("\n")[0]
+            raise KlomError(
+                f"a task or a method cannot be sent to the processes of Ray: {first}. What "
+                "functions use must be picklable: open files, locks and generators are not"
+            ) from error
+
+    def _result(self, done: Any) -> Any:
+        errors = self._ray.exceptions
+        try:
+            outcome: Outcome = self._ray.get(done)
+        except errors.RayTaskError as error:  # before or after what `compute` sees to
+            last = str(error).strip().rpartition("\n")[2]
+            raise KlomError(
+                f"a process of Ray could not be used: {last}. All nodes need the same Python, "
+                "klom-bench, torch and packages of yours"
+            ) from error
+        except errors.RayError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise KlomError(
+                f"a pack was begun {RETRIES + 1} times, and each time its process or its node was "
+                f"lost ({type(error).__name__}: {first}). Was there too little memory? What was "
+                "finished is kept, and the same command goes on"
+            ) from error
+        for message, kind, file, line in outcome.warnings:
+            if (message, file, line) not in self._said:
+                self._said.add((message, file, line))
+                warnings.warn_explicit(message, kind, file, line)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result

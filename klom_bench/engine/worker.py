@@ -1,0 +1,91 @@
+"""What a worker process of a cluster does: one pack at a time, and it tells what went wrong."""
+
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from klom_bench.ensemble.device import as_on_a_cpu
+
+JOBS = 4
+"""Functions that a process keeps, with what they have made."""
+OF_THE_WORKER = ("klom_bench/engine/", "klom_bench/cell/", "klom_bench/store/")
+"""Files in whose frames nobody looks for the fault of a method."""
+
+_jobs: dict[str, Callable[[Any, Any], Any]] = {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a pack: a result or an error, and (message, kind, file, line) of warnings."""
+
+    result: Any = None
+    error: Exception | None = None
+    warnings: Sequence[tuple[str, type[Warning], str, int]] = ()
+
+
+@dataclass(frozen=True)
+class Later:
+    """Reads from the cluster's memory what was kept there."""
+
+    place: Any
+
+    def __call__(self) -> Any:
+        """What lies there."""
+        import ray
+
+        return ray.get(self.place)
+
+
+def compute(places: Sequence[Any], item: Any, read: Any) -> Outcome:
+    """What the function that is kept at the first of these places makes of an item.
+
+    A process computes with one core, as a thread of a local run does, and keeps functions: their
+    tasks, data and captured graphs are there for the next pack.
+    """
+    torch.set_num_threads(1)
+    as_on_a_cpu()
+    with warnings.catch_warnings(record=True) as said:
+        try:
+            return Outcome(_job(places[0])(item, read), warnings=_told(said))
+        except Exception as error:
+            return Outcome(error=_as_it_can_travel(error), warnings=_told(said))
+
+
+def _job(place: Any) -> Callable[[Any, Any], Any]:
+    key = place.hex()
+    if key not in _jobs:
+        job = Later(place)()
+        while len(_jobs) >= JOBS:
+            del _jobs[next(iter(_jobs))]
+        _jobs[key] = job
+    return _jobs[key]
+
+
+def _told(said: Sequence[warnings.WarningMessage]) -> list[tuple[str, type[Warning], str, int]]:
+    return [(str(w.message), w.category, w.filename, w.lineno) for w in said]
+
+
+def _as_it_can_travel(error: Exception) -> Exception:
+    """The same error; where it raised is a note, as tracebacks stay where they are."""
+    from ray import cloudpickle
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if not any(part in Path(frame.filename).as_posix() for part in OF_THE_WORKER)
+    ]
+    where = "".join(traceback.format_list(own))
+    error.add_note(f"On a worker of Ray:\n{where}".rstrip())
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        plain.__notes__ = error.__notes__
+        return plain
+    return error

@@ -1,0 +1,86 @@
+"""A task on its way to another process: it goes without its data, and arrives there once."""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from klom_bench.errors import KlomError
+from klom_bench.tasks.data import Data
+
+Load = Callable[[], Data]
+Bring = Callable[[str, Data], Load]
+"""bring(token, data) keeps data where other processes find them; returns what reads them there."""
+
+KNOWN = 4
+"""Tasks that a process keeps, with their data and all that was computed of them."""
+
+_bring: ContextVar[Bring | None] = ContextVar("klom_bring", default=None)
+_arrived: dict[str, Any] = {}
+
+
+@contextmanager
+def leaving(bring: Bring) -> Iterator[None]:
+    """Tasks that are pickled while this lasts go without their data, which are brought so."""
+    before = _bring.set(bring)
+    try:
+        yield
+    finally:
+        _bring.reset(before)
+
+
+class Travels:
+    """What is pickled without its data while it leaves for another process."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        bring = _bring.get()
+        if bring is None:
+            return super().__reduce_ex__(protocol)
+        task: Any = self
+        token = vars(self).setdefault("_token", uuid4().hex)
+        if _is_of_this_package(task.load):
+            load: Load = AsHere(task.name, task.load, task.data_hashes)
+        else:  # a user's own may draw data at random, or read files that are on this machine only
+            load = bring(token, task.data)
+        state = {n: value for n, value in vars(self).items() if n not in ("data", "_placed")}
+        return arrive, (type(self), token, {**state, "load": load})
+
+
+@dataclass(frozen=True)
+class AsHere:
+    """Reads data where it is called, and sees that they are those that are meant."""
+
+    task: str
+    load: Load
+    hashes: Mapping[str, str]
+
+    def __call__(self) -> Data:
+        """The data; KlomError where they are others."""
+        data = self.load()
+        if data.hashes() != self.hashes:
+            raise KlomError(
+                f"the data of {self.task} on {platform.node()} are not those of the process that "
+                "started the run: let $KLOM_DATA name the same files on all nodes"
+            )
+        return data
+
+
+def arrive(kind: type[Any], token: str, state: Mapping[str, Any]) -> Any:
+    """The task that left: the same object each time, as long as a process knows it."""
+    if token not in _arrived:
+        task = object.__new__(kind)
+        vars(task).update(state)
+        while len(_arrived) >= KNOWN:
+            del _arrived[next(iter(_arrived))]
+        _arrived[token] = task
+    return _arrived[token]
+
+
+def _is_of_this_package(load: Any) -> bool:
+    while isinstance(load, partial):
+        load = load.func
+    return str(getattr(load, "__module__", "")).partition(".")[0] == "klom_bench"
