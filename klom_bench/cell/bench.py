@@ -12,6 +12,7 @@ import torch
 
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.variants import Variant
+from klom_bench.engine import HERE, Engine
 from klom_bench.ensemble.device import device_named
 from klom_bench.errors import KlomError
 from klom_bench.folders import store_root
@@ -149,7 +150,12 @@ def bench_for(
 
 
 def store_for(
-    task: Task, named: Path | None, flag: str, missing: str | None = None, stale: str = "error"
+    task: Task,
+    named: Path | None,
+    flag: str,
+    missing: str | None = None,
+    stale: str = "error",
+    engine: Engine = HERE,
 ) -> Store:
     """The store in the folder that was named with this flag, or where it usually lies.
 
@@ -165,4 +171,4 @@ def store_for(
     # Nothing is trained beside what others have published unless it is asked for.
     beside = find(root, EnsembleId(task, "original", 0)) is not None
     usual: Missing = "error" if task.published or beside else "train"
-    return Store(root, cast(Missing, missing or usual), cast(WhenStale, stale))
+    return Store(root, cast(Missing, missing or usual), cast(WhenStale, stale), engine)

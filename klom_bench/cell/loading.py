@@ -1,18 +1,18 @@
 """The models that a cell is measured with, trained or found in the store, and what they say."""
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from klom_bench.cell.cell import Cell
+from klom_bench.engine import HERE, Engine
 from klom_bench.ensemble.ensemble import State, evaluating
-from klom_bench.ensemble.threads import Check, each, thread_count
 from klom_bench.files.scratch import LARGE, scratch
 from klom_bench.methods.needs import Datamodels, oracles_for
 from klom_bench.progress import Announce
@@ -63,12 +63,13 @@ def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None
     """Complete the ensembles of a cell, and read what is measured with them.
 
     whole: the cell with all models that may be wanted later. Then as many more come along as take
-    no longer: packs are whole, and as many as there are threads.
+    no longer: packs are whole, and as many as are computed at a time.
     """
-    counts = [cell.members, cell.oracles]
+    engine = store.engine
+    counts, device = [cell.members, cell.oracles], engine.device(cell.device)
     if whole and store.missing == "train" and cell.task.trains:
         step, most = (
-            pack_on(cell.task, cell.device) * thread_count(cell.device),
+            pack_on(cell.task, device) * engine.slots(device),
             (whole.members, whole.oracles),
         )
         counts = [min(-(-n // step) * step, m) for n, m in zip(counts, most, strict=True)]
@@ -77,15 +78,17 @@ def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None
         wanted.append((cell.half_id, cell.halves))
     originals, oracles, *halves = store.complete(wanted, cell.device, announce)
     return Models(
-        originals_of(originals, counts[0], cell.device),
+        originals_of(originals, counts[0], cell.device, engine),
         oracles,
         oracles.margins(cell.oracles, cell.device, announce),
-        _needs(cell, oracles, halves),
+        _needs(cell, oracles, halves, engine),
     )
 
 
 @lru_cache(maxsize=5)  # as many as there are looks, usually
-def originals_of(held: Held, members: int, device: torch.device) -> Originals:
+def originals_of(
+    held: Held, members: int, device: torch.device, engine: Engine = HERE
+) -> Originals:
     """Read once a process, but for states that are large: they serve all cells of a run."""
     states, right = states_from(held, members), held.answers(members)
     task = held.ensemble.task
@@ -98,7 +101,7 @@ def originals_of(held: Held, members: int, device: torch.device) -> Originals:
             if rights is not None:
                 found[pack] = rights.numpy()
 
-        evaluate(task, states, members, device, keep)
+        evaluate(task, states, members, device, keep, engine)
     return Originals(held, states, held.margins(members, device), right)
 
 
@@ -120,16 +123,16 @@ def already_read(states: Sequence[State]) -> States:
     return lambda pack: [states[i] for i in pack]
 
 
-def _needs(cell: Cell, oracles: Held, halves: Sequence[Held]) -> Needs:
+def _needs(cell: Cell, oracles: Held, halves: Sequence[Held], engine: Engine) -> Needs:
     """The task, the oracles' outputs, datamodels: as far as the method names them."""
     given: dict[str, Callable[[Sequence[int]], Any]] = {"task": lambda _: cell.task}
     if "oracles" in cell.method.needs:
-        z = _logits(oracles, cell.oracles, cell.device)
+        z = _logits(oracles, cell.oracles, cell.device, engine)
         given["oracles"] = lambda pack: oracles_for(
             pack, z, cell.task.data.y_train, cell.task.outputs
         )
     if halves:
-        z_k = _logits(halves[0], cell.halves, cell.device)
+        z_k = _logits(halves[0], cell.halves, cell.device, engine)
         masks = cell.half_id.masks(cell.halves)
         known = Datamodels(masks, z_k, cell.task.data_on(cell.device))
         given["datamodels"] = lambda _: known
@@ -137,24 +140,24 @@ def _needs(cell: Cell, oracles: Held, halves: Sequence[Held]) -> Needs:
 
 
 @lru_cache(maxsize=2)
-def _logits(held: Held, members: int, device: torch.device) -> torch.Tensor:
+def _logits(held: Held, members: int, device: torch.device, engine: Engine) -> torch.Tensor:
     """Logits of an ensemble on all points, computed from checkpoints; kept for the next cell."""
-    return logits_of(held.ensemble.task, held.states_of, members, device)
+    return logits_of(held.ensemble.task, held.states_of, members, device, engine)
 
 
-def logits_of(task: Task, states: States, members: int, device: torch.device) -> torch.Tensor:
+def logits_of(
+    task: Task, states: States, members: int, device: torch.device, engine: Engine = HERE
+) -> torch.Tensor:
     """Logits [members, points, classes] of models on all points of a task."""
     whole: list[torch.Tensor] = []
-    first = threading.Lock()
 
     def keep(pack: list[int], z: torch.Tensor) -> None:
-        with first:
-            if not whole:  # only now is it known how many logits a model has
-                dtype = torch.empty(0, dtype=z.dtype).numpy().dtype
-                whole.append(torch.from_numpy(scratch((members, *z.shape[1:]), dtype)))
+        if not whole:  # only now is it known how many logits a model has
+            dtype = torch.empty(0, dtype=z.dtype).numpy().dtype
+            whole.append(torch.from_numpy(scratch((members, *z.shape[1:]), dtype)))
         whole[0][pack] = z
 
-    evaluate(task, states, members, device, keep)
+    evaluate(task, states, members, device, keep, engine)
     return whole[0]
 
 
@@ -162,15 +165,21 @@ def evaluate(
     task: Task,
     states: States,
     members: int,
-    device: torch.device,
+    own: torch.device,
     keep: Callable[[list[int], torch.Tensor], None],
+    engine: Engine,
 ) -> None:
-    """keep(pack, logits [pack, points, classes]) for pack after pack of models, side by side."""
-    data = task.data_on(device)
+    """keep(pack, logits [pack, points, classes]) for pack after pack, as they are done."""
+    device = engine.device(own)
+    every = packs(range(members), pack_on(task, device))
+    with closing(engine.map(partial(_outputs, task, device), every, device, states)) as found:
+        for pack, z in found:
+            keep(pack, z)
 
-    def one(pack: list[int], _: Check) -> None:
-        model = task.ensemble(states(pack)).to(device)
-        with evaluating(model):
-            keep(pack, data.outputs(model, len(pack)).cpu())
 
-    each(packs(range(members), pack_on(task, device)), one, device)
+def _outputs(
+    task: Task, device: torch.device, pack: list[int], states: Sequence[State]
+) -> torch.Tensor:
+    model = task.ensemble(states).to(device)
+    with evaluating(model):
+        return task.data_on(device).outputs(model, len(pack)).cpu()

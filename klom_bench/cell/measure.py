@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from klom_bench.cell.after import After
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.clock import Clock
 from klom_bench.cell.early import may_settle
@@ -27,7 +28,7 @@ from klom_bench.cell.refusals import (
     refuse_unchanged,
     warn_of_low_scores,
 )
-from klom_bench.cell.rounds import After, Timed, Unlearned, at_once, once
+from klom_bench.cell.rounds import Timed, Unlearned, at_once, once
 from klom_bench.cell.scoring import References, scored
 from klom_bench.errors import KlomError
 from klom_bench.progress import Announce, silent
@@ -52,7 +53,7 @@ def measure(
     """
     if cell.unfit:
         raise KlomError(cell.unfit)
-    unlearned, records, rounds = Unlearned(cell), list[Record](), cell.rounds
+    unlearned, records, rounds = Unlearned(cell, store.engine), list[Record](), cell.rounds
     limits.refuse_too_few(min(rounds[0].members, rounds[0].oracles))
     looks = tuple(asked.members for asked in rounds)
 
@@ -132,7 +133,7 @@ def score(cell: Cell, models: Models, unlearned: Unlearned, limits: Limits) -> R
         "hyperparameters": {name: plain_value(v) for name, v in cell.hyperparameters.items()},
         "tuning": cell.tuning,
         "rests_on": cell.halves if "datamodels" in cell.method.needs else None,
-        "device": str(cell.device),
+        "device": str(unlearned.device),
         "accuracy_do_nothing": accuracy(original.right),
         "accuracy_oracle": models.oracles.accuracy(cell.oracles),
     }

@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.loading import Models
-from klom_bench.cell.unlearning import Unlearning
 from klom_bench.errors import KlomError, warn
 from klom_bench.metrics.copies import copies
 from klom_bench.store.against import held_against
@@ -27,35 +27,40 @@ def look_at_brought(cell: Cell, models: Models) -> None:
         warnings.warn(f"{these}: {note}", stacklevel=2)
 
 
-Marks = tuple[list[tuple[int, int, int]], list[int]]
+@dataclass(frozen=True)
+class Marks:
+    """What changes with things that a method could reach but must leave alone.
 
-
-def marks(cell: Cell, models: Models, members: int) -> Marks:
-    """Marks that change with what a method could reach but must leave alone.
-
-    Of each original's checkpoint (inode, size, time of change), of each tensor of the data a count.
+    checkpoints: of each original's (inode, size, time of change). data: of each tensor a count.
     """
-    data = cell.task.data_on(cell.device)
+
+    checkpoints: list[tuple[int, int, int]]
+    data: list[int]
+
+
+def versions(cell: Cell) -> list[int]:
+    """Of each tensor of the data, how often it was changed in place."""
+    return [t._version for t in cell.task.data_on(cell.device).tensors()]
+
+
+def marks(cell: Cell, models: Models) -> Marks:
+    """Those of now."""
+    members = len(models.originals.margins)
     try:
         stats = [path.stat() for path in models.originals.held.checkpoints(members)]
     except OSError as error:
         raise KlomError(
             f"{error.filename} is gone: was the store removed while the run was going on?"
         ) from error
-    checkpoints = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]
-    return checkpoints, [t._version for t in data.tensors()]
+    return Marks([(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats], versions(cell))
 
 
 def touched(cell: Cell, models: Models, before: Marks) -> str | None:
     """What a method did to things that are not its own; data that were changed are read anew."""
-    checkpoints, data = marks(cell, models, len(before[0]))
-    if data != before[1]:
-        cell.task.forget_data()
-        return (
-            f"{cell.method.name} changed the data of {cell.task.name} in place, which all tests "
-            "share: change a copy of the batch instead (the data were read anew for the next test)"
-        )
-    if checkpoints != before[0]:
+    now = marks(cell, models)
+    if problem := changed_data(cell, before.data):
+        return problem
+    if now.checkpoints != before.checkpoints:
         folder = models.originals.held.folder
         return (
             f"{cell.method.name} wrote to the stored originals in {folder}: "
@@ -63,6 +68,17 @@ def touched(cell: Cell, models: Models, before: Marks) -> str | None:
             f"{how_to_remove(cell.original_id, folder)}, so that they are trained again"
         )
     return None
+
+
+def changed_data(cell: Cell, before: list[int]) -> str | None:
+    """What is to be said where data were changed since they were looked at; they are read anew."""
+    if versions(cell) == before:
+        return None
+    cell.task.forget_data()
+    return (
+        f"{cell.method.name} changed the data of {cell.task.name} in place, which all tests "
+        "share: change a copy of the batch instead (the data were read anew for the next test)"
+    )
 
 
 def refuse_non_finite(cell: Cell, unlearned: np.ndarray) -> None:
@@ -99,17 +115,6 @@ def warn_of_low_scores(cell: Cell, below: Sequence[str]) -> None:
             "are. Likely causes: models made from the oracles, or trained with their seeds; noise "
             "on outputs, which hides in KLOM but not in its reverse; members that are there twice"
         )
-
-
-def are_unchanged(run: Unlearning, unlearned: np.ndarray, originals: np.ndarray) -> Sequence[bool]:
-    """Which of a pack's members are the originals still; margins [pack, points] of both.
-
-    Where outputs were changed, not weights, margins tell.
-    """
-    if run.result is run.model:
-        return run.unchanged()
-    same: list[bool] = np.isclose(unlearned, originals, rtol=0, atol=1e-6).all(1).tolist()
-    return same
 
 
 def refuse_unchanged(cell: Cell, unchanged: Sequence[int]) -> None:

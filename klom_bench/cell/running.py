@@ -1,6 +1,7 @@
 """`klom_bench.run`: cells measured one after the other, without pytest."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from klom_bench.cell.limits import Limits
 from klom_bench.cell.measure import measure
 from klom_bench.cell.record import NotApplicable, Record
 from klom_bench.cell.variants import Param, variants
+from klom_bench.engine import engine_named
 from klom_bench.errors import KlomError, unknown
 from klom_bench.found import method_named, tasks_from, with_all
 from klom_bench.methods.method import Method, method_of
@@ -38,6 +40,8 @@ def run(
     estimator: str = "default",
     limits: Mapping[str, float] | None = None,
     store: str | PathLike[str] | None = None,
+    engine: str = "threads",
+    gpu_share: float | None = None,
 ) -> list[Record | NotApplicable]:
     """Unlearn every forget set by every method, and score each with KLOM, as pytest would.
 
@@ -58,6 +62,8 @@ def run(
         estimator: as --klom-estimator.
         limits: gates, as {"forget_excess": 0.2}; those of pyproject.toml are not looked at.
         store: the folder of ensembles; $KLOM_STORE or your cache folder if there is none.
+        engine: as --klom-engine: threads, or ray, which computes on a cluster.
+        gpu_share: as --klom-gpu-share.
 
     Returns:
         For each forget set, in turn, what each method left behind: a `Record` with per-point
@@ -87,6 +93,7 @@ def run(
     chosen = _methods(methods)
     every = variants(chosen, [_param(*item) for item in (params or {}).items()], "params")
     found = _task(task)
+    computes = engine_named(engine, gpu_share, device)
     bench = bench_for(
         found,
         _texts(forget_sets),
@@ -95,7 +102,7 @@ def run(
         seed=seed,
         estimator=estimator,
         device=device,
-        store=store_for(found, None if store is None else Path(store), "store"),
+        store=store_for(found, None if store is None else Path(store), "store", engine=computes),
         looks=(*looks, models) if looks else (),
     )
     cells = [
@@ -104,12 +111,13 @@ def run(
         for variant in every.values()
     ]
     announce = progress()
-    return [
-        _not_applicable(cell, cell.unfit)
-        if cell.unfit
-        else measure(cell, bench.store, announce=announce, limits=held)
-        for cell in cells
-    ]
+    with closing(computes):
+        return [
+            _not_applicable(cell, cell.unfit)
+            if cell.unfit
+            else measure(cell, bench.store, announce=announce, limits=held)
+            for cell in cells
+        ]
 
 
 def _task(given: str | Task) -> Task:

@@ -3,15 +3,18 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from klom_bench.cli.common import (
     Commands,
     add_device,
+    add_engine,
     add_seed,
     add_store,
     device_of,
+    engine_of,
     progress,
     store_of,
     task_named,
@@ -19,6 +22,7 @@ from klom_bench.cli.common import (
 from klom_bench.errors import KlomError
 
 if TYPE_CHECKING:
+    from klom_bench.engine import Engine
     from klom_bench.tuning.trials import Trial
 
 EXAMPLES = """examples:
@@ -57,10 +61,16 @@ def add(commands: Commands) -> None:
     add_store(tune)
     add_seed(tune)
     add_device(tune)
+    add_engine(tune)
 
 
 def run(args: argparse.Namespace) -> int:
     """`klom tune`."""
+    with closing(engine_of(args)) as engine:
+        return _tuned(args, engine)
+
+
+def _tuned(args: argparse.Namespace, engine: "Engine") -> int:
     from klom_bench.cell.cell import unfit_for
     from klom_bench.found import methods_from
     from klom_bench.published.forget_sets import stored
@@ -72,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.trials < 1 or args.models < 1:
         raise KlomError("--trials and --models must be at least 1")
-    store, device = Store(store_of(args), "train"), device_of(args)
+    store, device = Store(store_of(args), "train", engine=engine), device_of(args)
     task = stored(task_named(args.task), store.root)
     if not task.trains:
         raise KlomError(

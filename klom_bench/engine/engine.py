@@ -19,6 +19,8 @@ class Engine(Protocol):
     Whatever it is, only this process reads and writes the store.
     """
 
+    def __hash__(self) -> int: ...
+
     @property
     def here(self) -> bool:
         """Whether packs are computed in this process, whose memory and files they see."""

@@ -11,7 +11,7 @@ import torch
 
 from klom_bench.engine.cluster import connected, send_own_modules
 from klom_bench.engine.engine import nothing
-from klom_bench.engine.worker import Later, Outcome, compute
+from klom_bench.engine.worker import Copied, Later, Outcome, compute
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import Data
 from klom_bench.tasks.travelling import leaving
@@ -74,9 +74,9 @@ class OnRay:
         try:
             while True:
                 for item in islice(waiting, A_SLOT * self.slots(device) - len(running)):
-                    given = read(item)
+                    given = Copied((item, read(item)))
                     with self._leaving():
-                        running[task.remote([place], item, given)] = item
+                        running[task.remote([place], given)] = item
                 if not running:
                     return
                 (done,), _ = ray.wait([*running])
@@ -117,7 +117,7 @@ class OnRay:
 
     def _put(self, value: Any) -> Any:
         try:
-            return self._ray.put(value)
+            return self._ray.put(Copied(value))
         except KlomError:
             raise
         except Exception as error:  # pickle has errors of many kinds

@@ -16,6 +16,9 @@ JOBS = 4
 OF_THE_WORKER = ("klom_bench/engine/", "klom_bench/cell/", "klom_bench/store/")
 """Files in whose frames nobody looks for the fault of a method."""
 
+ON_A_WORKER = "On a worker of Ray"
+"""How the note of an error begins that was raised there."""
+
 _jobs: dict[str, Callable[[Any, Any], Any]] = {}
 
 
@@ -26,6 +29,18 @@ class Outcome:
     result: Any = None
     error: Exception | None = None
     warnings: Sequence[tuple[str, type[Warning], str, int]] = ()
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Arrives as the value, a copy that may be written: what lies in Ray's memory may not."""
+
+    value: Any
+
+    def __reduce__(self) -> Any:
+        from ray import cloudpickle
+
+        return cloudpickle.loads, (cloudpickle.dumps(self.value),)
 
 
 @dataclass(frozen=True)
@@ -41,8 +56,8 @@ class Later:
         return ray.get(self.place)
 
 
-def compute(places: Sequence[Any], item: Any, read: Any) -> Outcome:
-    """What the function that is kept at the first of these places makes of an item.
+def compute(places: Sequence[Any], given: tuple[Any, Any]) -> Outcome:
+    """What the function that is kept at the first of these places makes of (item, what was read).
 
     A process computes with one core, as a thread of a local run does, and keeps functions: their
     tasks, data and captured graphs are there for the next pack.
@@ -51,7 +66,7 @@ def compute(places: Sequence[Any], item: Any, read: Any) -> Outcome:
     as_on_a_cpu()
     with warnings.catch_warnings(record=True) as said:
         try:
-            return Outcome(_job(places[0])(item, read), warnings=_told(said))
+            return Outcome(_job(places[0])(*given), warnings=_told(said))
         except Exception as error:
             return Outcome(error=_as_it_can_travel(error), warnings=_told(said))
 
@@ -81,7 +96,7 @@ def _as_it_can_travel(error: Exception) -> Exception:
         if not any(part in Path(frame.filename).as_posix() for part in OF_THE_WORKER)
     ]
     where = "".join(traceback.format_list(own))
-    error.add_note(f"On a worker of Ray:\n{where}".rstrip())
+    error.add_note(f"{ON_A_WORKER}:\n{where}".rstrip())
     try:
         cloudpickle.loads(cloudpickle.dumps(error))
     except Exception:

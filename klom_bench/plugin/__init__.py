@@ -78,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except KlomError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[RUN], config.stash[GATING] = run, run.gating
+    config.add_cleanup(run.bench.store.engine.close)
     register = config.pluginmanager.register
     register(methods_as_fixtures(run.known_methods), "klom-methods")
     if hasattr(config, "workerinput"):

@@ -21,6 +21,7 @@ from klom_bench.plugin.values import (
     minutes_in,
     param_in,
     regression_in,
+    share_in,
 )
 
 
@@ -47,6 +48,8 @@ class Options:
     oracles: int
     budget: float | None
     device: str
+    engine: str
+    gpu_share: float | None
     seed: int
     store: Path | None
     estimator: str
@@ -116,6 +119,8 @@ def read_options(config: pytest.Config) -> Options:
         oracles=oracles,
         budget=minutes_in(value("budget", None), bool(looks)),
         device=value("device", "auto"),
+        engine=value("engine", "threads"),
+        gpu_share=share_in(value("gpu_share", None)),
         seed=seed,
         store=_store(config),
         estimator=value("estimator", "default"),

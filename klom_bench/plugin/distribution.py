@@ -21,6 +21,12 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
         option.numprocesses, option.dist, option.tx = 0, "no", []  # nothing is run
     if getattr(option, "dist", "no") == "each" and _klom(config):
         raise pytest.UsageError("--dist=each would measure every test once a worker: leave it out")
+    shared = getattr(option, "numprocesses", None) or getattr(option, "tx", None)
+    if shared and _klom(config) and read_options(config).engine != "threads":
+        raise pytest.UsageError(
+            "-n has several processes of this machine measure, and --klom-engine=ray has a cluster "
+            "compute for one of them: leave out -n"
+        )
     if getattr(option, "numprocesses", None) and _klom(config):
         if option.dist == "no":
             option.dist = "worksteal"

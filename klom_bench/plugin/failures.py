@@ -14,6 +14,7 @@ SHAPES = r"shape|size|dimension|mat1 and mat2|expected target|broadcast|unpack|\
 BETWEEN = (
     "klom_bench.cell",
     "klom_bench.conformance",
+    "klom_bench.engine",
     "klom_bench.ensemble.threads",
     "klom_bench.methods.method",
     "klom_bench.plugin",
@@ -45,7 +46,8 @@ def plain_failures(work: Callable[[], T]) -> T:
             error.add_note(OF_ONE_POINT)
         elif _is_about_shapes(error):
             error.add_note(HINT)
-        raise error.with_traceback(_from_method(error.__traceback__)) from None
+        where = None if _notes_of_workers(error) else _from_method(error.__traceback__)
+        raise error.with_traceback(where) from None
 
 
 def _is_about_shapes(error: Exception) -> bool:
@@ -54,7 +56,16 @@ def _is_about_shapes(error: Exception) -> bool:
         return False
     frames = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
     of_one = "klom_bench.methods.per_model" in frames
+    of_one |= any("klom_bench/methods/per_model" in note for note in _notes_of_workers(error))
     return not of_one and re.search(SHAPES, str(error), re.IGNORECASE) is not None
+
+
+def _notes_of_workers(error: Exception) -> list[str]:
+    """Where an error was raised, if that was in another process: it came without its frames."""
+    from klom_bench.engine.worker import ON_A_WORKER
+
+    notes: list[str] = getattr(error, "__notes__", [])
+    return [note for note in notes if note.startswith(ON_A_WORKER)]
 
 
 def _from_method(traceback: TracebackType | None) -> TracebackType | None:

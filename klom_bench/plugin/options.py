@@ -80,6 +80,16 @@ OPTIONS = {
         "auto, cpu, cuda or cuda:1 (default: auto, which is cuda where there is one)",
         metavar="DEVICE",
     ),
+    "engine": Option(
+        "what computes: threads of this process, or ray: the cluster that RAY_ADDRESS names, else "
+        "one of this machine's cores (klom help cluster; default: threads)",
+        metavar="threads|ray",
+    ),
+    "gpu_share": Option(
+        "with --klom-engine=ray: of a GPU for each pack of models; 0.25 has four share one "
+        "(default: 1)",
+        metavar="SHARE",
+    ),
     "seed": Option(
         "seed of all members; another seed is another set of ensembles (default: 0)",
         kind="number",

@@ -13,6 +13,7 @@ from klom_bench.cell.baseline import Baseline
 from klom_bench.cell.bench import Bench, Defaults, bench_for, store_for
 from klom_bench.cell.record_json import asked
 from klom_bench.cell.variants import Variant, variants
+from klom_bench.engine import engine_named
 from klom_bench.errors import KlomError, unknown
 from klom_bench.found import Methods, Tasks, methods_from, tasks_from, with_all
 from klom_bench.plugin.asked import Options
@@ -80,7 +81,8 @@ def resolve(options: Options, config: pytest.Config) -> Run:
             "conftest.py of pytest's root folder, or [tool.klom] names: `klom help task`)"
         )
     task = tasks[options.task]()
-    store = store_for(task, options.store, "--klom-store", options.missing, options.stale)
+    engine = engine_named(options.engine, options.gpu_share, options.device)
+    store = store_for(task, options.store, "--klom-store", options.missing, options.stale, engine)
     selected_methods = with_all(options.methods)
     every = variants(selected_methods, options.params, "--klom-param")
     gating = gating_for(options, config)

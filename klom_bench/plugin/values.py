@@ -96,6 +96,18 @@ def minutes_in(text: str | None, auto: bool) -> float | None:
     return float(minutes)
 
 
+def share_in(text: str | None) -> float | None:
+    """A share of a GPU; None where none is given."""
+    if text is None:
+        return None
+    share = literal(text)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise pytest.UsageError(
+            f"--klom-gpu-share must be a number above 0 and at most 1, got {text!r}"
+        )
+    return float(share)
+
+
 def regression_in(text: str) -> tuple[str, str]:
     """`METRIC=RISE`."""
     metric, equals, rise = text.partition("=")
