@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def pytest_ignore_collect(collection_path, config):
     """With `-m` and one of these marks: files that do not name the mark take long to import."""
     mark = config.option.markexpr
-    if mark in ("processes", "gates", "examples") and collection_path.suffix == ".py":
+    if mark in ("processes", "gates", "examples", "ray") and collection_path.suffix == ".py":
         return f".{mark}" not in collection_path.read_text() or None
     return None
 

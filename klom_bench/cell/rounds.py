@@ -114,8 +114,8 @@ class Unlearned:
                 problem = touched(cell, models, before)
             if problem:
                 raise KlomError(problem)
-            for run in runs:
-                self._begin(run.epoch)
+            for ended in {run.epoch for run in runs}:
+                self._begin(ended)
             each(runs, self._look(originals), cell.device)
             runs.clear()
             if are_large(cell.task, cell.members):

@@ -1,0 +1,238 @@
+"""The engine ray on a cluster of two nodes: the same members and scores as here, whatever dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import blobs
+from helpers.processes import LIGHT, benchmarks, wait_for
+
+from klom_bench import KlomError, run
+from klom_bench.cli.command import main
+from klom_bench.engine import on_ray
+
+pytestmark = pytest.mark.ray
+SOURCE = Path(blobs.__file__).read_text()
+MAIN = """
+import sys
+from klom_bench import run
+
+if __name__ == "__main__":
+    try:
+        (record,) = run(blobs(), mine, forget_sets="ten", models=8, store=sys.argv[1], engine="ray")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(record.points.sum())
+"""
+HOOKS = """
+import pytest
+
+def pytest_klom_tasks():
+    return [blobs()]
+
+@pytest.fixture(name="mine")
+def my_method():
+    return mine
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes of one core each; this process is connected, so that its workers stay."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    import ray
+
+    folder = tmp_path_factory.mktemp("blobs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLOBS", str(folder))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        one = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+        made = utils.Cluster(initialize_head=True, head_node_args=one)
+        patch.setenv("RAY_ADDRESS", made.address)
+        made.folder, made.one = folder, one
+        made.second = made.add_node(**one)
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def folder(cluster):
+    """Where what happens is named; empty."""
+    for path in cluster.folder.iterdir():
+        path.unlink()
+    return cluster.folder
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A store and records of a local run, in this process."""
+    store = tmp_path_factory.mktemp("here")
+    return store, measured(store, "threads")
+
+
+def measured(store, engine, methods=("mine",), models=8):
+    given = [getattr(blobs, name, name) for name in methods]
+    return run(
+        blobs.blobs(),
+        given,
+        forget_sets="ten",
+        models=models,
+        store=store,
+        engine=engine,
+        params={"dm_direct.subsets": 6} if "dm_direct" in methods else {},
+    )
+
+
+def begun(folder):
+    return len((folder / "begun").read_text().splitlines()) if (folder / "begun").exists() else 0
+
+
+def files(store, halves=False):
+    """What lies there of originals and oracles, or of all, but for how long it took."""
+    return {
+        path.relative_to(store): path.read_bytes()
+        for path in store.rglob("*")
+        if path.suffix in (".pt", ".npy") and (halves or "random_halves" not in path.parts)
+    }
+
+
+def members(store):
+    return len([*store.rglob("members/*.json")])
+
+
+def ray_is_idle(cluster):
+    import ray
+
+    return ray.available_resources().get("CPU") == 2
+
+
+def test_scores_and_members_are_those_of_a_local_run(cluster, folder, here, tmp_path):
+    methods = ["mine", "ga", "oracle_matching", "dm_direct"]
+    local = measured(here[0], "threads", methods)
+    found = measured(tmp_path, "ray", methods)
+    assert files(tmp_path, True) == files(here[0], True)
+    for one, other in zip(found, local, strict=True):
+        assert np.array_equal(one.points, other.points)
+        assert one.scores == other.scores
+
+
+def test_a_worker_that_is_killed_costs_no_member(cluster, folder, here, tmp_path):
+    (folder / "kill").touch()
+    measured(tmp_path, "ray")
+    assert begun(folder) == 9  # eight packs, and one of them twice
+    assert files(tmp_path) == files(here[0])
+
+
+def test_a_node_that_is_lost_costs_no_member(cluster, folder, here, tmp_path):
+    (folder / "hold").write_text("0")
+
+    def lose():
+        wait_for(lambda: begun(folder) == 2)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        (folder / "hold").unlink()
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    try:
+        measured(tmp_path, "ray")
+    finally:
+        losing.join()
+        cluster.second = cluster.add_node(**cluster.one)
+    assert begun(folder) == 9
+    assert files(tmp_path) == files(here[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [("refuses", KlomError, "use a smaller step"), ("breaks", ValueError, "odd numbers")],
+)
+def test_what_a_method_raises_arrives_as_it_is(cluster, folder, here, name, kind, text):
+    with pytest.raises(kind) as caught:
+        measured(here[0], "ray", [name])
+    assert type(caught.value) is kind
+    assert str(caught.value) == text
+    (note,) = caught.value.__notes__
+    assert f"in {name}" in note
+    assert "klom_bench/cell" not in note
+
+
+def test_a_method_that_always_ends_its_process_is_an_error(cluster, folder, here, monkeypatch):
+    monkeypatch.setattr(on_ray, "RETRIES", 1)
+    with pytest.raises(KlomError, match=r"begun 2 times, and each time its process .* was lost"):
+        measured(here[0], "ray", ["dies"], models=2)
+
+
+def test_ctrl_c_keeps_what_is_finished(cluster, folder, tmp_path):
+    (folder / "hold").write_text("2")
+
+    def interrupt():
+        wait_for(lambda: begun(folder) == 4 and members(tmp_path) == 4)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path, "ray")
+    interrupting.join()
+    assert members(tmp_path) == 4
+    wait_for(lambda: ray_is_idle(cluster))
+
+
+def test_a_driver_that_was_killed_goes_on(cluster, folder, here, tmp_path):
+    """Its task is defined in `__main__`."""
+    program, store = tmp_path / "program.py", tmp_path / "store"
+    program.write_text(SOURCE + MAIN)
+    command, pipe = [sys.executable, program, store], subprocess.PIPE
+    (folder / "hold").write_text("2")
+    killed = subprocess.Popen(command, stderr=pipe, text=True)
+    wait_for(lambda: begun(folder) == 4 and members(store) == 4)
+    killed.kill()
+    killed.communicate()
+    (folder / "hold").unlink()
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert begun(folder) == 10  # eight packs, two of which were begun twice
+    assert members(store) == 16
+    assert files(store) == files(here[0])
+    assert float(printed.stdout) == here[1][0].points.sum()
+    assert "ray" not in printed.stderr.lower()
+
+
+def test_a_task_of_a_conftest_by_pytest(cluster, folder, pytester):
+    pytester.makeconftest(SOURCE + HOOKS)
+    pytester.makepyfile(test_klom="from klom_bench.suite import test_klom")
+    points = {}
+    for engine in ("ray", "threads"):
+        result = pytester.runpytest_inprocess(
+            *LIGHT,
+            "--klom-task=blobs",
+            "--klom-method=mine",
+            "--klom-models=4",
+            f"--klom-engine={engine}",
+            f"--klom-store={engine}_store",
+            f"--klom-save-points={engine}",
+            f"--benchmark-json={engine}.json",
+        )
+        result.assert_outcomes(passed=1)
+        (path,) = (pytester.path / engine).iterdir()
+        points[engine] = np.load(path)["klom"]
+        (measured,) = benchmarks(pytester.path / f"{engine}.json")
+        assert measured["extra_info"]["klom"]["members"] == 4
+    assert np.array_equal(points["ray"], points["threads"])
+
+
+def test_klom_train(cluster, folder, here, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(SOURCE)
+    (tmp_path / "pyproject.toml").write_text('[tool.klom]\ntasks = ["own:blobs"]\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["train", "blobs", "--models", "3", "--engine", "ray", "--store", "store"]) == 0
+    ours = files(tmp_path / "store")
+    assert ours == {path: content for path, content in files(here[0]).items() if path in ours}
+    assert len(ours) == 6 * 3
