@@ -17,10 +17,6 @@ def engine_named(name: str, gpu_share: float | None, device: str) -> Engine:
         if gpu_share is not None:
             raise KlomError("a share of a GPU is for the engine ray, which was not asked for")
         return HERE
-    from klom_bench.engine.cluster import refuse_without_ray
-    from klom_bench.engine.on_ray import OnRay
-
-    refuse_without_ray()
     share = 1.0 if gpu_share is None else gpu_share
     if not 0 < share <= 1:
         raise KlomError(f"the share of a GPU must be above 0 and at most 1, got {share:g}")
@@ -28,4 +24,8 @@ def engine_named(name: str, gpu_share: float | None, device: str) -> Engine:
         raise KlomError(
             f"device {device}: Ray chooses GPUs for its processes; ask for cuda or auto"
         )
+    from klom_bench.engine.cluster import refuse_without_ray
+    from klom_bench.engine.on_ray import OnRay
+
+    refuse_without_ray()
     return OnRay(share, device)
