@@ -31,6 +31,7 @@ FIRST = (
         "options",
         "published",
         "store",
+        "cluster",
         "metric",
         "calibration",
         "methods",

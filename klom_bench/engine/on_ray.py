@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import torch
 
 from klom_bench.engine.cluster import connected, send_own_modules
+from klom_bench.engine.copied import Copied
 from klom_bench.engine.engine import nothing
-from klom_bench.engine.worker import Copied, Later, Outcome, compute
+from klom_bench.engine.worker import Later, Outcome, compute
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import Data
 from klom_bench.tasks.travelling import leaving

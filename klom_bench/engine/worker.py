@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from klom_bench.engine.copied import Copied
 from klom_bench.ensemble.device import as_on_a_cpu
 
 JOBS = 4
@@ -29,18 +30,6 @@ class Outcome:
     result: Any = None
     error: Exception | None = None
     warnings: Sequence[tuple[str, type[Warning], str, int]] = ()
-
-
-@dataclass(frozen=True)
-class Copied:
-    """Arrives as the value, a copy that may be written: what lies in Ray's memory may not."""
-
-    value: Any
-
-    def __reduce__(self) -> Any:
-        from ray import cloudpickle
-
-        return cloudpickle.loads, (cloudpickle.dumps(self.value),)
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,8 @@ def compute(places: Sequence[Any], given: tuple[Any, Any]) -> Outcome:
     as_on_a_cpu()
     with warnings.catch_warnings(record=True) as said:
         try:
-            return Outcome(_job(places[0])(*given), warnings=_told(said))
+            result = Copied(_job(places[0])(*given))
+            return Outcome(result, warnings=_told(said))
         except Exception as error:
             return Outcome(error=_as_it_can_travel(error), warnings=_told(said))
 

