@@ -74,7 +74,8 @@ class OnRay:
         waiting, running = iter(items), dict[Any, S]()
         try:
             while True:
-                for item in islice(waiting, A_SLOT * self.slots(device) - len(running)):
+                free = A_SLOT * self.slots(device) - len(running)  # below 0 where a node was lost
+                for item in islice(waiting, max(0, free)):
                     given = Copied((item, read(item)))
                     with self._leaving():
                         running[task.remote([place], given)] = item
@@ -98,8 +99,10 @@ class OnRay:
         if not self._ray:
             self._ray, self._is_mine = connected()
             # Without max_calls=0 a process that has used a GPU would end after each pack.
-            how = {"num_cpus": 1, "max_retries": RETRIES, "max_calls": 0}
-            self._task = self._ray.remote(**how)(compute)
+            # Nor would nodes be used evenly: what waits for one stays there though others are free.
+            self._task = self._ray.remote(
+                num_cpus=1, max_retries=RETRIES, max_calls=0, scheduling_strategy="SPREAD"
+            )(compute)
         return self._ray
 
     def _total(self, kind: str) -> float:

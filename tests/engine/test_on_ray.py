@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,15 @@ def begun(folder):
     return len((folder / "begun").read_text().splitlines()) if (folder / "begun").exists() else 0
 
 
+@contextmanager
+def released(folder):
+    """Whatever happens, packs go on in the end."""
+    try:
+        yield
+    finally:
+        (folder / "hold").unlink()
+
+
 def files(store, halves=False):
     """What lies there of originals and oracles, or of all, but for how long it took."""
     return {
@@ -141,10 +151,10 @@ def test_a_node_that_is_lost_costs_no_member(cluster, folder, here, tmp_path):
     (folder / "hold").write_text("0")
 
     def lose():
-        wait_for(lambda: begun(folder) == 2)
-        cluster.remove_node(cluster.second, allow_graceful=False)
-        wait_for(lambda: any(map(is_gone, (folder / "begun").read_text().split())))
-        (folder / "hold").unlink()
+        with released(folder):
+            wait_for(lambda: begun(folder) == 2)
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            wait_for(lambda: any(map(is_gone, (folder / "begun").read_text().split())))
 
     losing = threading.Thread(target=lose)
     losing.start()
@@ -181,13 +191,16 @@ def test_ctrl_c_keeps_what_is_finished(cluster, folder, tmp_path):
     (folder / "hold").write_text("2")
 
     def interrupt():
-        wait_for(lambda: begun(folder) == 4 and members(tmp_path) == 4)
-        os.kill(os.getpid(), signal.SIGINT)
+        with released(folder):
+            wait_for(lambda: begun(folder) == 4 and members(tmp_path) == 4)
+            os.kill(os.getpid(), signal.SIGINT)
+            wait_for(lambda: ended.is_set())
 
-    interrupting = threading.Thread(target=interrupt)
+    interrupting, ended = threading.Thread(target=interrupt), threading.Event()
     interrupting.start()
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path, "ray")
+    ended.set()
     interrupting.join()
     assert members(tmp_path) == 4
     wait_for(lambda: ray_is_idle(cluster))
