@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from klom_bench.cell import loading, rounds
+from klom_bench import engine
+from klom_bench.cell import loading
 from klom_bench.cell.clock import Clock
 from klom_bench.cell.measure import measure
 from klom_bench.files import scratch
@@ -154,7 +155,7 @@ def test_many_rounds_give_what_one_gives(cell, small_store, threads, monkeypatch
     asked = replace(cell(method, members=7, task=replace(DIGITS, pack=2)), epochs=(1, 3))
     found = []
     for at_a_time in (1, 2, 9):
-        monkeypatch.setattr(rounds, "thread_count", lambda _, n=at_a_time: n)
+        monkeypatch.setattr(engine.threads, "thread_count", lambda _, n=at_a_time: n)
         found.append(measure(asked, Store(small_store)))
     first, *others = found
     for other in others:
