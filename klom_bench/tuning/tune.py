@@ -42,6 +42,7 @@ PARTS_OF_A_TRIAL = (
     "cell/measure.py",
     "cell/scoring.py",
     "cell/loading.py",
+    "cell/after.py",
     "cell/rounds.py",
     "cell/unlearning.py",
 )
