@@ -44,8 +44,9 @@ def _indices(task: Task, root: Path, name: str, hub: Hub | None) -> Any:
     there = [file for file in files if file.is_file()]
     known = task.published.forget_sets.get(name) if task.published else None
     if not there:
+        given = task.forget_sets[name]
         try:
-            return task.forget_sets[name]()
+            return given() if callable(given) else given
         except KlomError:
             if hub is None or known is None:
                 raise

@@ -59,6 +59,13 @@ def test_tasks_methods_and_functions_may_be_given_as_they_are(measured):
     assert [record.forget_set for record in found] == [*few]  # all there are
 
 
+@pytest.mark.parametrize("given", [[3, 1, 7], np.array([3, 1, 7]), torch.tensor([3, 1, 7])])
+def test_forget_sets_may_be_numbers(given, small_store):
+    task = replace(DIGITS, name="of_numbers", forget_sets={"few": given})
+    (record,) = run(task, "ga", models=2, store=small_store)
+    assert record.counts["forget"] == 3
+
+
 def test_own_ones_are_found_as_pyproject_names_them(tmp_path, monkeypatch, site):
     (tmp_path / "theirs.py").write_text(TASK + METHOD)
     text = '[tool.klom]\ntasks = ["theirs:blobs"]\nmethods = ["theirs:halves"]\n'
