@@ -61,7 +61,7 @@ def test_tasks_methods_and_functions_may_be_given_as_they_are(measured):
 
 @pytest.mark.parametrize("given", [[3, 1, 7], np.array([3, 1, 7]), torch.tensor([3, 1, 7])])
 def test_forget_sets_may_be_numbers(given, small_store):
-    task = replace(DIGITS, name="of_numbers", forget_sets={"few": given})
+    task = replace(DIGITS, forget_sets={"three_numbers": given})
     (record,) = run(task, "ga", models=2, store=small_store)
     assert record.counts["forget"] == 3
 

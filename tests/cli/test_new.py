@@ -47,10 +47,10 @@ def test_a_task_runs_as_it_stands(run, here, pytester):
 
 def test_a_method_runs_as_it_stands(run, here, pytester, small_store, monkeypatch):
     monkeypatch.setenv("KLOM_STORE", str(small_store))
-    (here / "mine").mkdir()
-    _, out, _ = run("new", "method", "forgetful", "--output", "mine/new.py")
+    (here / "of_mine").mkdir()
+    _, out, _ = run("new", "method", "forgetful", "--output", "of_mine/new.py")
     test, tune = followed(out, here)
-    assert "mine.new:forgetful" in (here / "pyproject.toml").read_text()
+    assert "of_mine.new:forgetful" in (here / "pyproject.toml").read_text()
     assert test[:2] == ["pytest", "--klom-method=forgetful"]
     result = pytester.runpytest_inprocess(*test[1:], "--klom-forget-set=1")
     result.assert_outcomes(passed=2)
