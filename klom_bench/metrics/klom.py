@@ -177,12 +177,17 @@ ROUNDED = 16 * 2.0**-23
 """Of float32: more than what is lost in finding a sample's place among the bins."""
 
 
+LARGEST = 1e30
+"""Of what is multiplied in float32: nothing in a range of bins is beyond it, or lost near 0."""
+
+
 def _histogram(xp: Any, x: Any, lo: Any, hi: Any, est: Estimator) -> Any:
     """Counts [points, slots], slots numbered as np.digitize does (0 lies below the range)."""
     points, slots = x.shape[1], est.bins + 2
     with np.errstate(all="ignore"):  # what has no place so is looked up below
         scale = est.bins / (hi - lo)
         near = ROUNDED * (xp.maximum(abs(lo), abs(hi)) * scale + slots)
+        near = xp.where((scale > 1 / LARGEST) & (scale < LARGEST), near, math.inf)
         scale, first, near = (cast(xp, v, xp.float32) for v in (scale, 1 - lo * scale, near))
         place = cast(xp, x, xp.float32) * scale
         place += first

@@ -34,13 +34,16 @@ def samples(elements, width):
 # On a coarse grid most samples lie exactly on an edge, and many are equal.
 GRID = samples(st.integers(-6, 6).map(float), np.float32)
 ANY = samples(st.floats(-300, 300, width=32), np.float32)
+# Beside what float32 can hold: divided by so small a range, numbers overflow; by so large a one, they vanish.
+TINY = samples(st.integers(0, 9).map(lambda k: k * 2.0**-149), np.float32)
+LARGE = samples(st.integers(-9, 9).map(lambda k: k * 1e37), np.float32)
 # A range of a few units in the last place: the edges of neighbouring bins coincide.
 TIGHT = samples(st.integers(0, 9).map(lambda k: 100.0 + k * 2.0**-17), np.float32)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @settings(max_examples=40, deadline=None)
-@given(pair=st.one_of(GRID, ANY, TIGHT))
+@given(pair=st.one_of(GRID, ANY, TIGHT, TINY, LARGE))
 def test_agrees_with_the_definition(name, pair):
     oracle, unlearned = pair
     np.testing.assert_allclose(
@@ -59,7 +62,7 @@ def test_agrees_on_margins_as_they_are(name):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @settings(max_examples=40, deadline=None)
-@given(pair=st.one_of(GRID, ANY, TIGHT))
+@given(pair=st.one_of(GRID, ANY, TIGHT, TINY, LARGE))
 def test_torch_tensors_give_the_same(name, pair):
     scores = klom(*(torch.from_numpy(a) for a in pair), name)
     assert isinstance(scores, torch.Tensor)
