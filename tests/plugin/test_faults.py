@@ -181,7 +181,7 @@ def test_two_runs_at_once(folder):
             text=True,
             env=os.environ | {"WRITE_DOWN": "1"},
         )
-        for workers in ([], ["-n2"])
+        for workers in ([], ["-n1"])
     ]
     outputs = [process.communicate(timeout=300)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], outputs
@@ -197,14 +197,14 @@ def test_two_runs_at_once(folder):
 
 
 @pytest.mark.parametrize(
-    ("send", "number"),
-    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
+    ("send", "number", "workers"),
+    [(os.killpg, signal.SIGINT, "-n2"), (os.kill, signal.SIGTERM, "-n1")],
     ids=["ctrl-c", "the controller is terminated"],
 )
-def test_an_interrupted_run(folder, run, send, number):
+def test_an_interrupted_run(folder, run, send, number, workers):
     """Ctrl-C reaches the whole foreground group, `kill -TERM` the controller alone."""
     process = subprocess.Popen(
-        arguments(folder, "-n2", "--klom-models=60", "--klom-forget-set=1-5"),
+        arguments(folder, workers, "--klom-models=60", "--klom-forget-set=1-5"),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -232,7 +232,7 @@ def test_an_interrupted_run(folder, run, send, number):
 
 def test_a_controller_that_is_killed_takes_its_workers_along(folder):
     process = subprocess.Popen(
-        arguments(folder, "-n2", "--klom-models=60", "--klom-forget-set=1-5"),
+        arguments(folder, "-n1", "--klom-models=60", "--klom-forget-set=1-5"),
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
