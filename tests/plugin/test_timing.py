@@ -51,7 +51,7 @@ def test_evaluation_is_not_timed(project, pytester, asked, workers):
         pytester.makepyfile(test_mine=MARKED)
         options = []
     given = ("--klom-method=slow", "--klom-forget-set=3", "--benchmark-json=x.json")
-    result = project(*given, *options, *workers, conftest=CONFTEST, alone=bool(workers))
+    result = project(*given, *options, *workers, conftest=CONFTEST)
     result.assert_outcomes(passed=1)
     (found,) = json.loads((pytester.path / "x.json").read_bytes())["benchmarks"]
     assert found["stats"]["data"] == [1]
