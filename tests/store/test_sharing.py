@@ -23,15 +23,15 @@ def start(store, members, program=TRAIN):
 
 @pytest.mark.processes
 def test_a_killed_run_is_resumed(store, filled):
-    process = start(store, 60)
+    process = start(store, 30)
     wait_for(lambda: any(store.root.rglob("sd_*.pt")))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    store.complete([(ORACLES, 60)], CPU)
-    found = store.held(ORACLES).margins(60, CPU)
-    assert len(store.held(ORACLES).states_of(range(60))) == 60
+    store.complete([(ORACLES, 30)], CPU)
+    found = store.held(ORACLES).margins(30, CPU)
+    assert len(store.held(ORACLES).states_of(range(30))) == 30
     assert np.array_equal(found[:4], filled.held(ORACLES).margins(4, CPU))
-    assert len(np.unique(found, axis=0)) == 60
+    assert len(np.unique(found, axis=0)) == 30
 
 
 @pytest.mark.processes
@@ -45,12 +45,12 @@ def test_a_kill_before_anything_was_written_is_resumed(store):
 
 @pytest.mark.processes
 def test_processes_share_the_work_and_train_each_member_once(store):
-    both = [start(store, 50, READY_AND_WAITS) for _ in range(2)]
+    both = [start(store, 30, READY_AND_WAITS) for _ in range(2)]
     for process in both:  # else one would be done before the other has begun
         process.stdin.write("go\n")
         process.stdin.flush()
     trained = [[int(i) for i in process.communicate()[0].split()] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sorted(trained[0] + trained[1]) == list(range(50))
+    assert sorted(trained[0] + trained[1]) == list(range(30))
     assert all(trained)
-    assert sorted(store.manifest(ORACLES).members) == list(range(50))
+    assert sorted(store.manifest(ORACLES).members) == list(range(30))
