@@ -50,7 +50,7 @@ THE_SECOND_FIRST = """
 
 def test_workers_give_what_a_serial_run_gives(project, pytester, serial):
     asked = (*SETS, "-n2", "--benchmark-json=out.json")
-    result = project(*asked, conftest=THE_SECOND_FIRST)
+    result = project(*asked, alone=True, conftest=THE_SECOND_FIRST)
     result.assert_outcomes(passed=TESTS)
     assert "automatically disabled" not in result.stdout.str() + result.stderr.str()
     before, rows = serial
