@@ -28,6 +28,12 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Those that wait for processes come first: beside them a worker computes, and none is last."""
+    items.sort(key=lambda item: item.get_closest_marker("processes") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def all_of_torch():
     """Import now what the first optimizer and a run of the plugin import.
