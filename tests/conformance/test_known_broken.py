@@ -10,7 +10,9 @@ from helpers.broken_public_methods import descend
 from torch import nn
 
 from klom_bench import per_model
+from klom_bench.conformance import small_run
 from klom_bench.conformance.checks import CHECKS, complaints, every_hyperparameter_is_used
+from klom_bench.conformance.small_task import small_task
 from klom_bench.conformance.subject import Subject
 from klom_bench.ensemble.ensemble import initial_state
 from klom_bench.ensemble.training import Recipe
@@ -31,14 +33,25 @@ def examine(function, name="method", **given):
     return complaints(Subject(method, method.values(given, {}), task, CPU))
 
 
-@pytest.fixture(autouse=True)
-def data_as_they_were():
+@pytest.fixture(scope="module", autouse=True)
+def small_tasks():
+    """Methods share the small tasks, which are tried once: that they leave them alone is checked."""
+    with pytest.MonkeyPatch.context() as patch:
+        shared = functools.lru_cache(small_task)
+        patch.setattr(small_run, "small_task", shared)
+        yield shared
+
+
+@pytest.fixture
+def data_as_they_were(small_tasks):
+    """After methods that may write to them."""
     yield
+    small_tasks.cache_clear()
     DIGITS.forget_data()
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: d.__name__)
-def test_a_broken_method_is_caught(defect):
+def test_a_broken_method_is_caught(defect, data_as_they_were):
     found = examine(defect(broken=True))
     assert DEFECTS[defect] in found, found
     assert all(isinstance(text, str) for wrong in found.values() for text in wrong)
