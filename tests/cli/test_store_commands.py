@@ -38,9 +38,9 @@ def test_shards_train_each_pack_once(run, tmp_path):
             "--forget-set",
             "5",
             "--models",
-            "30",
+            "26",
             "--oracles",
-            "5",
+            "2",
             "--shard",
             f"{i}/3",
             "--store",
@@ -48,8 +48,8 @@ def test_shards_train_each_pack_once(run, tmp_path):
         )
         assert code == 0
         trained.append(len(list(tmp_path.rglob("sd_*"))) - before)
-    assert trained == [25, 5, 5]  # packs of 25: originals 0-24, 25-29, oracles 0-4
-    assert out == f"35 of 35 members are in {tmp_path}\n"
+    assert trained == [25, 1, 2]  # packs of 25: originals 0-24, 25, oracles 0-1
+    assert out == f"28 of 28 members are in {tmp_path}\n"
 
 
 def test_list_names_what_there_is(run, trained):
@@ -113,7 +113,8 @@ def test_oracles_trained_on_all_data_are_found_out(run, store, tmp_path):
     out = published(store, tmp_path, run)
     shutil.rmtree(out / "oracles")
     more = tmp_path / "more"
-    run("train", "digits", "--forget-set", "5", "--models", N, "--store", more, "--seed", "1")
+    asked = ("--forget-set", "5", "--models", N, "--oracles", "0", "--seed", "1")
+    assert run("train", "digits", *asked, "--store", more)[0] == 0
     false = out / "oracles/DIGITS/forget_set_5"
     shutil.copytree(more / "seed_1/full_models/DIGITS", false)
     (false / "manifest.json").unlink()
@@ -147,12 +148,12 @@ def test_gaps_and_bad_checkpoints_of_published_ensembles_are_problems(run, store
     assert "sd_2____epoch_19.pt is no state dict of this task: 0.bias is missing" in text
 
 
-def test_a_weak_set_trained_here_is_a_note_and_no_problem(run, tmp_path):
+def test_a_weak_set_trained_here_is_a_note_and_no_problem(run, store):
     """Ten random points of digits: even at N = 100 hardly to be told from all data (measured)."""
-    run("train", "digits", "--forget-set", "1", "--models", N, "--store", tmp_path)
-    code, out, _ = run("verify", "--store", tmp_path)
+    run("train", "digits", "--forget-set", "1", "--models", N, "--store", store)
+    code, out, _ = run("verify", "--store", store)
     assert code == 0, out
-    assert "cannot be told from the originals" in out
+    assert out.count("cannot be told from the originals") == 1  # those of set 5 can
 
 
 def spoilt(out, what):
