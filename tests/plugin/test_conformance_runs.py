@@ -32,7 +32,7 @@ def both(project, pytester):
 
 
 def test_it_runs_beside_the_scores(both):
-    result = both("--klom-method=ga,scrub", "-v")
+    result = both("--klom-method=ga,random_label", "-v")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(
         [
