@@ -64,7 +64,8 @@ def test_tasks_and_forget_sets(project, pytester):
     (pytester.path / "tumours.py").write_text(block(page, "python", "# tumours.py"))
     toml = block(page, "toml", "tumours:task")
     for line in re.findall(r"^pytest (.*)$", text_of(page), re.M):
-        asked = (*line.split(), "--klom-store=of_the_page")  # other tests name tasks alike
+        store = "--klom-store=of_the_page"  # other tests name tasks alike
+        asked = (*line.split(), "--klom-models=2", store)
         result = project(*asked, conftest=conftest, pyproject=toml)
         result.assert_outcomes(passed=1 + line.count("ga,finetune"))
 
@@ -75,7 +76,7 @@ def test_the_training_that_stops_early(project, pytester):
     first, end = text.index("@per_model"), text.index("task = Task(")
     (pytester.path / "tumours.py").write_text(text[:first] + train + text[end:])
     toml = block(page, "toml", "tumours:task")
-    asked = ("--klom-task=tumours", "--klom-method=ga", "--klom-store=early")
+    asked = ("--klom-task=tumours", "--klom-method=ga", "--klom-models=2", "--klom-store=early")
     result = project(*asked, pyproject=toml)
     result.assert_outcomes(passed=1)
 
