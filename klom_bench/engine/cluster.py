@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ QUIET = {
     "RAY_SCHEDULER_EVENTS": "0",
 }
 """Ray tells nobody of this run, and says nothing in its terminal."""
+NO_ENDLESS_RETRIES = {"RAY_task_oom_retries": "3"}
+"""What is too large for a node's memory Ray would begin for ever, and not say so."""
+ANSWER_SECONDS = 10.0
+"""How long the head of a cluster may take to answer."""
 
 
 def refuse_without_ray() -> None:
@@ -36,7 +41,7 @@ def connected() -> tuple[Any, bool]:
     Who has called `ray.init` already stays where it is. KlomError where no cluster answers.
     """
     refuse_without_ray()
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **NO_ENDLESS_RETRIES}.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -52,10 +57,11 @@ def connected() -> tuple[Any, bool]:
     try:
         with _handlers_kept():
             if address:
+                _knock(address)
                 ray.init(address=address, **quiet)
             else:
                 ray.init(address="local", include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         first = str(error).strip().partition("\n")[0]
         raise KlomError(
@@ -63,6 +69,13 @@ def connected() -> tuple[Any, bool]:
             "without RAY_ADDRESS the cores of this machine are used"
         ) from error
     return ray, True
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody answers at HOST:PORT: Ray would wait for minutes, and not say so."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
 @contextmanager

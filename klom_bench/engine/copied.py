@@ -12,22 +12,29 @@ QUICK = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch
 
 @dataclass(frozen=True)
 class Copied:
-    """Arrives as the value, a copy that may be written: what lies in Ray's memory may not."""
+    """Arrives as a copy that may be written, of what was pickled: Ray's memory may not be."""
 
-    value: Any
+    content: bytes
 
     def __reduce__(self) -> Any:
         from ray import cloudpickle
 
-        class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-            def reducer_override(self, thing: Any) -> Any:
-                if type(thing) is torch.Tensor and _is_plain(thing):
-                    return torch.from_numpy, (thing.numpy(),)
-                return super().reducer_override(thing)
+        return cloudpickle.loads, (self.content,)
 
-        buffer = io.BytesIO()
-        Pickler(buffer).dump(self.value)
-        return cloudpickle.loads, (buffer.getvalue(),)
+
+def copied(value: Any) -> Copied:
+    """This value on its way. What cannot be pickled is told here: Ray itself would hide why."""
+    from ray import cloudpickle
+
+    class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+        def reducer_override(self, thing: Any) -> Any:
+            if type(thing) is torch.Tensor and _is_plain(thing):
+                return torch.from_numpy, (thing.numpy(),)
+            return super().reducer_override(thing)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(value)
+    return Copied(buffer.getvalue())
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

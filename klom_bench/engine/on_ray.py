@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from klom_bench.engine.cluster import connected, send_own_modules
-from klom_bench.engine.copied import Copied
+from klom_bench.engine.copied import copied
 from klom_bench.engine.engine import nothing
 from klom_bench.engine.worker import Later, Outcome, compute
 from klom_bench.errors import KlomError
@@ -76,9 +76,9 @@ class OnRay:
             while True:
                 free = A_SLOT * self.slots(device) - len(running)  # below 0 where a node was lost
                 for item in islice(waiting, max(0, free)):
-                    given = Copied((item, read(item)))
+                    given = item, read(item)
                     with self._leaving():
-                        running[task.remote([place], given)] = item
+                        running[task.remote([place], copied(given))] = item
                 if not running:
                     return
                 (done,), _ = ray.wait([*running])
@@ -121,7 +121,7 @@ class OnRay:
 
     def _put(self, value: Any) -> Any:
         try:
-            return self._ray.put(Copied(value))
+            return self._ray.put(copied(value))
         except KlomError:
             raise
         except Exception as error:  # pickle has errors of many kinds

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from klom_bench.engine.copied import Copied
+from klom_bench.engine.copied import copied
 from klom_bench.ensemble.device import as_on_a_cpu
 
 JOBS = 4
@@ -28,7 +28,7 @@ class Outcome:
     """What became of a pack: a result or an error, and (message, kind, file, line) of warnings."""
 
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
     warnings: Sequence[tuple[str, type[Warning], str, int]] = ()
 
 
@@ -55,9 +55,11 @@ def compute(places: Sequence[Any], given: tuple[Any, Any]) -> Outcome:
     as_on_a_cpu()
     with warnings.catch_warnings(record=True) as said:
         try:
-            result = Copied(_job(places[0])(*given))
+            result = copied(_job(places[0])(*given))
             return Outcome(result, warnings=_told(said))
-        except Exception as error:
+        except KeyboardInterrupt:  # by which Ray cancels
+            raise
+        except BaseException as error:  # SystemExit would end the process, and the pack begin anew
             return Outcome(error=_as_it_can_travel(error), warnings=_told(said))
 
 
@@ -75,7 +77,7 @@ def _told(said: Sequence[warnings.WarningMessage]) -> list[tuple[str, type[Warni
     return [(str(w.message), w.category, w.filename, w.lineno) for w in said]
 
 
-def _as_it_can_travel(error: Exception) -> Exception:
+def _as_it_can_travel(error: BaseException) -> BaseException:
     """The same error; where it raised is a note, as tracebacks stay where they are."""
     from ray import cloudpickle
 

@@ -1,6 +1,7 @@
 """Engines by name, threads as one of them, and tasks on their way: all that needs no Ray."""
 
 import pickle
+import socket
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -74,6 +75,16 @@ def test_an_address_of_rays_client_is_refused(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(KlomError, match="ray job submit"):
         cluster.connected()
+
+
+def test_an_address_where_nobody_answers_is_an_error_at_once(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would wait for minutes"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", "{}:{}".format(*free.getsockname()))
+        with pytest.raises(KlomError, match=r"at RAY_ADDRESS=.*refused.*`ray start --head`"):
+            cluster.connected()
 
 
 def test_threads_give_results_as_they_finish(two_threads):

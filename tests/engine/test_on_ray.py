@@ -169,7 +169,11 @@ def test_a_node_that_is_lost_costs_no_member(cluster, folder, here, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "kind", "text"),
-    [("refuses", KlomError, "use a smaller step"), ("breaks", ValueError, "odd numbers")],
+    [
+        ("refuses", KlomError, "use a smaller step"),
+        ("breaks", ValueError, "odd numbers"),
+        ("leaves", SystemExit, "no more"),
+    ],
 )
 def test_what_a_method_raises_arrives_as_it_is(cluster, folder, here, name, kind, text):
     with pytest.raises(kind) as caught:
@@ -179,6 +183,11 @@ def test_what_a_method_raises_arrives_as_it_is(cluster, folder, here, name, kind
     (note,) = caught.value.__notes__
     assert f"in {name}" in note
     assert "klom_bench/cell" not in note
+
+
+def test_what_cannot_be_pickled_is_named(cluster, folder, here):
+    with pytest.raises(KlomError, match=r"cannot pickle '_thread.lock' object\. What functions"):
+        run(blobs.blobs(), blobs.locked(), models=2, store=here[0], engine="ray")
 
 
 def test_a_method_that_always_ends_its_process_is_an_error(cluster, folder, here, monkeypatch):
@@ -223,6 +232,23 @@ def test_a_driver_that_was_killed_goes_on(cluster, folder, here, tmp_path):
     assert files(store) == files(here[0])
     assert float(printed.stdout) == here[1][0].points.sum()
     assert "ray" not in printed.stderr.lower()
+
+
+def test_a_pack_that_is_too_large_for_memory_is_an_error(folder, tmp_path):
+    """A cluster of its own, where any process is too large."""
+    program = tmp_path / "program.py"
+    program.write_text(SOURCE + MAIN)
+    small = {"RAY_memory_usage_threshold": "0.0001", "RAY_memory_monitor_refresh_ms": "250"}
+    there = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | small
+    ended = subprocess.run(
+        [sys.executable, program, tmp_path / "store"],
+        env=there,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "begun 4 times" in ended.stderr
+    assert "OutOfMemoryError" in ended.stderr
 
 
 def test_a_task_of_a_conftest_by_pytest(cluster, folder, pytester):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -75,6 +76,21 @@ def breaks(model, forget, retain):
 def dies(model, forget, retain):
     os.kill(os.getpid(), signal.SIGKILL)
     yield
+
+
+def leaves(model, forget, retain):
+    raise SystemExit("no more")
+    yield
+
+
+def locked():
+    lock = threading.Lock()
+
+    def unlearn(model, forget, retain):
+        with lock:
+            yield from steps(model, retain, 1)
+
+    return unlearn
 
 
 def blobs():
