@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -86,7 +86,8 @@ class OnRay:
                 yield item, self._result(done)
         finally:
             for one in running:
-                ray.cancel(one)
+                with suppress(ray.exceptions.RayError):  # of a cluster that is gone: why was said
+                    ray.cancel(one)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""

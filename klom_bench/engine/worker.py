@@ -12,7 +12,7 @@ import torch
 from klom_bench.engine.copied import copied
 from klom_bench.ensemble.device import as_on_a_cpu
 
-JOBS = 4
+JOBS = 2
 """Functions that a process keeps, with what they have made."""
 OF_THE_WORKER = ("klom_bench/engine/", "klom_bench/cell/", "klom_bench/store/")
 """Files in whose frames nobody looks for the fault of a method."""
