@@ -1,5 +1,6 @@
 """The engine ray on a cluster of two nodes: the same members and scores as here, whatever dies."""
 
+import json
 import os
 import signal
 import subprocess
@@ -201,7 +202,7 @@ def test_ctrl_c_keeps_what_is_finished(cluster, folder, tmp_path):
 
     def interrupt():
         with released(folder):
-            wait_for(lambda: begun(folder) == 4 and members(tmp_path) == 4)
+            wait_for(lambda: begun(folder) == 4 and members(tmp_path) == 4, seconds=150)
             os.kill(os.getpid(), signal.SIGINT)
             wait_for(lambda: ended.is_set())
 
@@ -222,11 +223,11 @@ def test_a_driver_that_was_killed_goes_on(cluster, folder, here, tmp_path):
     command, pipe = [sys.executable, program, store], subprocess.PIPE
     (folder / "hold").write_text("2")
     killed = subprocess.Popen(command, stderr=pipe, text=True)
-    wait_for(lambda: begun(folder) == 4 and members(store) == 4)
+    wait_for(lambda: begun(folder) == 4 and members(store) == 4, seconds=150)
     killed.kill()
     killed.communicate()
     (folder / "hold").unlink()
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert begun(folder) == 10  # eight packs, two of which were begun twice
     assert members(store) == 16
     assert files(store) == files(here[0])
@@ -283,3 +284,16 @@ def test_klom_train(cluster, folder, here, tmp_path, monkeypatch):
     ours = files(tmp_path / "store")
     assert ours == {path: content for path, content in files(here[0]).items() if path in ours}
     assert len(ours) == 6 * 3
+
+
+def test_klom_tune(cluster, tmp_path):
+    found = []
+    for engine in ("threads", "ray"):
+        asked = ["--models", "4", "--trials", "2", "--store", str(tmp_path / "store")]
+        output = tmp_path / engine
+        assert main(["tune", "ga", *asked, "--engine", engine, "--output", str(output)]) == 0
+        (path,) = output.iterdir()
+        trials = json.loads(path.read_text())["trials"]
+        found.append([(trial["hyperparameters"], trial["scores"]) for trial in trials])
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
