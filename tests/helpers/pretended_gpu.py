@@ -366,6 +366,7 @@ def capturing(graph, **_):
 @contextmanager
 def pretended_gpu():
     """As if there were one GPU; gives the `Log`."""
+    from klom_bench.engine import threads as engine
     from klom_bench.ensemble import threads
 
     on_cpu = torch.autocast
@@ -385,6 +386,7 @@ def pretended_gpu():
         (torch.cuda, "stream"): nullcontext,
         (torch, "autocast"): lambda kind, dtype=None, enabled=True: on_cpu("cpu", dtype, enabled),
         (threads, "ThreadPoolExecutor"): Inline,
+        (engine, "ThreadPoolExecutor"): Inline,
     }
     health = "_accelerator_graph_capture_health_check"  # asks the driver
     if hasattr(torch.optim.Optimizer, health):
