@@ -94,6 +94,8 @@ def all_of_it() -> dict[str, dict[int, Measured]]:
 
 def draw(found: dict[str, dict[int, Measured]], path: Path) -> None:
     """Seconds above, memory below: against points, models in scoring, models in runs."""
+    from matplotlib.ticker import NullFormatter
+
     from klom_bench.report.figures.canvas import (
         COLOURS,
         MARKERS,
@@ -110,7 +112,7 @@ def draw(found: dict[str, dict[int, Measured]], path: Path) -> None:
         ("models, four sets of digits", "run"),
     )
     with style():
-        figure = blank(PAGE, 3.6)
+        figure = blank(PAGE, 3.9)
         axes = figure.subplots(2, len(panels), sharex="col")
         for column, (label, part) in enumerate(panels):
             lines = {name: of for name, of in found.items() if part in name}
@@ -123,6 +125,14 @@ def draw(found: dict[str, dict[int, Measured]], path: Path) -> None:
                     )  # fmt: skip
             axes[0, column].legend(fontsize=6)
             axes[1, column].set_xlabel(label)
+            for one in axes[:, column]:
+                for axis in (one.xaxis, one.yaxis):
+                    axis.set_major_formatter(
+                        "{x:.9g}"
+                    )  # others are formulas, which are not set here
+                    axis.set_minor_formatter(NullFormatter())
+        axes[0, 2].set_ylim(top=1000)  # above all is the legend
+        axes[1, 2].set_ylim(0.1, 2)
         axes[0, 0].set_ylabel("seconds")
         axes[1, 0].set_ylabel("GB, largest process")
         written(Drawn("growth", "Growth", "", figure), path)
