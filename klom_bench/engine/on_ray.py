@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -69,7 +69,8 @@ class OnRay:
         ray = self._started()
         on_gpu = {"num_gpus": self.gpu_share} if device.type == "cuda" else {}
         task = self._task.options(**on_gpu)
-        with self._leaving():
+        send_own_modules()
+        with leaving(self._bring):
             place = self._put(function)
         waiting, running = iter(items), dict[Any, S]()
         try:
@@ -77,7 +78,7 @@ class OnRay:
                 free = A_SLOT * self.slots(device) - len(running)  # below 0 where a node was lost
                 for item in islice(waiting, max(0, free)):
                     given = item, read(item)
-                    with self._leaving():
+                    with leaving(self._bring):
                         running[task.remote([place], copied(given))] = item
                 if not running:
                     return
@@ -108,10 +109,6 @@ class OnRay:
 
     def _total(self, kind: str) -> float:
         return float(self._started().cluster_resources().get(kind, 0))
-
-    def _leaving(self) -> AbstractContextManager[None]:
-        send_own_modules()
-        return leaving(self._bring)
 
     def _bring(self, token: str, data: Data) -> Later:
         """Where data lie in the cluster's memory: they are put there once."""

@@ -37,7 +37,6 @@ class Layer:
 
 def by_hand(step: Step) -> Take | None:
     """What takes this step by hand, or None where it would not be the same step."""
-    layers = layers_of(step.model.network)
     recipe, points = step.recipe, step.points
     usual = (
         recipe.optimizer == "sgd"
@@ -48,10 +47,11 @@ def by_hand(step: Step) -> Take | None:
         and points.prepare is as_they_are
         and not any((_global_optimizer_pre_hooks, _global_optimizer_post_hooks))
     )
-    if not (usual and layers and _fit(points, layers)):
-        return None
+    layers = layers_of(step.model.network) if usual else []
     batch = min(recipe.batch_size, len(points))
-    return ByHand(step, layers) if _lie_well(layers, batch) else None
+    if not (layers and _fit(points, layers) and _lie_well(layers, batch)):
+        return None
+    return ByHand(step, layers)
 
 
 class ByHand:
@@ -78,9 +78,9 @@ class ByHand:
         for k in reversed(range(len(self.layers))):
             layer, h = self.layers[k], hs[k]
             W, b = layer.linear.weight, layer.linear.bias
-            below = torch.bmm(delta, W) if k else delta
-            if k:  # what autograd calls; masks take 20 times as long (measured)
-                below = torch.ops.aten.threshold_backward(below, h, 0)
+            below = delta
+            if k:  # by what autograd calls: masks take 20 times as long (measured)
+                below = torch.ops.aten.threshold_backward(torch.bmm(delta, W), h, 0)
             layer.v_weight.baddbmm_(delta.mT, h, beta=self.recipe.momentum)
             self._move(W, layer.v_weight, lr)
             if layer.v_bias is not None:
