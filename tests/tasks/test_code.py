@@ -200,9 +200,8 @@ def test_values_read_alike_in_every_process(monkeypatch):
     assert "0x" not in said
 
 
-def test_other_files_of_the_users_count_and_installed_ones_do_not(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "theirs.py").write_text(
+def test_other_files_of_the_users_count_and_installed_ones_do_not(site):
+    (site / "theirs.py").write_text(
         "import torch, helpers_of_it\n"
         "from helpers_of_it import evaluate\n"
         "def train(model, points):\n"
@@ -210,7 +209,7 @@ def test_other_files_of_the_users_count_and_installed_ones_do_not(tmp_path, monk
     )
     found = []
     for text in ("return x", "return x + 1", "return x  # as it is"):
-        (tmp_path / "helpers_of_it.py").write_text(f"def evaluate(x):\n    {text}\n")
+        (site / "helpers_of_it.py").write_text(f"def evaluate(x):\n    {text}\n")
         for name in ("theirs", "helpers_of_it"):
             sys.modules.pop(name, None)
         linecache.clearcache()
