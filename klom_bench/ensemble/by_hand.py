@@ -51,36 +51,49 @@ def by_hand(step: Step) -> Take | None:
     batch = min(recipe.batch_size, len(points))
     if not (layers and _fit(points, layers) and _lie_well(layers, batch)):
         return None
-    return ByHand(step, layers)
+    return ByHand(step, layers, batch)
 
 
 class ByHand:
     """θ ← θ - η v with v ← μ v + ∇L + λ θ, for h₀ = x, hₖ = relu(hₖ₋₁ Wₖᵀ + bₖ), L the mean
-    cross-entropy of softmax(h_last)."""
+    cross-entropy of softmax(h_last).
 
-    def __init__(self, step: Step, layers: list[Layer]) -> None:
+    What a step computes lies where that of the step before lay: a core's cache holds some of it.
+    """
+
+    def __init__(self, step: Step, layers: list[Layer], batch: int) -> None:
         self.points, self.recipe, self.layers = step.points, step.recipe, layers
         step.model.zero_grad()
+        every = [layer.linear.weight for layer in layers]
+        members, classes, _ = every[-1].shape
+        self.y = torch.empty(members, 1, batch, dtype=torch.int64)
+        self.hs = [torch.empty(members, batch, W.shape[2]) for W in every]
+        self.below = [torch.empty_like(h) for h in self.hs]
+        # Classes before points: a softmax over few, neighbouring numbers takes twice as long.
+        self.z, self.p = (torch.empty(members, classes, batch) for _ in range(2))
+        self.one = torch.ones_like(self.y, dtype=torch.float32)
 
     @torch.no_grad()
     def __call__(self, rows: Tensor, drawn: Tensor | None, lr: float) -> None:
         """As `Step`."""
-        x, y = self.points.at(rows)
-        hs = [x]
-        for layer in self.layers:
-            h = torch.bmm(hs[-1], layer.linear.weight.mT)
+        each, last = rows.reshape(-1), len(self.layers) - 1
+        torch.index_select(self.points.x, 0, each, out=self.hs[0].view(len(each), -1))
+        torch.index_select(self.points.y, 0, each, out=self.y.view(-1))
+        for k, layer in enumerate(self.layers):
+            out = self.z.mT if k == last else self.hs[k + 1]
+            torch.bmm(self.hs[k], layer.linear.weight.mT, out=out)
             if layer.linear.bias is not None:
-                h += layer.linear.bias.unsqueeze(1)
-            hs.append(h.relu_() if layer.relu else h)
-        delta = torch.softmax(hs.pop(), -1)  # ∂L/∂z of each point, and so on down
-        delta.scatter_add_(2, y.unsqueeze(2), delta.new_full((), -1.0).expand(*y.shape, 1))
-        delta /= y.shape[1]
-        for k in reversed(range(len(self.layers))):
-            layer, h = self.layers[k], hs[k]
+                out += layer.linear.bias.unsqueeze(1)
+            if layer.relu:
+                out.relu_()
+        p = torch.softmax(self.z, 1, out=self.p)
+        delta = p.scatter_add_(1, self.y, -self.one).div_(rows.shape[1]).mT
+        for k in reversed(range(len(self.layers))):  # delta = ∂L/∂z of each point, and so on down
+            layer, h, below = self.layers[k], self.hs[k], self.below[k]
             W, b = layer.linear.weight, layer.linear.bias
-            below = delta
             if k:  # by what autograd calls: masks take 20 times as long (measured)
-                below = torch.ops.aten.threshold_backward(torch.bmm(delta, W), h, 0)
+                torch.bmm(delta, W, out=below)
+                torch.ops.aten.threshold_backward.grad_input(below, h, 0, grad_input=below)
             layer.v_weight.baddbmm_(delta.mT, h, beta=self.recipe.momentum)
             self._move(W, layer.v_weight, lr)
             if layer.v_bias is not None:
