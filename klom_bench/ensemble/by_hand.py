@@ -66,33 +66,31 @@ class ByHand:
         step.model.zero_grad()
         every = [layer.linear.weight for layer in layers]
         members, classes, _ = every[-1].shape
-        self.y = torch.empty(members, 1, batch, dtype=torch.int64)
         self.hs = [torch.empty(members, batch, W.shape[2]) for W in every]
-        self.below = [torch.empty_like(h) for h in self.hs]
         # Classes before points: a softmax over few, neighbouring numbers takes twice as long.
-        self.z, self.p = (torch.empty(members, classes, batch) for _ in range(2))
-        self.one = torch.ones_like(self.y, dtype=torch.float32)
+        self.z = torch.empty(members, classes, batch)
+        self.deltas = [torch.empty_like(h) for h in self.hs[1:]]
 
     @torch.no_grad()
     def __call__(self, rows: Tensor, drawn: Tensor | None, lr: float) -> None:
         """As `Step`."""
-        each, last = rows.reshape(-1), len(self.layers) - 1
-        torch.index_select(self.points.x, 0, each, out=self.hs[0].view(len(each), -1))
-        torch.index_select(self.points.y, 0, each, out=self.y.view(-1))
-        for k, layer in enumerate(self.layers):
-            out = self.z.mT if k == last else self.hs[k + 1]
-            torch.bmm(self.hs[k], layer.linear.weight.mT, out=out)
+        each, x = rows.reshape(-1), self.hs[0]
+        torch.index_select(self.points.x, 0, each, out=x.view(len(each), -1))
+        outs = [*self.hs[1:], self.z.mT]
+        for layer, h, out in zip(self.layers, self.hs, outs, strict=True):
+            torch.bmm(h, layer.linear.weight.mT, out=out)
             if layer.linear.bias is not None:
                 out += layer.linear.bias.unsqueeze(1)
             if layer.relu:
                 out.relu_()
-        p = torch.softmax(self.z, 1, out=self.p)
-        delta = p.scatter_add_(1, self.y, -self.one).div_(rows.shape[1]).mT
-        for k in reversed(range(len(self.layers))):  # delta = ∂L/∂z of each point, and so on down
-            layer, h, below = self.layers[k], self.hs[k], self.below[k]
+        p, y = torch.softmax(self.z, 1), self.points.y[rows]
+        p.scatter_(1, y.unsqueeze(1), -1.0, reduce="add").div_(rows.shape[1])
+        delta = p.mT  # ∂L/∂z of each point, and so on down
+        for k in reversed(range(len(self.layers))):
+            layer, h, below = self.layers[k], self.hs[k], delta
             W, b = layer.linear.weight, layer.linear.bias
             if k:  # by what autograd calls: masks take 20 times as long (measured)
-                torch.bmm(delta, W, out=below)
+                below = torch.bmm(delta, W, out=self.deltas[k - 1])
                 torch.ops.aten.threshold_backward.grad_input(below, h, 0, grad_input=below)
             layer.v_weight.baddbmm_(delta.mT, h, beta=self.recipe.momentum)
             self._move(W, layer.v_weight, lr)

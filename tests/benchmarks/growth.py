@@ -126,10 +126,8 @@ def draw(found: dict[str, dict[int, Measured]], path: Path) -> None:
             axes[0, column].legend(fontsize=6)
             axes[1, column].set_xlabel(label)
             for one in axes[:, column]:
-                for axis in (one.xaxis, one.yaxis):
-                    axis.set_major_formatter(
-                        "{x:.9g}"
-                    )  # others are formulas, which are not set here
+                for axis in (one.xaxis, one.yaxis):  # the usual formulas are not set here
+                    axis.set_major_formatter("{x:.9g}")
                     axis.set_minor_formatter(NullFormatter())
         axes[0, 2].set_ylim(top=1000)  # above all is the legend
         axes[1, 2].set_ylim(0.1, 2)
