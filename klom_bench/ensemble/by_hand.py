@@ -67,8 +67,8 @@ class ByHand:
         every = [layer.linear.weight for layer in layers]
         members, classes, _ = every[-1].shape
         self.hs = [torch.empty(members, batch, W.shape[2]) for W in every]
-        # Classes before points: a softmax over few, neighbouring numbers takes twice as long.
-        self.z = torch.empty(members, classes, batch)
+        # Not transposed: there two threads would compute other last bits than one (measured).
+        self.z = torch.empty(members, batch, classes)
         self.deltas = [torch.empty_like(h) for h in self.hs[1:]]
 
     @torch.no_grad()
@@ -76,14 +76,15 @@ class ByHand:
         """As `Step`."""
         each, x = rows.reshape(-1), self.hs[0]
         torch.index_select(self.points.x, 0, each, out=x.view(len(each), -1))
-        outs = [*self.hs[1:], self.z.mT]
+        outs = [*self.hs[1:], self.z]
         for layer, h, out in zip(self.layers, self.hs, outs, strict=True):
             torch.bmm(h, layer.linear.weight.mT, out=out)
             if layer.linear.bias is not None:
                 out += layer.linear.bias.unsqueeze(1)
             if layer.relu:
                 out.relu_()
-        p, y = torch.softmax(self.z, 1), self.points.y[rows]
+        # Classes before points: a softmax over few, neighbouring numbers takes twice as long.
+        p, y = torch.softmax(self.z.mT.contiguous(), 1), self.points.y[rows]
         p.scatter_(1, y.unsqueeze(1), -1.0, reduce="add").div_(rows.shape[1])
         delta = p.mT  # ∂L/∂z of each point, and so on down
         for k in reversed(range(len(self.layers))):
