@@ -16,9 +16,10 @@ from klom_bench.cell.limits import Limits
 from klom_bench.cell.pairing import fingerprint, pairing_of
 from klom_bench.cell.record import Excess, Histogram, Record
 from klom_bench.cell.record_json import Asked
+from klom_bench.metrics.cores import together
 from klom_bench.metrics.estimate import Estimate
 from klom_bench.metrics.estimators import Estimator
-from klom_bench.metrics.excess import BothWays, cut, excess, mean_excess
+from klom_bench.metrics.excess import FEWEST, BothWays, cut, excess, mean_excess
 from klom_bench.metrics.floor import floor, floor_limits
 from klom_bench.metrics.klom import klom, klom_and_reverse
 from klom_bench.metrics.leftover import Leftover, leftover
@@ -133,7 +134,14 @@ def scored(
         return None if math.isnan(found) else found
 
     models = min(len(oracle), len(unlearned))
-    drawn = klom_errors(oracle, unlearned, splits, estimator)
+    enough = models >= FEWEST
+    drawn, of, test, tame, fixed = together(
+        lambda: klom_errors(oracle, unlearned, splits, estimator),
+        lambda: mean_excess(oracle, unlearned, splits),
+        lambda: retrained(oracle, unlearned, splits) if enough else None,
+        lambda: excess(*cut(oracle, unlearned)) if enough else None,
+        lambda: references.fixed,
+    )
     errors = {
         split: _errors((scores[split], reverse[split]), of, models) for split, of in drawn.items()
     }
@@ -142,9 +150,6 @@ def scored(
         for split in splits
         if not sees_oracles and _below_floor(references, errors[split]["mean"], split, permuted)
     ]
-    of = mean_excess(oracle, unlearned, splits)
-    test = retrained(oracle, unlearned, splits) if of else None
-    tame = excess(*cut(oracle, unlearned)) if of else None
     tamed = {} if tame is None else {split: _mean(tame[rows]) for split, rows in splits.items()}
     bad = np.flatnonzero(np.isnan(forward))
     worst = {split: _worst(forward, rows) for split, rows in splits.items()}
@@ -183,7 +188,7 @@ def scored(
         reverse_points=backward,
         splits=splits,
         pairing=pairing_of(*references.fingerprints, of, drawn),
-        **references.fixed,
+        **fixed,
         **others,
     )
     return limits.held(record, perfect) if limits else record

@@ -1,12 +1,11 @@
 """KLOM of NumPy margins in float32, for repeating it hundreds of times."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
+from klom_bench.metrics.cores import together
 from klom_bench.metrics.estimators import Estimator
 from klom_bench.metrics.klom import divergence
 
@@ -53,19 +52,8 @@ def klom_of_many(
         for i, sides in enumerate(draw(o, u)):
             found[i, :, part] = quick_klom(*sides, est)
 
-    with ThreadPoolExecutor(cores(), thread_name_prefix="klom") as pool:
-        for done in [pool.submit(fill, start) for start in range(0, points, step)]:
-            done.result()
+    together(*(partial(fill, start) for start in range(0, points, step)))
     return found
-
-
-def cores() -> int:
-    """That this process may use: what torch was told, where it is imported, or OMP_NUM_THREADS."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return int(torch.get_num_threads())
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(told)) if told.isdigit() else os.cpu_count() or 1
 
 
 def quick_klom(

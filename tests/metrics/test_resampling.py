@@ -1,17 +1,14 @@
 """Quick KLOM against `klom_and_reverse`, and errors of KLOM against what repeats show."""
 
-import os
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from klom_bench.metrics import quick
+from klom_bench.metrics import cores
 from klom_bench.metrics.estimators import ESTIMATORS
 from klom_bench.metrics.klom import klom_and_reverse
 from klom_bench.metrics.permutation import permuted_klom
@@ -49,23 +46,13 @@ def test_it_is_the_same_however_many_cores_there_are(monkeypatch):
     sides, splits = normal(3, 40, 30, 2000), {"all": np.arange(2000)}
     found = []
     for count in (1, 3):
-        monkeypatch.setattr(quick, "cores", lambda count=count: count)
+        monkeypatch.setattr(cores, "cores", lambda count=count: count)
         found.append((klom_errors(*sides, splits, DEFAULT), permuted_klom(*sides, DEFAULT)))
     (errors, dealt), (others, again) = found
     assert errors == others
     for back in (False, True):
         for name, drawn in dealt[back].items():
             np.testing.assert_array_equal(drawn, again[back][name])
-
-
-def test_threads_are_those_that_this_process_was_told_to_use(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert quick.cores() == 3
-    monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert quick.cores() == 5
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert quick.cores() == os.cpu_count()
 
 
 class TestQuick:
