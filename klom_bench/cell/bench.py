@@ -12,8 +12,7 @@ import torch
 
 from klom_bench.cell.cell import Cell
 from klom_bench.cell.variants import Variant
-from klom_bench.engine import HERE, Engine
-from klom_bench.ensemble.device import device_named
+from klom_bench.engine import HERE, Engine, device_here
 from klom_bench.errors import KlomError
 from klom_bench.folders import store_root
 from klom_bench.forget_set import ForgetSet
@@ -139,7 +138,7 @@ def bench_for(
             oracles=oracles,
             seed=seed,
             estimator=estimator_named(estimator),
-            device=device_named(device),
+            device=device_here(device, store.engine),
             store=store,
             epochs=epochs,
             tuned=tuned or {},

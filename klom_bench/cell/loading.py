@@ -21,11 +21,12 @@ from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import packs
 from klom_bench.tasks.pack_size import pack_on
 from klom_bench.tasks.task import Task
+from klom_bench.tasks.travelling import Once
 
 Needs = Callable[[Sequence[int]], Mapping[str, Any]]
 """What a method asks for by name, for the members of a pack."""
-
-
+Halves = Once[tuple[np.ndarray, torch.Tensor]]
+"""Masks and logits of models on random halves, of which datamodels are made."""
 States = Callable[[Sequence[int]], Sequence[State]]
 """Reads the state dicts of members with these numbers."""
 
@@ -51,12 +52,16 @@ class Originals:
 @dataclass(frozen=True)
 class Models:
     """What a cell is measured with, originals perhaps more than its members; margins [oracles,
-    points] are the oracles'."""
+    points] are the oracles'.
+
+    halves: where the method asks for datamodels.
+    """
 
     originals: Originals
     oracles: Held
     margins: np.ndarray
     needs: Needs
+    halves: Halves | None = None
 
 
 def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None) -> Models:
@@ -76,12 +81,14 @@ def load(cell: Cell, store: Store, announce: Announce, whole: Cell | None = None
     wanted = list(zip((cell.original_id, cell.oracle_id), counts, strict=True))
     if "datamodels" in cell.method.needs:
         wanted.append((cell.half_id, cell.halves))
-    originals, oracles, *halves = store.complete(wanted, cell.device, announce)
+    originals, oracles, *others = store.complete(wanted, cell.device, announce)
+    halves = _halves(others[0], cell.halves, cell.device, engine) if others else None
     return Models(
         originals_of(originals, counts[0], cell.device, engine),
         oracles,
-        oracles.margins(cell.oracles, cell.device, announce),
+        oracles.margins(cell.oracles, cell.device, announce, engine),
         _needs(cell, oracles, halves, engine),
+        halves,
     )
 
 
@@ -123,7 +130,7 @@ def already_read(states: Sequence[State]) -> States:
     return lambda pack: [states[i] for i in pack]
 
 
-def _needs(cell: Cell, oracles: Held, halves: Sequence[Held], engine: Engine) -> Needs:
+def _needs(cell: Cell, oracles: Held, halves: Halves | None, engine: Engine) -> Needs:
     """The task, the oracles' outputs, datamodels: as far as the method names them."""
     given: dict[str, Callable[[Sequence[int]], Any]] = {"task": lambda _: cell.task}
     if "oracles" in cell.method.needs:
@@ -132,11 +139,15 @@ def _needs(cell: Cell, oracles: Held, halves: Sequence[Held], engine: Engine) ->
             pack, z, cell.task.data.y_train, cell.task.outputs
         )
     if halves:
-        z_k = _logits(halves[0], cell.halves, cell.device, engine)
-        masks = cell.half_id.masks(cell.halves)
-        known = Datamodels(masks, z_k, cell.task.data_on(cell.device))
+        known = Datamodels(*halves.value, cell.task.data_on(cell.device))
         given["datamodels"] = lambda _: known
     return lambda pack: {name: given[name](pack) for name in cell.method.needs}
+
+
+@lru_cache(maxsize=1)
+def _halves(held: Held, members: int, device: torch.device, engine: Engine) -> Halves:
+    """Masks and logits of models on random halves; the same for all cells of a run."""
+    return Once((held.ensemble.masks(members), _logits(held, members, device, engine)))
 
 
 @lru_cache(maxsize=2)

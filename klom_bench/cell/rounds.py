@@ -125,7 +125,7 @@ class Unlearned:
         """The clock runs until all are back: others' clocks are not this one."""
         cell = self.cell
         before = marks(cell, models)
-        work, read = sent(replace(cell, device=self.device), models, every[0])
+        work, read = sent(replace(cell, device=self.device), models)
         mapped = self.engine.map(work, every, self.device, read)
         with self.wall.running(), clock.running(), closing(mapped) as found:
             for pack, (epoch, seen) in found:

@@ -6,11 +6,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from klom_bench.cell.after import After, looked_at
 from klom_bench.cell.cell import Cell
-from klom_bench.cell.loading import Models
+from klom_bench.cell.loading import Halves, Models
 from klom_bench.cell.refusals import changed_data, versions
 from klom_bench.cell.unlearning import Unlearning, epochs_to_score
 from klom_bench.ensemble.ensemble import State
@@ -30,13 +29,10 @@ class Given:
 
 @dataclass(frozen=True)
 class UnlearnPack:
-    """Unlearns a pack of a cell, in whatever process it is called.
-
-    halves: masks and logits of which datamodels are made, where the method asks for these.
-    """
+    """Unlearns a pack of a cell, in whatever process it is called; halves: as of `Models`."""
 
     cell: Cell
-    halves: tuple[np.ndarray, Tensor] | None
+    halves: Halves | None
 
     def __call__(self, pack: list[int], given: Given) -> tuple[int, list[tuple[int, After]]]:
         """(its last epoch, what the pack was after each epoch that is scored)."""
@@ -61,20 +57,17 @@ class UnlearnPack:
     def datamodels(self) -> Datamodels:
         """Made once a process."""
         assert self.halves is not None
-        return Datamodels(*self.halves, self.cell.task.data_on(self.cell.device))
+        return Datamodels(*self.halves.value, self.cell.task.data_on(self.cell.device))
 
 
-def sent(
-    cell: Cell, models: Models, first: Sequence[int]
-) -> tuple[UnlearnPack, Callable[[list[int]], Given]]:
-    """What unlearns packs of a cell, and what is read for each of them; first: one of them.
+def sent(cell: Cell, models: Models) -> tuple[UnlearnPack, Callable[[list[int]], Given]]:
+    """What unlearns packs of a cell, and what is read for each of them.
 
     Datamodels are large, and the same for all.
     """
-    known = models.needs(first).get("datamodels")
 
     def read(pack: list[int]) -> Given:
         needs = {n: value for n, value in models.needs(pack).items() if n != "datamodels"}
         return Given(models.originals.states(pack), needs, models.originals.margins[pack])
 
-    return UnlearnPack(cell, known and (known.masks, known.logits)), read
+    return UnlearnPack(cell, models.halves), read

@@ -151,11 +151,11 @@ def task_named(name: str) -> "Task":
     return known[name]()
 
 
-def device_of(args: argparse.Namespace) -> "torch.device":
-    """--device; KlomError where it is not there."""
-    from klom_bench.ensemble.device import device_named
+def device_of(args: argparse.Namespace, engine: "Engine | None" = None) -> "torch.device":
+    """--device, for what this process computes; KlomError where it is not there."""
+    from klom_bench.engine import HERE, device_here
 
-    return device_named(args.device)
+    return device_here(args.device, engine or HERE)
 
 
 def store_of(args: argparse.Namespace) -> Path:

@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
     """`klom train`."""
     from klom_bench.cli.workers import train_in_processes
 
-    device, shard = device_of(args), shard_of(args.shard)
-    processes = process_count(args.processes, args.device)
     engine = engine_of(args)
+    device, shard = device_of(args, engine), shard_of(args.shard)
+    processes = process_count(args.processes, args.device)
     if not engine.here and args.processes != "1":
         raise KlomError(
             "-n shares the work among processes of this machine, and --engine ray among those of a "

@@ -82,7 +82,7 @@ def _tuned(args: argparse.Namespace, engine: "Engine") -> int:
 
     if args.trials < 1 or args.models < 1:
         raise KlomError("--trials and --models must be at least 1")
-    store, device = Store(store_of(args), "train", engine=engine), device_of(args)
+    store, device = Store(store_of(args), "train", engine=engine), device_of(args, engine)
     task = stored(task_named(args.task), store.root)
     if not task.trains:
         raise KlomError(

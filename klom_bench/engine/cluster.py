@@ -54,6 +54,7 @@ def connected() -> tuple[Any, bool]:
             "node of the cluster with RAY_ADDRESS=HOST:6379, or by `ray job submit`"
         )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    _mute(True)
     try:
         with _handlers_kept():
             if address:
@@ -62,6 +63,7 @@ def connected() -> tuple[Any, bool]:
             else:
                 ray.init(address="local", include_dashboard=False, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
+        _mute(False)
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         first = str(error).strip().partition("\n")[0]
         raise KlomError(
@@ -69,6 +71,21 @@ def connected() -> tuple[Any, bool]:
             "without RAY_ADDRESS the cores of this machine are used"
         ) from error
     return ray, True
+
+
+def disconnected() -> None:
+    """Leave the cluster that `connected` has connected to; one that was started there ends."""
+    import ray
+
+    ray.shutdown()
+    _mute(False)
+
+
+def _mute(muted: bool) -> None:
+    """No setting keeps what Ray says of dead workers out of the terminal: packs are begun anew."""
+    from ray._private import worker
+
+    worker._worker_logs_enabled = not muted
 
 
 def _knock(address: str) -> None:

@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from klom_bench.engine.cluster import connected, send_own_modules
+from klom_bench.engine.cluster import connected, disconnected, send_own_modules
 from klom_bench.engine.copied import copied
 from klom_bench.engine.engine import nothing
 from klom_bench.engine.worker import Later, Outcome, compute
-from klom_bench.errors import KlomError
-from klom_bench.tasks.data import Data
+from klom_bench.errors import KlomError, warn
 from klom_bench.tasks.travelling import leaving
 
 S = TypeVar("S")
@@ -24,6 +23,8 @@ A_SLOT = 2
 """Packs that are on their way for each that is computed: the next is there when one is done."""
 RETRIES = 3
 """How often a pack is begun anew that was lost with its process or its node."""
+PATIENCE = 30.0
+"""Seconds without a result after which it is asked whether any node can compute one still."""
 
 
 @dataclass(eq=False)
@@ -39,7 +40,7 @@ class OnRay:
     _ray: Any = None
     _is_mine: bool = False
     _task: Any = None
-    _data: dict[str, Any] = field(default_factory=dict)
+    _brought: dict[str, Later] = field(default_factory=dict)
     _said: set[object] = field(default_factory=set)
 
     here = False
@@ -82,20 +83,22 @@ class OnRay:
                         running[task.remote([place], copied(given))] = item
                 if not running:
                     return
-                (done,), _ = ray.wait([*running])
-                item = running.pop(done)
-                yield item, self._result(done)
+                done, _ = ray.wait([*running], timeout=PATIENCE)
+                if not done:
+                    self._say_if_nobody_can(device)
+                for one in done:
+                    yield running.pop(one), self._result(one)
         finally:
             for one in running:
                 with suppress(ray.exceptions.RayError):  # of a cluster that is gone: why was said
-                    ray.cancel(one)
+                    ray.cancel(one, force=True)  # an interrupt may leave half an import behind
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         if self._ray and self._is_mine:
-            self._ray.shutdown()
+            disconnected()
         self._ray = self._task = None
-        self._data.clear()
+        self._brought.clear()
 
     def _started(self) -> Any:
         if not self._ray:
@@ -107,15 +110,24 @@ class OnRay:
             )(compute)
         return self._ray
 
+    def _say_if_nobody_can(self, device: torch.device) -> None:
+        kinds = ("CPU", "GPU") if device.type == "cuda" else ("CPU",)
+        lost = [kind for kind in kinds if not self._total(kind)]
+        if lost and "nobody" not in self._said:
+            self._said.add("nobody")
+            warn(
+                f"no node of Ray's cluster has a {lost[0]} any more: packs wait until one joins. "
+                "Ctrl-C ends this, and what is finished is kept"
+            )
+
     def _total(self, kind: str) -> float:
         return float(self._started().cluster_resources().get(kind, 0))
 
-    def _bring(self, token: str, data: Data) -> Later:
-        """Where data lie in the cluster's memory: they are put there once."""
-        if token not in self._data:
-            self._data[token] = Later(self._put(data))
-        found: Later = self._data[token]
-        return found
+    def _bring(self, token: str, value: Any) -> Later:
+        """Where it lies in the cluster's memory: it is put there once."""
+        if token not in self._brought:
+            self._brought[token] = Later(self._put(value))
+        return self._brought[token]
 
     def _put(self, value: Any) -> Any:
         try:

@@ -1,8 +1,9 @@
 """Ensembles that others have published: found by looking, read where they lie, never written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from klom_bench.engine import HERE, Engine
 from klom_bench.ensemble.ensemble import evaluating
-from klom_bench.ensemble.threads import Check, each
 from klom_bench.errors import KlomError
 from klom_bench.files.arrays import read_array, read_state, shape_of
 from klom_bench.files.names import Kind, gaps
@@ -23,6 +24,7 @@ from klom_bench.published.layouts import Complete, Coverage, Family, Key, comple
 from klom_bench.published.shapes import by_shape
 from klom_bench.tasks.ensemble_id import PARTS, EnsembleId
 from klom_bench.tasks.spots import margins_at, spots
+from klom_bench.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,22 @@ class PublishedEnsemble:
         files = self.family.files
         return [self.root / files["checkpoint", "", n] for n in self._with_checkpoints(count)]
 
-    def margins(self, count: int, device: torch.device, announce: Announce = silent) -> np.ndarray:
+    def margins(
+        self,
+        count: int,
+        device: torch.device,
+        announce: Announce = silent,
+        engine: Engine = HERE,
+    ) -> np.ndarray:
         """float32 [members, points], train points first."""
-        return self.margins_of(self.chosen(count), device, announce)
+        return self.margins_of(self.chosen(count), device, announce, engine)
 
     def margins_of(
-        self, chosen: Sequence[int], device: torch.device, announce: Announce = silent
+        self,
+        chosen: Sequence[int],
+        device: torch.device,
+        announce: Announce = silent,
+        engine: Engine = HERE,
     ) -> np.ndarray:
         """The same of members with these numbers."""
         # Members whose margins are there, or can be made of logits.
@@ -141,7 +153,7 @@ class PublishedEnsemble:
             for part in PARTS
         )
         rest = [n for n in chosen if n not in train & val]
-        found = dict(zip(rest, self._computed(rest, device, announce), strict=True))
+        found = dict(self._computed(rest, device, announce, engine))
         rows = (
             found[n] if n in found else np.concatenate([self._margins(n, p) for p in PARTS])
             for n in chosen
@@ -260,26 +272,28 @@ class PublishedEnsemble:
         return array
 
     def _computed(
-        self, members: Sequence[int], device: torch.device, announce: Announce
-    ) -> list[np.ndarray]:
-        """Margins from checkpoints."""
+        self, members: Sequence[int], own: torch.device, announce: Announce, engine: Engine
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(member, its margins) from checkpoints, as they are done."""
         if not members:
-            return []
-        task = self.ensemble.task
-        data = task.data_on(device)
-
-        with announce(f"margins of the published {self.ensemble.label}", len(members)) as tick:
-
-            def one(member: int, check: Check) -> np.ndarray:
-                check()
-                model = task.ensemble([self.state(member)])
-                with evaluating(model.to(device)):
-                    z = data.outputs(model, 1)
-                found = task.outputs.margins(z, data.y())[0]
+            return
+        device = engine.device(own)
+        work = partial(_margins_of_state, self.ensemble.task, device)
+        mapped = engine.map(work, members, device, self.state)
+        label = f"margins of the published {self.ensemble.label}"
+        with announce(label, len(members)) as tick, closing(mapped) as found:
+            for member, margins in found:
                 tick(1)
-                return np.asarray(found.cpu().numpy())
+                yield member, margins
 
-            return each(members, one, device)
+
+def _margins_of_state(
+    task: Task, device: torch.device, member: int, state: Mapping[str, Tensor]
+) -> np.ndarray:
+    model, data = task.ensemble([state]), task.data_on(device)
+    with evaluating(model.to(device)):
+        z = data.outputs(model, 1)
+    return np.asarray(task.outputs.margins(z, data.y())[0].cpu().numpy())
 
 
 def _some(numbers: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from klom_bench.engine import HERE, Engine
 from klom_bench.progress import Announce, silent
 from klom_bench.tasks.ensemble_id import EnsembleId
 
@@ -51,8 +52,14 @@ class Held(Protocol):
     def states_of(self, members: Sequence[int]) -> list[dict[str, Any]]:
         """The state dicts of some members, counted from the first."""
 
-    def margins(self, count: int, device: torch.device, announce: Announce = silent) -> np.ndarray:
-        """float32 [members, points], train points first; the device computes what is not there."""
+    def margins(
+        self,
+        count: int,
+        device: torch.device,
+        announce: Announce = silent,
+        engine: Engine = HERE,
+    ) -> np.ndarray:
+        """float32 [members, points], train points first; the engine computes what is not there."""
 
     def answers(self, count: int) -> np.ndarray | None:
         """Right or wrong, bool [members, points]; None where that is not kept."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from klom_bench.engine import HERE, Engine
 from klom_bench.files import atomic
 from klom_bench.files.scratch import stacked
 from klom_bench.progress import Announce, silent
@@ -44,7 +45,11 @@ class OwnEnsemble:
         return [atomic.state_from(c) for c in self._read(members, self.ensemble.checkpoint_file)]
 
     def margins(
-        self, count: int, device: torch.device | None = None, announce: Announce = silent
+        self,
+        count: int,
+        device: torch.device | None = None,
+        announce: Announce = silent,
+        engine: Engine = HERE,
     ) -> np.ndarray:
         """float32 [members, points], train points first; all are there, nothing is computed."""
         return self.margins_of(range(count))

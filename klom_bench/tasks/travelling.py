@@ -1,23 +1,24 @@
-"""A task on its way to another process: it goes without its data, and arrives there once."""
+"""On its way to another process: a task goes without its data; what is large arrives there once."""
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from klom_bench.errors import KlomError
 from klom_bench.tasks.data import Data
 
-Load = Callable[[], Data]
-Bring = Callable[[str, Data], Load]
-"""bring(token, data) keeps data where other processes find them; returns what reads them there."""
+T = TypeVar("T")
+Load = Callable[[], Any]
+Bring = Callable[[str, Any], Load]
+"""bring(token, value) keeps it where other processes find it; returns what reads it there."""
 
 KNOWN = 4
-"""Tasks that a process keeps, with their data and all that was computed of them."""
+"""Of what has arrived a process keeps so much: tasks with all that was computed of them."""
 
 _bring: ContextVar[Bring | None] = ContextVar("klom_bring", default=None)
 _arrived: dict[str, Any] = {}
@@ -25,7 +26,8 @@ _arrived: dict[str, Any] = {}
 
 @contextmanager
 def leaving(bring: Bring) -> Iterator[None]:
-    """Tasks that are pickled while this lasts go without their data, which are brought so."""
+    """Tasks that are pickled while this lasts go without their data, which are brought so; and what
+    goes once."""
     before = _bring.set(bring)
     try:
         yield
@@ -41,7 +43,7 @@ class Travels:
         if bring is None:
             return super().__reduce_ex__(protocol)
         task: Any = self
-        token = vars(self).setdefault("_token", uuid4().hex)
+        token = vars(self).setdefault("_token", _token())
         if _is_of_this_package(task.load):
             load: Load = AsHere(task.name, task.load, task.data_hashes)
         else:  # a user's own may draw data at random, or read files that are on this machine only
@@ -50,12 +52,35 @@ class Travels:
         return arrive, (type(self), token, {**state, "load": load})
 
 
+def _token() -> str:
+    return uuid4().hex
+
+
+@dataclass(frozen=True, eq=False)
+class Once(Generic[T]):
+    """What is brought to other processes once, in however many packs it is named."""
+
+    value: T
+    token: str = field(default_factory=_token)
+
+    def __reduce__(self) -> Any:
+        bring = _bring.get()
+        if bring is None:
+            return Once, (self.value, self.token)
+        return _once, (self.token, bring(self.token, self.value))
+
+
+def _once(token: str, load: Load) -> Once[Any]:
+    found: Once[Any] = _known(token, lambda: Once(load(), token))
+    return found
+
+
 @dataclass(frozen=True)
 class AsHere:
     """Reads data where it is called, and sees that they are those that are meant."""
 
     task: str
-    load: Load
+    load: Callable[[], Data]
     hashes: Mapping[str, str]
 
     def __call__(self) -> Data:
@@ -71,12 +96,21 @@ class AsHere:
 
 def arrive(kind: type[Any], token: str, state: Mapping[str, Any]) -> Any:
     """The task that left: the same object each time, as long as a process knows it."""
-    if token not in _arrived:
+
+    def made() -> Any:
         task = object.__new__(kind)
         vars(task).update(state)
+        return task
+
+    return _known(token, made)
+
+
+def _known(token: str, make: Callable[[], Any]) -> Any:
+    if token not in _arrived:
+        made = make()
         while len(_arrived) >= KNOWN:
             del _arrived[next(iter(_arrived))]
-        _arrived[token] = task
+        _arrived[token] = made
     return _arrived[token]
 
 

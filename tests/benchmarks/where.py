@@ -39,10 +39,9 @@ STAGES = {
     "imports": ("importlib._bootstrap",),
     "training, and margins of what was trained": ("store/filling.py",),
     "unlearning, and margins of what was unlearned": ("cell/rounds.py",),
-    "what chance would do, and errors": ("metrics/quick.py", "metrics/permutation.py", "metrics/floor.py"),
-    "scores": ("metrics/", "cell/scoring.py"),
+    "scores, their errors, what chance would do": ("metrics/", "cell/scoring.py"),
     "reading and checking the store": ("klom_bench/store/", "klom_bench/files/", "cell/loading.py"),
-}  # fmt: skip
+}
 """By parts of the names of files; a moment is of the first stage that one of its frames is in."""
 REST = "pytest and the rest"
 SETS = 10
@@ -84,10 +83,10 @@ def draw(runs: dict[str, dict[str, float]], path: Path) -> None:
     )
 
     with style():
-        figure = blank(PAGE, 1.9)
-        (axes,) = panels(figure, left=0.75, bottom=1.0)
+        figure = blank(PAGE, 2.0)
+        (axes,) = panels(figure, left=0.75, bottom=1.1)
         ends = dict.fromkeys(runs, 0.0)
-        for name, colour in zip([*STAGES, REST], [*COLOURS, FAINT], strict=True):
+        for name, colour in zip([*STAGES, REST], [*COLOURS[: len(STAGES)], FAINT], strict=True):
             widths = [times[name] for times in runs.values()]
             axes.barh([*runs], widths, 0.6, [*ends.values()], color=colour, label=name)
             ends = {run: ends[run] + width for run, width in zip(runs, widths, strict=True)}
@@ -97,7 +96,7 @@ def draw(runs: dict[str, dict[str, float]], path: Path) -> None:
             )
         axes.invert_yaxis()
         axes.set_xlabel("seconds")
-        figure.legend(loc="lower center", ncols=3)
+        figure.legend(loc="lower center", ncols=2)
         written(Drawn("where", "Where time goes", "", figure), path)
 
 

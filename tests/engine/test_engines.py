@@ -1,10 +1,12 @@
 """Engines by name, threads as one of them, and tasks on their way: all that needs no Ray."""
 
+import math
 import pickle
 import socket
 import threading
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from klom_bench import Data, KlomError, run
 from klom_bench.cli.command import main
 from klom_bench.engine import HERE, cluster, engine_named
 from klom_bench.tasks import DIGITS, travelling
-from klom_bench.tasks.travelling import leaving
+from klom_bench.tasks.travelling import Once, leaving
 
 CPU = torch.device("cpu")
 
@@ -38,8 +40,10 @@ def two_threads():
     [
         (("rai", None, "auto"), "unknown engine 'rai': did you mean ray"),
         (("threads", 0.5, "auto"), "is for the engine ray"),
-        (("ray", 0.0, "auto"), "above 0 and at most 1, got 0"),
-        (("ray", 1.5, "auto"), "above 0 and at most 1, got 1.5"),
+        (("ray", 0.0, "auto"), "must be from 0.0001 to 1, got 0"),
+        (("ray", 1e-9, "auto"), "must be from 0.0001 to 1, got 1e-09"),
+        (("ray", math.nan, "auto"), "must be from 0.0001 to 1, got nan"),
+        (("ray", 1.5, "auto"), "must be from 0.0001 to 1, got 1.5"),
         (("ray", None, "cuda:1"), "Ray chooses GPUs"),
         (("ray", None, "auto"), "pip install klom-bench[ray]"),
     ],
@@ -166,3 +170,20 @@ def test_data_of_a_built_in_task_are_read_there_and_must_be_the_same(monkeypatch
     vars(there)["load"] = replace(there.load, load=lambda: other)
     with pytest.raises(KlomError, match="are not those of the process that started the run"):
         _ = there.data
+
+
+def test_what_goes_once_is_brought_under_one_name_and_arrives_as_one(monkeypatch):
+    monkeypatch.setattr(travelling, "_arrived", {})
+    large, brought = Once([1, 2, 3]), []
+
+    def bring(token, value):
+        brought.append((token, value))
+        return partial(list, value)
+
+    with leaving(bring):
+        first, second = pickle.dumps((large, "first")), pickle.dumps((large, "second"))
+    assert brought == [(large.token, [1, 2, 3])] * 2
+    (there, _), (again, _) = pickle.loads(first), pickle.loads(second)
+    assert again is there
+    assert there is not large
+    assert there.value == pickle.loads(pickle.dumps(large)).value == [1, 2, 3]

@@ -6,17 +6,22 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import blobs
+from helpers.layouts import CPU, DIGITS, STATES
 from helpers.processes import LIGHT, benchmarks, wait_for
 
 from klom_bench import KlomError, run
 from klom_bench.cli.command import main
 from klom_bench.engine import on_ray
+from klom_bench.errors import KlomWarning, warn
+from klom_bench.store.store import Store
+from klom_bench.tasks.ensemble_id import EnsembleId
 
 pytestmark = pytest.mark.ray
 SOURCE = Path(blobs.__file__).read_text()
@@ -148,6 +153,38 @@ def test_a_worker_that_is_killed_costs_no_member(cluster, folder, here, tmp_path
     assert files(tmp_path) == files(here[0])
 
 
+def test_nothing_is_said_of_a_worker_that_died(cluster, folder, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(SOURCE + MAIN)
+    (folder / "kill").touch()
+    command = [sys.executable, program, tmp_path / "store"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert ended.returncode == 0
+    assert begun(folder) == 9
+    assert float(ended.stdout)
+    assert "worker" not in ended.stderr
+
+
+def test_a_cluster_that_has_lost_all_cores_is_told(cluster, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "PATIENCE", 0.5)
+    (folder / "hold").write_text("0")
+    told = threading.Event()
+    monkeypatch.setattr(on_ray, "warn", lambda text: (told.set(), warn(text)))
+
+    def lose():
+        with released(folder):
+            wait_for(lambda: begun(folder) == 2)
+            with monkeypatch.context() as patch:
+                patch.setattr(on_ray.OnRay, "_total", lambda engine, kind: 0.0)
+                assert told.wait(30)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    with pytest.warns(KlomWarning, match="no node of Ray's cluster has a CPU any more: packs wait"):
+        measured(tmp_path, "ray")
+    losing.join()
+
+
 def test_a_node_that_is_lost_costs_no_member(cluster, folder, here, tmp_path):
     (folder / "hold").write_text("0")
 
@@ -184,6 +221,42 @@ def test_what_a_method_raises_arrives_as_it_is(cluster, folder, here, name, kind
     (note,) = caught.value.__notes__
     assert f"in {name}" in note
     assert "klom_bench/cell" not in note
+
+
+def test_what_is_the_same_for_all_cells_travels_once(cluster, here, monkeypatch):
+    """Of the models on random halves."""
+    put, sent = on_ray.OnRay._put, []
+    monkeypatch.setattr(
+        on_ray.OnRay, "_put", lambda engine, value: (sent.append(value), put(engine, value))[1]
+    )
+    found = run(
+        blobs.blobs(),
+        "dm_direct",
+        models=2,
+        params={"subsets": 6, "ridge": [0.1, 0.2]},
+        store=here[0],
+        engine="ray",
+    )
+    assert len(found) == 2
+    masks = [one[0] for one in sent if isinstance(one, tuple)]
+    assert [mask.shape for mask in masks] == [(6, 60)]
+
+
+def test_margins_of_published_checkpoints(cluster, tmp_path):
+    folder = tmp_path / "full_models/DIGITS"
+    folder.mkdir(parents=True)
+    for i, state in enumerate(STATES):
+        torch.save(state, folder / f"sd_{i}____epoch_19.pt")
+    held = Store(tmp_path, "error").held(EnsembleId(DIGITS, "original", 0))
+    with closing(on_ray.OnRay()) as engine:
+        there = held.margins(len(STATES), CPU, engine=engine)
+        assert engine._ray is not None
+    assert np.array_equal(there, held.margins(len(STATES), CPU))
+
+
+def test_a_gpu_is_asked_of_the_cluster(cluster, here):
+    with pytest.raises(KlomError, match="no node of Ray's cluster has a GPU"):
+        run(blobs.blobs(), blobs.mine, models=2, store=here[0], engine="ray", device="cuda")
 
 
 def test_what_cannot_be_pickled_is_named(cluster, folder, here):
