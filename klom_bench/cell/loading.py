@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from klom_bench.store.store import Store
 from klom_bench.tasks.ensemble_id import packs
 from klom_bench.tasks.pack_size import pack_on
 from klom_bench.tasks.task import Task
-from klom_bench.tasks.travelling import Once
+from klom_bench.tasks.travelling import Once, new_name
 
 Needs = Callable[[Sequence[int]], Mapping[str, Any]]
 """What a method asks for by name, for the members of a pack."""
@@ -109,7 +109,7 @@ def originals_of(
                 found[pack] = rights.numpy()
 
         evaluate(task, states, members, device, keep, engine)
-    return Originals(held, states, held.margins(members, device), right)
+    return Originals(held, states, held.margins(members, device, engine=engine), right)
 
 
 def states_from(held: Held, members: int) -> States:
@@ -138,16 +138,23 @@ def _needs(cell: Cell, oracles: Held, halves: Halves | None, engine: Engine) -> 
         given["oracles"] = lambda pack: oracles_for(
             pack, z, cell.task.data.y_train, cell.task.outputs
         )
-    if halves:
+    if halves and engine.here:  # else they are made there
         known = Datamodels(*halves.value, cell.task.data_on(cell.device))
         given["datamodels"] = lambda _: known
-    return lambda pack: {name: given[name](pack) for name in cell.method.needs}
+    asked = [name for name in cell.method.needs if name in given]
+    return lambda pack: {name: given[name](pack) for name in asked}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _halves(held: Held, members: int, device: torch.device, engine: Engine) -> Halves:
-    """Masks and logits of models on random halves; the same for all cells of a run."""
-    return Once((held.ensemble.masks(members), _logits(held, members, device, engine)))
+    """Kept for the next cell; their name for all."""
+    z = _logits(held, members, device, engine)
+    return Once((held.ensemble.masks(members), z), _name_of_halves(held, members))
+
+
+@cache
+def _name_of_halves(held: Held, members: int) -> str:
+    return new_name()
 
 
 @lru_cache(maxsize=2)

@@ -135,8 +135,8 @@ def scored(
 
     models = min(len(oracle), len(unlearned))
     enough = models >= FEWEST
-    drawn, of, test, tame, fixed = together(
-        lambda: klom_errors(oracle, unlearned, splits, estimator),
+    drawn = klom_errors(oracle, unlearned, splits, estimator)
+    of, test, tame, fixed = together(
         lambda: mean_excess(oracle, unlearned, splits),
         lambda: retrained(oracle, unlearned, splits) if enough else None,
         lambda: excess(*cut(oracle, unlearned)) if enough else None,

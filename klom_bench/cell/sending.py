@@ -55,19 +55,16 @@ class UnlearnPack:
 
     @cached_property
     def datamodels(self) -> Datamodels:
-        """Made once a process."""
+        """Made once a cell and process."""
         assert self.halves is not None
         return Datamodels(*self.halves.value, self.cell.task.data_on(self.cell.device))
 
 
 def sent(cell: Cell, models: Models) -> tuple[UnlearnPack, Callable[[list[int]], Given]]:
-    """What unlearns packs of a cell, and what is read for each of them.
-
-    Datamodels are large, and the same for all.
-    """
+    """What unlearns packs of a cell, and what is read for each of them."""
 
     def read(pack: list[int]) -> Given:
-        needs = {n: value for n, value in models.needs(pack).items() if n != "datamodels"}
-        return Given(models.originals.states(pack), needs, models.originals.margins[pack])
+        originals = models.originals
+        return Given(originals.states(pack), models.needs(pack), originals.margins[pack])
 
     return UnlearnPack(cell, models.halves), read

@@ -54,16 +54,14 @@ def connected() -> tuple[Any, bool]:
             "node of the cluster with RAY_ADDRESS=HOST:6379, or by `ray job submit`"
         )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    _mute(True)
     try:
-        with _handlers_kept():
+        with _muted_unless_it_fails(), _handlers_kept():
             if address:
                 _knock(address)
                 ray.init(address=address, **quiet)
             else:
                 ray.init(address="local", include_dashboard=False, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        _mute(False)
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         first = str(error).strip().partition("\n")[0]
         raise KlomError(
@@ -79,6 +77,16 @@ def disconnected() -> None:
 
     ray.shutdown()
     _mute(False)
+
+
+@contextmanager
+def _muted_unless_it_fails() -> Iterator[None]:
+    _mute(True)
+    try:
+        yield
+    except BaseException:
+        _mute(False)
+        raise
 
 
 def _mute(muted: bool) -> None:

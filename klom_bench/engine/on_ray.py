@@ -42,6 +42,7 @@ class OnRay:
     _task: Any = None
     _brought: dict[str, Later] = field(default_factory=dict)
     _said: set[object] = field(default_factory=set)
+    _waits: bool = False
 
     here = False
 
@@ -113,8 +114,8 @@ class OnRay:
     def _say_if_nobody_can(self, device: torch.device) -> None:
         kinds = ("CPU", "GPU") if device.type == "cuda" else ("CPU",)
         lost = [kind for kind in kinds if not self._total(kind)]
-        if lost and "nobody" not in self._said:
-            self._said.add("nobody")
+        if lost and not self._waits:
+            self._waits = True
             warn(
                 f"no node of Ray's cluster has a {lost[0]} any more: packs wait until one joins. "
                 "Ctrl-C ends this, and what is finished is kept"

@@ -57,8 +57,6 @@ def compute(places: Sequence[Any], given: tuple[Any, Any]) -> Outcome:
         try:
             result = copied(_job(places[0])(*given))
             return Outcome(result, warnings=_told(said))
-        except KeyboardInterrupt:  # by which Ray cancels
-            raise
         except BaseException as error:  # SystemExit would end the process, and the pack begin anew
             return Outcome(error=_as_it_can_travel(error), warnings=_told(said))
 

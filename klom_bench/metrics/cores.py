@@ -24,7 +24,7 @@ def cores() -> int:
 def together(*parts: Callable[[], Any]) -> list[Any]:
     """What each part returns, in their order; as many at a time as there are cores.
 
-    Each computes with one core. The first error ends it, once the parts that have begun are done.
+    The first error ends it, once the parts that have begun are done.
     """
     with _one_core_each(), ThreadPoolExecutor(cores(), thread_name_prefix="klom") as pool:
         begun = [pool.submit(part) for part in parts]
@@ -36,9 +36,10 @@ def together(*parts: Callable[[], Any]) -> list[Any]:
 
 @contextmanager
 def _one_core_each() -> Iterator[None]:
-    """NumPy's products in one thread each: others would wait for the next one on a core of ours.
+    """OpenBLAS's products in one thread each: last bits do not depend on the number of cores, and
+    none of its threads waits for the next product on a core of ours.
 
-    They are told so for the whole process, so only where nothing else may be telling them.
+    The whole process is told so, hence by the main thread only.
     """
     if threading.current_thread() is threading.main_thread():
         with _blas().limit(limits=1):

@@ -224,6 +224,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         return None
     options, count = run.options, distribution.workers(config)
     share = distribution.sharing(count, options.device) if count else ""
+    where = run.bench.device if run.bench.store.engine.here else options.engine
     many = len(run.variants) > 6
     least = f"{options.looks[0]} to " if options.looks else ""
     names = f"{len(run.variants)} methods" if many else ", ".join(run.variants)
@@ -232,5 +233,5 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         f"({len(run.bench.forget_sets)} forget sets), {least}{options.models} models against "
         f"{least and 'up to '}{options.oracles} oracles, seed {options.seed}, "
         f"estimator {run.bench.estimator.name}, "
-        f"{run.bench.device}{share}, store {run.bench.store.root}"
+        f"{where}{share}, store {run.bench.store.root}"
     )

@@ -278,6 +278,7 @@ class PublishedEnsemble:
         if not members:
             return
         device = engine.device(own)
+        _ = self.ensemble.task.data  # else each thread would read them
         work = partial(_margins_of_state, self.ensemble.task, device)
         mapped = engine.map(work, members, device, self.state)
         label = f"margins of the published {self.ensemble.label}"

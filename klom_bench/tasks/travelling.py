@@ -13,12 +13,12 @@ from klom_bench.errors import KlomError
 from klom_bench.tasks.data import Data
 
 T = TypeVar("T")
-Load = Callable[[], Any]
-Bring = Callable[[str, Any], Load]
+Bring = Callable[[str, Any], Callable[[], Any]]
 """bring(token, value) keeps it where other processes find it; returns what reads it there."""
 
 KNOWN = 4
-"""Of what has arrived a process keeps so much: tasks with all that was computed of them."""
+"""What a process keeps of all that has arrived, tasks with all that was computed of them: so many
+that were used last."""
 
 _bring: ContextVar[Bring | None] = ContextVar("klom_bring", default=None)
 _arrived: dict[str, Any] = {}
@@ -26,8 +26,8 @@ _arrived: dict[str, Any] = {}
 
 @contextmanager
 def leaving(bring: Bring) -> Iterator[None]:
-    """Tasks that are pickled while this lasts go without their data, which are brought so; and what
-    goes once."""
+    """Tasks that are pickled while this lasts go without their data. These, and the value of each
+    `Once`, are brought so."""
     before = _bring.set(bring)
     try:
         yield
@@ -43,16 +43,17 @@ class Travels:
         if bring is None:
             return super().__reduce_ex__(protocol)
         task: Any = self
-        token = vars(self).setdefault("_token", _token())
+        token = vars(self).setdefault("_token", new_name())
         if _is_of_this_package(task.load):
-            load: Load = AsHere(task.name, task.load, task.data_hashes)
+            load: Callable[[], Data] = AsHere(task.name, task.load, task.data_hashes)
         else:  # a user's own may draw data at random, or read files that are on this machine only
             load = bring(token, task.data)
         state = {n: value for n, value in vars(self).items() if n not in ("data", "_placed")}
         return arrive, (type(self), token, {**state, "load": load})
 
 
-def _token() -> str:
+def new_name() -> str:
+    """Under which something is brought to other processes, and is known there."""
     return uuid4().hex
 
 
@@ -61,7 +62,7 @@ class Once(Generic[T]):
     """What is brought to other processes once, in however many packs it is named."""
 
     value: T
-    token: str = field(default_factory=_token)
+    token: str = field(default_factory=new_name)
 
     def __reduce__(self) -> Any:
         bring = _bring.get()
@@ -70,8 +71,8 @@ class Once(Generic[T]):
         return _once, (self.token, bring(self.token, self.value))
 
 
-def _once(token: str, load: Load) -> Once[Any]:
-    found: Once[Any] = _known(token, lambda: Once(load(), token))
+def _once(token: str, load: Callable[[], T]) -> Once[T]:
+    found: Once[T] = _known(token, lambda: Once(load(), token))
     return found
 
 
@@ -106,12 +107,11 @@ def arrive(kind: type[Any], token: str, state: Mapping[str, Any]) -> Any:
 
 
 def _known(token: str, make: Callable[[], Any]) -> Any:
-    if token not in _arrived:
-        made = make()
-        while len(_arrived) >= KNOWN:
-            del _arrived[next(iter(_arrived))]
-        _arrived[token] = made
-    return _arrived[token]
+    found = _arrived.pop(token) if token in _arrived else make()
+    while len(_arrived) >= KNOWN:
+        del _arrived[next(iter(_arrived))]
+    _arrived[token] = found  # as the last to go
+    return found
 
 
 def _is_of_this_package(load: Any) -> bool:

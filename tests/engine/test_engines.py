@@ -187,3 +187,19 @@ def test_what_goes_once_is_brought_under_one_name_and_arrives_as_one(monkeypatch
     assert again is there
     assert there is not large
     assert there.value == pickle.loads(pickle.dumps(large)).value == [1, 2, 3]
+
+
+def test_what_was_used_last_is_known_longest(monkeypatch):
+    monkeypatch.setattr(travelling, "_arrived", {})
+
+    def arrives(one):
+        with leaving(lambda token, value: partial(list, value)):
+            left = pickle.dumps(one)
+        return pickle.loads(left)
+
+    used, forgotten = Once([0]), Once([1])
+    first, other = arrives(used), arrives(forgotten)
+    for i in range(2 * travelling.KNOWN):
+        arrives(Once([i]))
+        assert arrives(used) is first
+    assert arrives(forgotten) is not other
