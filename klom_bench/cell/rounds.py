@@ -122,14 +122,17 @@ class Unlearned:
                 gc.collect()  # a scheduler of torch makes a cycle of its optimizer
 
     def _there(self, every: Sequence[list[int]], models: Models, clock: Clock, tick: Tick) -> None:
-        """The clock runs until all are back: others' clocks are not this one."""
+        """The clock runs until all are back. Seconds of unlearning are the workers', shared among
+        those that run at a time: what starts processes and travels is not the method's doing."""
         cell = self.cell
         before = marks(cell, models)
         work, read = sent(replace(cell, device=self.device), models)
         mapped = self.engine.map(work, every, self.device, read)
-        with self.wall.running(), clock.running(), closing(mapped) as found:
+        at_a_time = min(self.engine.slots(self.device), len(every))
+        with clock.running(), closing(mapped) as found:
             for pack, (epoch, seen) in found:
                 self._begin(epoch)
+                self.wall.seconds += float(seen[-1][1].seconds.sum()) / at_a_time
                 for at, after in seen:
                     self.epochs[at].put(pack, after)
                 tick(len(pack))

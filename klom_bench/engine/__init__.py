@@ -29,10 +29,11 @@ def engine_named(name: str, gpu_share: float | None, device: str) -> Engine:
         raise KlomError(
             f"device {device}: Ray chooses GPUs for its processes; ask for cuda or auto"
         )
-    from klom_bench.engine.cluster import refuse_without_ray
+    from klom_bench.engine.cluster import refuse_address, refuse_without_ray
     from klom_bench.engine.on_ray import OnRay
 
     refuse_without_ray()
+    refuse_address()
     return OnRay(share, device)
 
 

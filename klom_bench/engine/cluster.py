@@ -35,6 +35,30 @@ def refuse_without_ray() -> None:
         )
 
 
+def refuse_address() -> str:
+    """$RAY_ADDRESS; KlomError where it is not that of a node, or nobody answers."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    if address.startswith("ray://"):
+        raise KlomError(
+            f"RAY_ADDRESS={address} is for Ray's client, which this is not: start the command on a "
+            "node of the cluster with RAY_ADDRESS=HOST:6379, or by `ray job submit`"
+        )
+    try:
+        _knock(address)
+    except OSError as error:
+        raise _unusable(address, error) from error
+    return address
+
+
+def _unusable(address: str, error: Exception) -> KlomError:
+    where = f"at RAY_ADDRESS={address}" if address else "on this machine"
+    first = str(error).strip().partition("\n")[0].rstrip(".")
+    return KlomError(
+        f"no cluster of Ray could be used {where}: {first}. `ray start --head` starts one; "
+        "without RAY_ADDRESS the cores of this machine are used"
+    )
+
+
 def connected() -> tuple[Any, bool]:
     """The module `ray`, connected to a cluster, and whether that was done here.
 
@@ -47,27 +71,16 @@ def connected() -> tuple[Any, bool]:
 
     if ray.is_initialized():
         return ray, False
-    address = os.environ.get("RAY_ADDRESS", "")
-    if address.startswith("ray://"):
-        raise KlomError(
-            f"RAY_ADDRESS={address} is for Ray's client, which this is not: start the command on a "
-            "node of the cluster with RAY_ADDRESS=HOST:6379, or by `ray job submit`"
-        )
+    address = refuse_address()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with _muted_unless_it_fails(), _handlers_kept():
+        with _muted_or_disconnected(), _handlers_kept():
             if address:
-                _knock(address)
                 ray.init(address=address, **quiet)
             else:
                 ray.init(address="local", include_dashboard=False, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        where = f"at RAY_ADDRESS={address}" if address else "on this machine"
-        first = str(error).strip().partition("\n")[0]
-        raise KlomError(
-            f"no cluster of Ray could be used {where}: {first}. `ray start --head` starts one; "
-            "without RAY_ADDRESS the cores of this machine are used"
-        ) from error
+        raise _unusable(address, error) from error
     return ray, True
 
 
@@ -80,12 +93,12 @@ def disconnected() -> None:
 
 
 @contextmanager
-def _muted_unless_it_fails() -> Iterator[None]:
+def _muted_or_disconnected() -> Iterator[None]:
     _mute(True)
     try:
         yield
     except BaseException:
-        _mute(False)
+        disconnected()
         raise
 
 
@@ -105,14 +118,31 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Ray sets what ends a process by SIGTERM, and what shows exceptions: they stay as they are."""
-    hook, before = sys.excepthook, signal.getsignal(signal.SIGTERM)
+    """Ray sets what ends a process by SIGTERM, and what shows exceptions: they stay as they are.
+
+    Ctrl-C waits until Ray has started: it would be lost, or leave processes behind. A second one
+    does not.
+    """
+    hook, is_main = sys.excepthook, threading.current_thread() is threading.main_thread()
+    waiting: list[tuple[Any, ...]] = []
+
+    def interrupted(*given: Any) -> None:
+        waiting.append(given)
+        if len(waiting) > 1 and callable(interrupt):
+            interrupt(*given)
+
+    if is_main:
+        terminate = signal.getsignal(signal.SIGTERM)
+        interrupt = signal.signal(signal.SIGINT, interrupted)
     try:
         yield
     finally:
         sys.excepthook = hook
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        if is_main:
+            signal.signal(signal.SIGTERM, terminate)
+            signal.signal(signal.SIGINT, interrupt)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
 
 
 def send_own_modules() -> None:

@@ -163,6 +163,6 @@ class OnRay:
             if (message, file, line) not in self._said:
                 self._said.add((message, file, line))
                 warnings.warn_explicit(message, kind, file, line)
-        if outcome.error is not None:
-            raise outcome.error
+        if outcome.failure:
+            raise outcome.failure.error()
         return outcome.result

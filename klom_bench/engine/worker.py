@@ -1,25 +1,18 @@
 """What a worker process of a cluster does: one pack at a time, and it tells what went wrong."""
 
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from klom_bench.engine.copied import copied
+from klom_bench.engine.failure import Failure
 from klom_bench.ensemble.device import as_on_a_cpu
 
 JOBS = 2
 """Functions that a process keeps, with what they have made."""
-OF_THE_WORKER = ("klom_bench/engine/", "klom_bench/cell/", "klom_bench/store/")
-"""Files in whose frames nobody looks for the fault of a method."""
-
-ON_A_WORKER = "On a worker of Ray"
-"""How the note of an error begins that was raised there."""
-
 _jobs: dict[str, Callable[[Any, Any], Any]] = {}
 
 
@@ -28,7 +21,7 @@ class Outcome:
     """What became of a pack: a result or an error, and (message, kind, file, line) of warnings."""
 
     result: Any = None
-    error: BaseException | None = None
+    failure: Failure | None = None
     warnings: Sequence[tuple[str, type[Warning], str, int]] = ()
 
 
@@ -58,7 +51,7 @@ def compute(places: Sequence[Any], given: tuple[Any, Any]) -> Outcome:
             result = copied(_job(places[0])(*given))
             return Outcome(result, warnings=_told(said))
         except BaseException as error:  # SystemExit would end the process, and the pack begin anew
-            return Outcome(error=_as_it_can_travel(error), warnings=_told(said))
+            return Outcome(failure=Failure.of(error), warnings=_told(said))
 
 
 def _job(place: Any) -> Callable[[Any, Any], Any]:
@@ -73,24 +66,3 @@ def _job(place: Any) -> Callable[[Any, Any], Any]:
 
 def _told(said: Sequence[warnings.WarningMessage]) -> list[tuple[str, type[Warning], str, int]]:
     return [(str(w.message), w.category, w.filename, w.lineno) for w in said]
-
-
-def _as_it_can_travel(error: BaseException) -> BaseException:
-    """The same error; where it raised is a note, as tracebacks stay where they are."""
-    from ray import cloudpickle
-
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame
-        for frame in frames
-        if not any(part in Path(frame.filename).as_posix() for part in OF_THE_WORKER)
-    ]
-    where = "".join(traceback.format_list(own))
-    error.add_note(f"{ON_A_WORKER}:\n{where}".rstrip())
-    try:
-        cloudpickle.loads(cloudpickle.dumps(error))
-    except Exception:
-        plain = RuntimeError(f"{type(error).__name__}: {error}")
-        plain.__notes__ = error.__notes__
-        return plain
-    return error

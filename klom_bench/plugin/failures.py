@@ -41,16 +41,17 @@ def plain_failures(work: Callable[[], T]) -> T:
         return work()
     except KlomError as error:
         raise pytest.fail.Exception(visible_lines(str(error)), pytrace=False) from None
-    except Exception as error:
+    except (Exception, SystemExit, pytest.fail.Exception) as error:
         if "Expected more than 1 value per channel" in str(error):
             error.add_note(OF_ONE_POINT)
         elif _is_about_shapes(error):
             error.add_note(HINT)
-        where = None if _notes_of_workers(error) else _from_method(error.__traceback__)
-        raise error.with_traceback(where) from None
+        there = _notes_of_workers(error)
+        error.__traceback__ = None if there else _from_method(error.__traceback__)
+        raise
 
 
-def _is_about_shapes(error: Exception) -> bool:
+def _is_about_shapes(error: BaseException) -> bool:
     """Whether a batch of N models may be the cause, where a method was written for one."""
     if not isinstance(error, RuntimeError | ValueError | IndexError):
         return False
@@ -60,9 +61,9 @@ def _is_about_shapes(error: Exception) -> bool:
     return not of_one and re.search(SHAPES, str(error), re.IGNORECASE) is not None
 
 
-def _notes_of_workers(error: Exception) -> list[str]:
+def _notes_of_workers(error: BaseException) -> list[str]:
     """Where an error was raised, if that was in another process: it came without its frames."""
-    from klom_bench.engine.worker import ON_A_WORKER
+    from klom_bench.engine.failure import ON_A_WORKER
 
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if note.startswith(ON_A_WORKER)]
