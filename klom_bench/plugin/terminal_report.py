@@ -15,6 +15,7 @@ from klom_bench.plugin.collection import is_of
 from klom_bench.plugin.gating import Gating
 from klom_bench.plugin.keys import PROBLEM, outcome_of
 from klom_bench.plugin.short_summary import is_cut, reason
+from klom_bench.plugin.timing import UNUSED
 from klom_bench.report.changes import changes
 from klom_bench.report.remarks import VERDICTS, in_all, looked, together
 from klom_bench.report.table import by_headline, named
@@ -30,6 +31,7 @@ class TerminalReport:
         self._gating, self._run, self._config = gating, run, config
         self._found: dict[str, RecordJson] = {}
         self._tests: set[str] = set()
+        self._kept = ""
         self._conformance: set[str] = set()
         self._passed: set[str] = set()
         self._hold: set[str] = set()
@@ -37,6 +39,11 @@ class TerminalReport:
         self._saved: list[str] = []
         self._settled: dict[str, str | None] = {}
         self._failed: dict[str, pytest.TestReport] = {}
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Of a test that was cut off pytest-benchmark would say that it used nothing."""
+        self._kept = "what was finished is kept, and the same command goes on; "
+        self._config.addinivalue_line("filterwarnings", UNUSED)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Which tests will run."""
@@ -297,5 +304,5 @@ class TerminalReport:
             lines += changes(gating.baseline, records, gating.regressions)
             if self._run is None and self._shares_nothing():
                 lines.append("error: the baseline shares no test with this run")
-        store = [f"store: {self._run.bench.store.root}"] if self._run else []
+        store = [f"{self._kept}store: {self._run.bench.store.root}"] if self._run else []
         return [*lines, *self._saved, *store]

@@ -1,7 +1,9 @@
 """Engines by name, threads as one of them, and tasks on their way: all that needs no Ray."""
 
 import math
+import os
 import pickle
+import signal
 import socket
 import threading
 from contextlib import closing
@@ -16,6 +18,7 @@ from helpers.processes import LIGHT
 from klom_bench import Data, KlomError, run
 from klom_bench.cli.command import main
 from klom_bench.engine import HERE, cluster, engine_named
+from klom_bench.engine.failure import Failure
 from klom_bench.tasks import DIGITS, travelling
 from klom_bench.tasks.travelling import Once, leaving
 
@@ -89,6 +92,41 @@ def test_an_address_where_nobody_answers_is_an_error_at_once(monkeypatch):
         monkeypatch.setenv("RAY_ADDRESS", "{}:{}".format(*free.getsockname()))
         with pytest.raises(KlomError, match=r"at RAY_ADDRESS=.*refused.*`ray start --head`"):
             cluster.connected()
+
+
+def test_ctrl_c_waits_until_ray_has_started_and_ends_it(monkeypatch):
+    ray = pytest.importorskip("ray")
+    happened = []
+
+    def init(**_):
+        os.kill(os.getpid(), signal.SIGINT)
+        happened.append("started")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
+    with pytest.raises(KeyboardInterrupt):
+        cluster.connected()
+    assert happened == ["started", "ended"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_that_cannot_be_read_is_told():
+    pytest.importorskip("ray")
+    found = Failure(b"of another version", "Unknown: no step", ("On a worker of Ray: line 3",))
+    error = found.error()
+    assert type(error) is RuntimeError
+    assert str(error) == "Unknown: no step"
+    assert error.__notes__ == ["On a worker of Ray: line 3"]
+
+
+def test_an_error_that_cannot_leave_is_told():
+    pytest.importorskip("ray")
+    held = ValueError("no step")
+    held.lock = threading.Lock()
+    error = Failure.of(held).error()
+    assert str(error) == "ValueError: no step"
+    assert error.__notes__[0].startswith("On a worker of Ray")
 
 
 def test_threads_give_results_as_they_finish(two_threads):

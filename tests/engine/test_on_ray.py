@@ -212,6 +212,9 @@ def test_a_node_that_is_lost_costs_no_member(cluster, folder, here, tmp_path):
         ("refuses", KlomError, "use a smaller step"),
         ("breaks", ValueError, "odd numbers"),
         ("leaves", SystemExit, "no more"),
+        ("stops", KeyboardInterrupt, "by itself"),
+        ("skips", pytest.skip.Exception, "not on Sundays"),
+        ("raises_its_own", blobs.Own, "3 steps"),
     ],
 )
 def test_what_a_method_raises_arrives_as_it_is(cluster, folder, here, name, kind, text):
@@ -222,6 +225,14 @@ def test_what_a_method_raises_arrives_as_it_is(cluster, folder, here, name, kind
     (note,) = caught.value.__notes__
     assert f"in {name}" in note
     assert "klom_bench/cell" not in note
+
+
+def test_the_cause_of_an_error_arrives_too(cluster, folder, here):
+    with pytest.raises(ValueError, match="no step") as caught:
+        measured(here[0], "ray", ["chains"])
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    (note,) = caught.value.__cause__.__notes__
+    assert "_ = 1 / 0" in note
 
 
 def test_what_is_the_same_for_all_cells_travels_once(cluster, here, monkeypatch):

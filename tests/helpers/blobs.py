@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -70,6 +71,37 @@ def refuses(model, forget, retain):
 
 def breaks(model, forget, retain):
     raise ValueError("odd numbers")
+    yield
+
+
+class Own(Exception):
+    """Made of others than what it keeps."""
+
+    def __init__(self, number, unit):
+        super().__init__(f"{number} {unit}")
+        self.number = number
+
+
+def raises_its_own(model, forget, retain):
+    raise Own(3, "steps")
+    yield
+
+
+def skips(model, forget, retain):
+    pytest.skip("not on Sundays")
+    yield
+
+
+def stops(model, forget, retain):
+    raise KeyboardInterrupt("by itself")
+    yield
+
+
+def chains(model, forget, retain):
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError as error:
+        raise ValueError("no step") from error
     yield
 
 

@@ -153,6 +153,8 @@ def test_ctrl_c_ends_the_run_and_loses_nothing(folder, pytester):
     assert status == 2
     assert "0 of 11 tests measured" in output
     assert "KeyboardInterrupt" in output
+    assert "what was finished is kept, and the same command goes on" in " ".join(output.split())
+    assert "fixture was not used" not in output
     kept = len(list(store.rglob("sd_*.pt")))
     assert kept % 25 == 0
     assert not list(store.rglob("*.partial"))
