@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -152,7 +152,7 @@ def _halves(held: Held, members: int, device: torch.device, engine: Engine) -> H
     return Once((held.ensemble.masks(members), z), _name_of_halves(held, members))
 
 
-@cache
+@lru_cache(maxsize=16)
 def _name_of_halves(held: Held, members: int) -> str:
     return new_name()
 

@@ -36,7 +36,13 @@ def refuse_without_ray() -> None:
 
 
 def refuse_address() -> str:
-    """$RAY_ADDRESS; KlomError where it is not that of a node, or nobody answers."""
+    """$RAY_ADDRESS; KlomError where it is not that of a node, or nobody answers.
+
+    Nobody needs one who has called `ray.init` already.
+    """
+    ray = sys.modules.get("ray")
+    if ray and ray.is_initialized():
+        return ""
     address = os.environ.get("RAY_ADDRESS", "").strip()
     if address.startswith("ray://"):
         raise KlomError(
@@ -45,7 +51,7 @@ def refuse_address() -> str:
         )
     try:
         _knock(address)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unusable(address, error) from error
     return address
 
@@ -73,14 +79,18 @@ def connected() -> tuple[Any, bool]:
         return ray, False
     address = refuse_address()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    _mute(True)
     try:
-        with _muted_or_disconnected(), _handlers_kept():
+        with _handlers_kept():
             if address:
                 ray.init(address=address, **quiet)
             else:
                 ray.init(address="local", include_dashboard=False, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _unusable(address, error) from error
+    except BaseException as error:
+        disconnected()
+        if isinstance(error, OSError | RuntimeError | ValueError):
+            raise _unusable(address, error) from error
+        raise
     return ray, True
 
 
@@ -90,16 +100,6 @@ def disconnected() -> None:
 
     ray.shutdown()
     _mute(False)
-
-
-@contextmanager
-def _muted_or_disconnected() -> Iterator[None]:
-    _mute(True)
-    try:
-        yield
-    except BaseException:
-        disconnected()
-        raise
 
 
 def _mute(muted: bool) -> None:
@@ -112,7 +112,7 @@ def _mute(muted: bool) -> None:
 def _knock(address: str) -> None:
     """OSError where nobody answers at HOST:PORT: Ray would wait for minutes, and not say so."""
     host, _, port = address.rpartition(":")
-    if host and port.isdigit():
+    if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
@@ -123,26 +123,28 @@ def _handlers_kept() -> Iterator[None]:
     Ctrl-C waits until Ray has started: it would be lost, or leave processes behind. A second one
     does not.
     """
-    hook, is_main = sys.excepthook, threading.current_thread() is threading.main_thread()
-    waiting: list[tuple[Any, ...]] = []
+    hook, numbers = sys.excepthook, (signal.SIGINT, signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {n: h for n in numbers if in_main and (h := signal.getsignal(n)) is not None}
+    waits = False
 
-    def interrupted(*given: Any) -> None:
-        waiting.append(given)
-        if len(waiting) > 1 and callable(interrupt):
-            interrupt(*given)
+    def interrupted(number: int, frame: Any) -> None:
+        nonlocal waits
+        if waits:
+            signal.signal(number, before[signal.SIGINT])
+            signal.raise_signal(number)
+        waits = True
 
-    if is_main:
-        terminate = signal.getsignal(signal.SIGTERM)
-        interrupt = signal.signal(signal.SIGINT, interrupted)
+    if callable(before.get(signal.SIGINT)):
+        signal.signal(signal.SIGINT, interrupted)
     try:
         yield
     finally:
         sys.excepthook = hook
-        if is_main:
-            signal.signal(signal.SIGTERM, terminate)
-            signal.signal(signal.SIGINT, interrupt)
-    if waiting:
-        signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waits:
+            signal.raise_signal(signal.SIGINT)
 
 
 def send_own_modules() -> None:

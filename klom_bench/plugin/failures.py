@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from traceback import walk_tb
-from types import TracebackType
 from typing import TypeVar
 
 import pytest
@@ -11,17 +10,6 @@ import pytest
 T = TypeVar("T")
 SHAPES = r"shape|size|dimension|mat1 and mat2|expected target|broadcast|unpack|\b\d-?D\b"
 """What torch and Python say where a tensor has other dimensions than it should."""
-BETWEEN = (
-    "klom_bench.cell",
-    "klom_bench.conformance",
-    "klom_bench.engine",
-    "klom_bench.ensemble.threads",
-    "klom_bench.methods.method",
-    "klom_bench.plugin",
-    "pytest_benchmark",
-    "concurrent.futures",
-)
-"""Modules that run a method, in whose frames nobody looks for its fault."""
 OF_ONE_POINT = (
     "BatchNorm cannot be trained on a batch of one point: choose a batch_size that leaves no rest "
     "of one (also of the oracles' points), or let it be with freeze_batchnorm=true"
@@ -34,6 +22,7 @@ HINT = (
 
 def plain_failures(work: Callable[[], T]) -> T:
     """A KlomError ends the test with its message; anything else shows where the method raised."""
+    from klom_bench.engine.failure import from_method
     from klom_bench.errors import KlomError, visible_lines
 
     __tracebackhide__ = True
@@ -47,7 +36,7 @@ def plain_failures(work: Callable[[], T]) -> T:
         elif _is_about_shapes(error):
             error.add_note(HINT)
         there = _notes_of_workers(error)
-        error.__traceback__ = None if there else _from_method(error.__traceback__)
+        error.with_traceback(None if there else from_method(error.__traceback__))
         raise
 
 
@@ -67,11 +56,3 @@ def _notes_of_workers(error: BaseException) -> list[str]:
 
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if note.startswith(ON_A_WORKER)]
-
-
-def _from_method(traceback: TracebackType | None) -> TracebackType | None:
-    """The part of a traceback below what runs methods: harness, threads, pytest-benchmark."""
-    part = traceback
-    while part and str(part.tb_frame.f_globals.get("__name__")).startswith(BETWEEN):
-        part = part.tb_next
-    return part or traceback

@@ -41,7 +41,7 @@ class TerminalReport:
         self._failed: dict[str, pytest.TestReport] = {}
 
     def pytest_keyboard_interrupt(self) -> None:
-        """Of a test that was cut off pytest-benchmark would say that it used nothing."""
+        """Say what is kept, and not that a test that was cut off has used no benchmark."""
         self._kept = "what was finished is kept, and the same command goes on; "
         self._config.addinivalue_line("filterwarnings", UNUSED)
 

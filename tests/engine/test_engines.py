@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,6 @@ from helpers.processes import LIGHT
 from klom_bench import Data, KlomError, run
 from klom_bench.cli.command import main
 from klom_bench.engine import HERE, cluster, engine_named
-from klom_bench.engine.failure import Failure
 from klom_bench.tasks import DIGITS, travelling
 from klom_bench.tasks.travelling import Once, leaving
 
@@ -94,7 +94,15 @@ def test_an_address_where_nobody_answers_is_an_error_at_once(monkeypatch):
             cluster.connected()
 
 
-def test_ctrl_c_waits_until_ray_has_started_and_ends_it(monkeypatch):
+@pytest.fixture
+def own_ctrl_c():
+    """As in a foreground process, wherever the tests run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_until_ray_has_started_and_ends_it(monkeypatch, own_ctrl_c):
     ray = pytest.importorskip("ray")
     happened = []
 
@@ -111,22 +119,49 @@ def test_ctrl_c_waits_until_ray_has_started_and_ends_it(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_error_that_cannot_be_read_is_told():
-    pytest.importorskip("ray")
-    found = Failure(b"of another version", "Unknown: no step", ("On a worker of Ray: line 3",))
-    error = found.error()
-    assert type(error) is RuntimeError
-    assert str(error) == "Unknown: no step"
-    assert error.__notes__ == ["On a worker of Ray: line 3"]
+def test_ctrl_c_is_not_lost_where_ray_does_not_start(monkeypatch, own_ctrl_c):
+    ray = pytest.importorskip("ray")
+
+    def init(**_):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("no room")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(KeyboardInterrupt):
+        cluster.connected()
 
 
-def test_an_error_that_cannot_leave_is_told():
-    pytest.importorskip("ray")
-    held = ValueError("no step")
-    held.lock = threading.Lock()
-    error = Failure.of(held).error()
-    assert str(error) == "ValueError: no step"
-    assert error.__notes__[0].startswith("On a worker of Ray")
+def test_a_second_ctrl_c_does_not_wait(monkeypatch, own_ctrl_c):
+    ray = pytest.importorskip("ray")
+    happened = []
+
+    def init(**_):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        happened.append("started")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(KeyboardInterrupt):
+        cluster.connected()
+    assert not happened
+
+
+def test_a_wrong_address_is_told_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: True)
+    monkeypatch.setattr("sys.modules", {**sys.modules, "ray": None})
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(KlomError, match="ray job submit"):
+        engine_named("ray", None, "auto")
+
+
+@pytest.mark.parametrize("address", [".host:6379", "nowhere.invalid:6379"])
+def test_an_address_that_is_none_is_told(monkeypatch, address):
+    monkeypatch.setattr("sys.modules", {**sys.modules, "ray": None})
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(KlomError, match=r"no cluster of Ray could be used at RAY_ADDRESS="):
+        cluster.refuse_address()
 
 
 def test_threads_give_results_as_they_finish(two_threads):

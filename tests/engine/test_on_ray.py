@@ -145,6 +145,8 @@ def test_scores_and_members_are_those_of_a_local_run(cluster, folder, here, tmp_
     for one, other in zip(found, local, strict=True):
         assert np.array_equal(one.points, other.points)
         assert one.scores == other.scores
+        # Of all eight members in their processes, of which two run at a time.
+        assert one.seconds["unlearn"] == pytest.approx(one.seconds["per_member"] * 8 / 2)
 
 
 def test_a_worker_that_is_killed_costs_no_member(cluster, folder, here, tmp_path):
