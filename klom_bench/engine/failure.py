@@ -1,6 +1,8 @@
 """An error on its way from a worker to the process that started the run."""
 
+import importlib
 import io
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -112,10 +114,10 @@ def _places(error: BaseException) -> Iterator[str]:
 
 
 def _pickled(error: BaseException) -> bytes:
-    import pytest
     from ray import cloudpickle
 
-    outcomes = {getattr(pytest, name).Exception: name for name in OUTCOMES}
+    pytest = sys.modules.get("pytest")  # who raises one of these has imported it
+    outcomes = {getattr(pytest, name).Exception: name for name in OUTCOMES} if pytest else {}
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         def reducer_override(self, thing: Any) -> Any:
@@ -150,6 +152,4 @@ def _made(
 
 
 def _outcome(name: str) -> Any:
-    import pytest
-
-    return getattr(pytest, name).Exception
+    return getattr(importlib.import_module("pytest"), name).Exception
