@@ -38,8 +38,8 @@ SMALL = {
         DIGITS_CNN, train=replace(DIGITS_CNN.train, epochs=1, peak_epoch=0), **QUICK
     ),
 }
-FEW = {"subsets": 4}
-"""Models on random halves."""
+FEW = {"subsets": 4, "attack_steps": 5, "noise_steps": 5}
+"""Models on random halves, and steps on points, where more would only take longer."""
 
 
 @pytest.fixture(autouse=True)
