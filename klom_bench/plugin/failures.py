@@ -22,7 +22,6 @@ HINT = (
 
 def plain_failures(work: Callable[[], T]) -> T:
     """A KlomError ends the test with its message; anything else shows where the method raised."""
-    from klom_bench.engine.failure import from_method
     from klom_bench.errors import KlomError, visible_lines
 
     __tracebackhide__ = True
@@ -31,6 +30,8 @@ def plain_failures(work: Callable[[], T]) -> T:
     except KlomError as error:
         raise pytest.fail.Exception(visible_lines(str(error)), pytrace=False) from None
     except (Exception, SystemExit, pytest.fail.Exception) as error:
+        from klom_bench.engine.failure import from_method
+
         if "Expected more than 1 value per channel" in str(error):
             error.add_note(OF_ONE_POINT)
         elif _is_about_shapes(error):
