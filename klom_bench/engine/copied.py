@@ -1,6 +1,7 @@
 """What goes from process to process, as bytes."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +25,27 @@ class Copied:
 
 def copied(value: Any) -> Copied:
     """This value on its way. What cannot be pickled is told here: Ray itself would hide why."""
+    return Copied(pickled(value, _as_array))
+
+
+def pickled(value: Any, reduce: Callable[[Any], Any]) -> bytes:
+    """By cloudpickle, but what `reduce` does not answer with NotImplemented, by what it says."""
     from ray import cloudpickle
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         def reducer_override(self, thing: Any) -> Any:
-            if type(thing) is torch.Tensor and _is_plain(thing):
-                return torch.from_numpy, (thing.numpy(),)
-            return super().reducer_override(thing)
+            found = reduce(thing)
+            return super().reducer_override(thing) if found is NotImplemented else found
 
     buffer = io.BytesIO()
     Pickler(buffer).dump(value)
-    return Copied(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _as_array(thing: Any) -> Any:
+    if type(thing) is torch.Tensor and _is_plain(thing):
+        return torch.from_numpy, (thing.numpy(),)
+    return NotImplemented
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

@@ -1,13 +1,14 @@
 """An error on its way from a worker to the process that started the run."""
 
 import importlib
-import io
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+
+from klom_bench.engine.copied import pickled
 
 ON_A_WORKER = "On a worker of Ray"
 """How the note of an error begins that was raised there."""
@@ -114,25 +115,20 @@ def _places(error: BaseException) -> Iterator[str]:
 
 
 def _pickled(error: BaseException) -> bytes:
-    from ray import cloudpickle
-
     pytest = sys.modules.get("pytest")  # who raises one of these has imported it
     outcomes = {getattr(pytest, name).Exception: name for name in OUTCOMES} if pytest else {}
 
-    class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        def reducer_override(self, thing: Any) -> Any:
-            if isinstance(thing, BaseException):
-                reduced: Any = thing.__reduce_ex__(4)
-                if reduced[0] is type(thing):
-                    make, given, state = (*reduced, None)[:3]
-                    return _made, (make, given, thing.args, state or {})
-            if isinstance(thing, type) and thing in outcomes:
-                return _outcome, (outcomes[thing],)
-            return super().reducer_override(thing)
+    def reduce(thing: Any) -> Any:
+        if isinstance(thing, BaseException):
+            reduced: Any = thing.__reduce_ex__(4)
+            if reduced[0] is type(thing):
+                make, given, state = (*reduced, None)[:3]
+                return _made, (make, given, thing.args, state or {})
+        if isinstance(thing, type) and thing in outcomes:
+            return _outcome, (outcomes[thing],)
+        return NotImplemented
 
-    buffer = io.BytesIO()
-    Pickler(buffer).dump(error)
-    return buffer.getvalue()
+    return pickled(error, reduce)
 
 
 def _made(

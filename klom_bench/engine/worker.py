@@ -10,6 +10,7 @@ import torch
 from klom_bench.engine.copied import copied
 from klom_bench.engine.failure import Failure
 from klom_bench.ensemble.device import as_on_a_cpu
+from klom_bench.tasks.travelling import kept
 
 JOBS = 2
 """Functions that a process keeps, with what they have made."""
@@ -55,13 +56,7 @@ def compute(places: Sequence[Any], given: tuple[Any, Any]) -> Outcome:
 
 
 def _job(place: Any) -> Callable[[Any, Any], Any]:
-    key = place.hex()
-    if key not in _jobs:
-        job = Later(place)()
-        while len(_jobs) >= JOBS:
-            del _jobs[next(iter(_jobs))]
-        _jobs[key] = job
-    return _jobs[key]
+    return kept(_jobs, JOBS, place.hex(), Later(place))
 
 
 def _told(said: Sequence[warnings.WarningMessage]) -> list[tuple[str, type[Warning], str, int]]:

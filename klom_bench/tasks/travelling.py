@@ -72,7 +72,7 @@ class Once(Generic[T]):
 
 
 def _once(token: str, load: Callable[[], T]) -> Once[T]:
-    found: Once[T] = _known(token, lambda: Once(load(), token))
+    found: Once[T] = kept(_arrived, KNOWN, token, lambda: Once(load(), token))
     return found
 
 
@@ -103,14 +103,15 @@ def arrive(kind: type[Any], token: str, state: Mapping[str, Any]) -> Any:
         vars(task).update(state)
         return task
 
-    return _known(token, made)
+    return kept(_arrived, KNOWN, token, made)
 
 
-def _known(token: str, make: Callable[[], Any]) -> Any:
-    found = _arrived.pop(token) if token in _arrived else make()
-    while len(_arrived) >= KNOWN:
-        del _arrived[next(iter(_arrived))]
-    _arrived[token] = found  # as the last to go
+def kept(known: dict[str, T], most: int, token: str, make: Callable[[], T]) -> T:
+    """What is known under this name, else made; so many stay known that were used last."""
+    found = known.pop(token) if token in known else make()
+    while len(known) >= most:
+        del known[next(iter(known))]
+    known[token] = found  # as the last to go
     return found
 
 
